@@ -1,0 +1,51 @@
+# `make figures` and `make test` each do all their own set-up, once, in .venv: they need Python >= 3.11 and make.
+# Another interpreter: `make test PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KERNEL := alignment-bandits
+
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.PHONY: help figures test lint benchmark clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+figures: $(VENV)/.core ## regenerate figures/ and print the table of claims
+	$(BIN)/python -m bandits figures
+
+test: $(VENV)/.all ## check style and types, then run every test, doctest and notebook
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(wildcard bandits llm)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbmake --nbmake-kernel=$(KERNEL)
+
+benchmark: $(VENV)/.all ## compare speed and memory with the alternatives, side by side
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+clean: ## remove caches and build output (the set-up goes with `rm -rf .venv`)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# The set-up: each stamp says that its step succeeded with these two files.
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python >= 3.11 is needed: name one with `make PYTHON=/path/to/python3`.' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
+	@echo 'Installing NumPy, SciPy and Matplotlib into $(VENV): about half a minute, once.'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.core
+	@echo 'Installing PyTorch, transformers, Jupyter and the test tools into $(VENV): a few minutes, once.'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,notebooks]'
+	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS error
+	@touch $@

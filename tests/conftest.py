@@ -1,0 +1,21 @@
+"""Settings of every test: no window opens, and hypothesis draws the same examples on every machine.
+
+`pytest --hypothesis-profile=explore` searches at random and longer instead.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A slow machine is no failure: neither a deadline nor the speed of drawing may decide.
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "explore", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fixed")
