@@ -4,7 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Notebooks run in a kernel of their own, where a warning is an error; only ipykernel's own at shutdown is not.
 KERNEL := alignment-bandits
+KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDeprecationWarning
 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -47,5 +49,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.all: $(VENV)/.core
 	@echo 'Installing PyTorch, transformers, Jupyter and the test tools into $(VENV): a few minutes, once.'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,notebooks]'
-	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS error
+	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS '$(KERNEL_WARNINGS)'
 	@touch $@
