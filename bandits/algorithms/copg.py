@@ -1,0 +1,76 @@
+"""CoPG, Contrastive Policy Gradient: a policy gradient that may learn from anybody's samples.
+
+Two answers to a prompt serve as each other's baseline.  The per-pair objective (Eqs. 7-10)
+
+    (R_{beta/2}(y) - R_{beta/2}(y')) (h(y) - h(y')),   R_b = r - b h,  h = log pi/ref,
+
+has the gradient (R_beta(y) - R_beta(y')) (grad log pi(y) - grad log pi(y')) (Eqs. 18-19), which is
+least squares on the differences of R: the loss (R(y) - R(y'))^2 / (2 beta) up to a constant.  With
+k samples it is summed over all pairs, and the coefficients are RLOO's times k (k - 1).
+
+Who sampled: anybody.  For a joint law W of the pair the expected ascent on the logits is
+L (r - beta h) with L the Laplacian of the graph W + W^T (T3.2): linear in the logits, zero exactly
+where r - beta h is constant on each connected component, so the fixed point is pi* if the graph is
+connected, whoever sampled (T3.3).
+
+Source: Flet-Berliac et al. 2024, "Contrastive Policy Gradient", arXiv:2406.19185.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bandits import checks
+from bandits.algorithms.linear import Linear, optimum_on_support
+from bandits.algorithms.samples import Array, Samples, Update
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.solution import Solution
+
+
+@dataclass(frozen=True)
+class CoPG:
+    """Contrastive policy gradient on k samples per prompt.
+
+    Args:
+        beta: strength of the KL to the reference.
+        k: samples compared together, all pairs of them.
+
+    Example:
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                reward=np.array([1.0, 0.25]))
+        >>> CoPG(beta=1.0).update(pair).log_prob
+        array([ 0.75, -0.75])
+    """
+
+    beta: float
+    k: int = 2
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+        checks.count(self.k, "k", least=2)
+
+    def update(self, samples: Samples) -> Update:
+        """c_i = sum_j (R_i - R_j), Eqs. (18)-(19), Flet-Berliac 2024  (T3.1)."""
+        R = samples.regularized_reward(self.beta)
+        return Update(log_prob=R.shape[-1] * R - R.sum(-1)[..., None])
+
+    def loss(self, samples: Samples) -> Array:
+        """sum over pairs of (R_i - R_j)^2 / (2 beta), (...); -d loss / d log_prob is the coefficient."""
+        R = samples.regularized_reward(self.beta)
+        differences = R[..., :, None] - R[..., None, :]
+        return (differences**2).sum((-2, -1)) / (4 * self.beta)  # every pair appears twice
+
+    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, L (r - beta h), in O(A) for product laws, (..., A)  (T3.2)."""
+        return law.laplacian(bandit.needed_reward() - self.beta * log_ratio)
+
+    def linear(self, bandit: Bandit, law) -> Linear:
+        """The expected update as beta L (r/beta - h): linear in the logits  (T3.2)."""
+        return Linear(rate=self.beta, law=law, score=bandit.needed_reward(), beta=self.beta)
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+        """pi* on a connected sampling graph; else pi/ref is tilted inside each component  (T3.3)."""
+        if sampling.on_policy:
+            return optimum_on_support(bandit, self.beta, log_start)
+        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)

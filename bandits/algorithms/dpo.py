@@ -1,0 +1,188 @@
+"""DPO, direct preference optimisation: logistic regression of labels on log-ratios.
+
+    loss = -log sigma(beta (h(y_w) - h(y_l))),     h = log pi/ref        (Eq. 7)
+
+Who sampled: any fixed law W of pairs.  If the preferences are Bradley-Terry, p = sigma(r - r'), and
+the sampling graph is connected, the population optimum is pi* for every W (T5.1).  For any other P it
+is the Bradley-Terry maximum-likelihood fit weighted by W, which depends on W (T5.2).  It exists only
+if "i beat j at least once" is strongly connected on each component (Ford 1957): with an unbeaten arm
+the logits diverge, which is DPO's over-fitting of deterministic preferences made exact (T5.3).
+
+Label smoothing eps mixes the labels, p -> (1 - eps) p + eps (1 - p).  A margin Gamma inside sigma,
+beta dh + Gamma(y_w) - Gamma(y_l), gives ref exp((r - Gamma) / beta) (pessimism, Xiong 2023;
+T5.4).
+
+Source: Rafailov et al. 2023, "Direct Preference Optimization", arXiv:2305.18290; Xiong et al. 2023,
+arXiv:2312.11456.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from array_api_compat import array_namespace
+from scipy import sparse
+from scipy.special import expit, log_softmax
+
+from bandits import bradley_terry, checks
+from bandits.algorithms.linear import settle
+from bandits.algorithms.samples import Array, Samples, Update, log_sigmoid, need, stack
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.policy import log_ratio, tilt
+from bandits.solution import NoFixedPoint, Solution
+
+
+@dataclass(frozen=True)
+class DPO:
+    """Direct preference optimisation on labelled pairs.
+
+    Args:
+        beta: strength of the KL to the reference.
+        smoothing: eps, the share of labels taken as flipped, in [0, 1/2).
+        margin: Gamma, a function of `Samples` to (..., k) (say `lambda s: gamma[s.arm]`); None is zero.
+
+    Example:
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                preference=np.array([[0.5, 1.0], [0.0, 0.5]]))
+        >>> DPO(beta=0.5).update(pair).log_prob  # beta sigma(0)
+        array([ 0.25, -0.25])
+    """
+
+    beta: float
+    smoothing: float = 0.0
+    margin: Callable[[Samples], Array] | None = None
+    k: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+        if not 0 <= self.smoothing < 0.5:
+            raise ValueError(f"smoothing must lie in [0, 1/2), but smoothing = {self.smoothing!r}")
+
+    def update(self, samples: Samples) -> Update:
+        """c = +-beta sigma(-beta dh), winner and loser averaged over the label, from Eq. (7)  (T5.1)."""
+        p, x = self._label_and_logit(samples)
+        exp = array_namespace(x).exp
+        c = self.beta * (p * exp(log_sigmoid(-x)) - (1 - p) * exp(log_sigmoid(x)))
+        return Update(log_prob=stack(c, -c))
+
+    def loss(self, samples: Samples) -> Array:
+        """-log sigma(beta dh), averaged over the label, Eq. (7), Rafailov 2023, (...)."""
+        p, x = self._label_and_logit(samples)
+        return -(p * log_sigmoid(x) + (1 - p) * log_sigmoid(-x))
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+        """pi* under Bradley-Terry; else the weighted Bradley-Terry fit  (T5.1, T5.2).
+
+        Raises:
+            NoFixedPoint: the loss has no minimiser, by Ford's condition; carries the limit policy  (T5.3).
+        """
+        if sampling.on_policy:
+            return None
+        law = sampling.law(self, bandit, log_start)
+        is_bradley_terry = law.labels is None and bandit.given_preference is None and self.smoothing == 0
+        if is_bradley_terry:
+            pessimistic = bandit.needed_reward() - self._margin_of_arms(bandit)
+            target = tilt(bandit.log_reference, pessimistic, self.beta)
+            return settle(law, bandit, log_start, target)
+        return self._fit(bandit, law, log_start)
+
+    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, beta sum_y' [N(y, y') sigma(x' - x) - N(y', y) sigma(x - x')], x = beta h + Gamma.
+
+        N is the weight of "y beat y'"; O(A^2), or the number of distinct pairs of a data set  (T5.2).
+        """
+        x = self.beta * log_ratio + self._margin_of_arms(bandit)
+        wins = self._wins(bandit, law)
+        shape = np.broadcast_shapes(x.shape, wins.shape[:-1])
+        flows = [_net_flow(n, z) for n, z in _each_context(wins, x)]
+        return self.beta * np.stack(flows).reshape(shape)
+
+    def _wins(self, bandit: Bandit, law):
+        wins = law.wins(bandit)
+        if self.smoothing == 0:
+            return wins
+        swapped = wins.T if wins.ndim == 2 else np.swapaxes(wins, -1, -2)
+        return (1 - self.smoothing) * wins + self.smoothing * swapped
+
+    def _margin_of_arms(self, bandit: Bandit) -> Floats:
+        """Gamma of every arm, (..., A)."""
+        if self.margin is None:
+            return np.zeros(bandit.arms)
+        arms = Samples(
+            log_prob=bandit.log_reference,
+            reference_log_prob=bandit.log_reference,
+            reward=bandit.reward,
+            arm=np.arange(bandit.arms),
+        )
+        return np.asarray(self.margin(arms), dtype=float)
+
+    def _fit(self, bandit: Bandit, law, log_start: Floats) -> Solution:
+        """The Bradley-Terry fit of each context, as x = beta h + Gamma."""
+        gamma = self._margin_of_arms(bandit)
+        x = self.beta * log_ratio(log_start, bandit.log_reference) + gamma
+        wins = self._wins(bandit, law)
+        shape = np.broadcast_shapes(x.shape, wins.shape[:-1], bandit.log_reference.shape)
+        log_reference = np.broadcast_to(bandit.log_reference, shape).reshape(-1, shape[-1])
+        inputs = zip(_each_context(wins, np.broadcast_to(x, shape)), log_reference, strict=True)
+        fits = [_fit_on_support(n, z, ref) for (n, z), ref in inputs]
+        undetermined = [f.message for f in fits if f.limit is None]
+        log_policy = None
+        if not undetermined:
+            h = (np.stack([f.limit for f in fits]).reshape(shape) - gamma) / self.beta
+            log_policy = log_softmax(bandit.log_reference + h, axis=-1)
+        solution = Solution(
+            log_policy=log_policy,
+            residual=np.reshape([f.residual for f in fits], shape[:-1]),
+            stable=True,
+            unique=all(f.unique for f in fits),
+            method="Newton on the Bradley-Terry likelihood (T5.2)",
+            iterations=max(f.iterations for f in fits),
+            message="; ".join(dict.fromkeys(f.message for f in fits if f.message)),
+        )
+        if not all(f.exists for f in fits):
+            raise NoFixedPoint(f"{solution.message}; smooth the labels, or use IPO", solution)
+        return solution
+
+    def _label_and_logit(self, samples: Samples) -> tuple[Array, Array]:
+        p, h = need(samples, "preference")[..., 0, 1], samples.log_ratio
+        x = self.beta * (h[..., 0] - h[..., 1])
+        if self.margin is not None:
+            gamma = self.margin(samples)
+            x = x + gamma[..., 0] - gamma[..., 1]
+        return (1 - self.smoothing) * p + self.smoothing * (1 - p), x
+
+
+def _each_context(wins, x: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Pairs of (A, A) wins and (A,) strengths, over all contexts; sparse wins serve every context."""
+    if wins.ndim == 2:
+        return ((wins, z) for z in x.reshape(-1, x.shape[-1]))
+    shape = np.broadcast_shapes(x.shape, wins.shape[:-1])
+    matrices = np.broadcast_to(wins, (*shape, shape[-1])).reshape(-1, shape[-1], shape[-1])
+    return zip(matrices, np.broadcast_to(x, shape).reshape(-1, shape[-1]), strict=True)
+
+
+def _net_flow(wins, x: Floats) -> Floats:
+    """sum_j N_ij sigma(x_j - x_i) - N_ji sigma(x_i - x_j): what pulls each arm up, less what pulls it down."""
+    if sparse.issparse(wins):
+        winner, loser = wins.nonzero()
+        pull = wins.data * expit(x[loser] - x[winner])
+        return np.bincount(winner, pull, len(x)) - np.bincount(loser, pull, len(x))
+    flow = wins * expit(x - x[:, None])
+    return flow.sum(axis=1) - flow.sum(axis=0)
+
+
+def _fit_on_support(wins, start: Floats, log_reference: Floats) -> bradley_terry.Fit:
+    """The fit among the arms that the reference supports; the others keep their place."""
+    support = np.flatnonzero(np.isfinite(log_reference))
+    if len(support) == len(start):
+        return bradley_terry.fit(wins, start)
+    found = bradley_terry.fit(wins[support][:, support], start[support])
+    strength, limit = start.copy(), start.copy()
+    strength[support] = found.strength
+    if found.limit is not None:
+        limit[support] = found.limit
+    return found._replace(strength=strength, limit=None if found.limit is None else limit)

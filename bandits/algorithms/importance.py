@@ -1,0 +1,65 @@
+"""Importance weights: an on-policy algorithm on somebody else's samples.
+
+    c_i -> w c_i,   w = prod_j pi(y_j) / mu(y_j)        (not differentiated)
+
+over the k samples of a group, so that the expectation over mu equals the expectation over pi and the
+on-policy fixed points come back.  The price is variance: infinite as mu(y) -> 0 where pi has mass
+(T2.6).  Clipping, w -> min(w, clip), bounds the variance and gives up exactly this equality.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from bandits import checks
+from bandits.algorithms.samples import Samples, Update, need
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.sampling import OnPolicy
+from bandits.solution import Solution
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """An algorithm whose coefficients are multiplied by the likelihood ratio of its samples.
+
+    Args:
+        algorithm: any algorithm that is right on-policy, say `RLOO(beta=0.5, k=2)`.
+        clip: largest weight; infinite by default, which is unbiased.
+    """
+
+    algorithm: Any
+    clip: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive (or infinite for none), but clip = {self.clip!r}")
+
+    @property
+    def k(self) -> int:
+        """Samples in a group: those of the weighted algorithm."""
+        return self.algorithm.k
+
+    def update(self, samples: Samples) -> Update:
+        """w c, w = min(prod_j pi(y_j)/mu(y_j), clip)  (T2.6)."""
+        xp = array_namespace(samples.log_prob)
+        log_weight = (samples.log_prob - need(samples, "behavior_log_prob")).sum(-1)
+        weight = xp.exp(xp.clip(log_weight, max=math.log(self.clip)))
+        update = self.algorithm.update(samples)
+        return replace(update, log_prob=weight[..., None] * update.log_prob)
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+        """pi*, if the weights are not clipped and the sampler reaches every arm: the update is then grad J's.
+
+        Known for the plain policy gradients, whose on-policy fixed point is pi*; None otherwise.
+        """
+        on_policy = getattr(self.algorithm, "closed_form", None)
+        covers = bool(np.all((sampling.law(self, bandit, log_start).behavior > 0) | (bandit.reference == 0)))
+        if on_policy is None or math.isfinite(self.clip) or not covers:
+            return None
+        return on_policy(bandit, OnPolicy(), log_start)

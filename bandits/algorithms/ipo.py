@@ -1,0 +1,127 @@
+"""IPO, identity preference optimisation, and its parent PsiPO: regress log-ratios on preferences.
+
+PsiPO maximises E_{y~pi, y'~mu}[Psi(p(y beats y'))] - beta KL(pi || ref), so
+pi* = ref exp(E_{y'~mu}[Psi(p(y beats y'))] / beta) / Z (T4.1).  IPO is Psi = identity, and has the
+sampled loss (Eq. 17)
+
+    (h(y_w) - h(y_l) - 1/(2 beta))^2,     h = log pi/ref.
+
+Who sampled: any fixed law of pairs.  The loss is a least-squares ranking on the comparison graph,
+L h = sum_y' (W + W^T)(y, y') (P(y, y') - 1/2) / beta (T4.3): for pairs i.i.d. from mu it is the pi*
+above; for another law, or a finite data set, it is the potential that fits the preferences best, and
+a cycle is the part that no h can fit.  Pairs from the policy itself: see online_ipo.py.
+
+Conventions: Azar's tau is our beta (T11).
+Source: Azar et al. 2023, "A General Theoretical Paradigm to Understand Learning from Human
+Preferences", arXiv:2310.12036.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bandits import checks
+from bandits.algorithms.linear import Linear, settle
+from bandits.algorithms.samples import Array, Samples, Update, need, stack
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.equilibrium import equilibrium
+from bandits.policy import tilt
+from bandits.solution import Solution
+
+
+@dataclass(frozen=True)
+class IPO:
+    """Identity preference optimisation on labelled pairs.
+
+    `preference[..., 0, 1]` is the label: 1 if the first answer won, 0 if it lost, or p for its mean.
+
+    Example:
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                preference=np.array([[0.5, 1.0], [0.0, 0.5]]))
+        >>> IPO(beta=0.25).update(pair).log_prob  # 2 (1/(2 beta) - 0)
+        array([ 4., -4.])
+    """
+
+    beta: float
+    k: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+
+    def update(self, samples: Samples) -> Update:
+        """c = +-2 (1/(2 beta) - dh) averaged over the label, dh = h(y_w) - h(y_l), from Eq. (17)  (T4.2)."""
+        p, dh = _label_and_margin(samples)
+        c = 2 * ((p - 0.5) / self.beta - dh)
+        return Update(log_prob=stack(c, -c))
+
+    def loss(self, samples: Samples) -> Array:
+        """(dh - 1/(2 beta))^2 averaged over the label, Eq. (17), Azar 2023, (...)."""
+        p, dh = _label_and_margin(samples)
+        tau = 1 / (2 * self.beta)
+        return p * (dh - tau) ** 2 + (1 - p) * (dh + tau) ** 2
+
+    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, 2 (flow / beta - L h), (..., A)  (T4.3)."""
+        return 2 * (law.preference_flow(bandit) / self.beta - law.laplacian(log_ratio))
+
+    def linear(self, bandit: Bandit, law) -> Linear:
+        """The expected update as 2 L (score / beta - h), score the least-squares ranking L score = flow  (T4.3)."""
+        score = law.solve_laplacian(law.preference_flow(bandit))
+        return Linear(rate=2.0, law=law, score=score, beta=self.beta)
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+        """The least-squares ranking of a fixed law (T4.3); the regularised equilibrium on-policy (T6.6)."""
+        if sampling.on_policy:
+            return equilibrium(bandit.preference, bandit.log_reference, self.beta)
+        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
+
+
+def identity(p: Array) -> Array:
+    """Psi of IPO."""
+    return p
+
+
+@dataclass(frozen=True)
+class PsiPO:
+    """PsiPO for any function Psi of the preference, from two compared answers and a common opponent.
+
+    For a non-linear Psi a labelled pair does not suffice: the target Psi(p(y beats mu)) is a mean over
+    opponents.  With a third answer y'' both sides meet the same opponent and the regression is unbiased:
+    c = +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta dh).  Needs probabilities p, not 0/1 labels.
+
+    Args:
+        beta: strength of the KL to the reference.
+        psi: a function of arrays, [0, 1] to finite numbers; the identity by default.
+    """
+
+    beta: float
+    psi: Callable[[Array], Array] = identity
+    k: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+
+    def update(self, samples: Samples) -> Update:
+        """c = +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h(y) - h(y'))), zero for the opponent  (T4.1)."""
+        p, h = need(samples, "preference"), samples.log_ratio
+        c = self.psi(p[..., 0, 2]) - self.psi(p[..., 1, 2]) - self.beta * (h[..., 0] - h[..., 1])
+        return Update(log_prob=stack(c, -c, 0 * c))
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+        """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu  (T4.1)."""
+        if sampling.on_policy:
+            return None
+        law = sampling.law(self, bandit, log_start)
+        opponent = law.marginals[2]
+        score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
+        return settle(law.first(2), bandit, log_start, tilt(bandit.log_reference, score, self.beta))
+
+
+def _label_and_margin(samples: Samples) -> tuple[Array, Array]:
+    h = samples.log_ratio
+    return need(samples, "preference")[..., 0, 1], h[..., 0] - h[..., 1]

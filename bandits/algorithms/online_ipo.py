@@ -1,0 +1,42 @@
+"""Online IPO: IPO's regression on pairs that the policy itself produces.
+
+The coefficient is IPO's; only the sampler differs, and with it the answer.  Off-policy IPO ends at
+ref exp(p(y beats mu) / beta) / Z; with both answers from the current policy the fixed point is the
+regularised equilibrium pi* = ref exp(p(y beats pi*) / beta) / Z  (T6.6), the same as Nash-MD's limit.
+
+Who samples: the policy, two independent answers (the gradient does not pass through the sampler).
+Source: Calandriello et al. 2024, "Human Alignment of Large Language Models through Online Preference
+Optimisation", arXiv:2403.08635.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bandits import checks
+from bandits.algorithms.ipo import IPO
+from bandits.algorithms.samples import Samples, Update
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.solution import Solution
+
+
+@dataclass(frozen=True)
+class OnlineIPO:
+    """IPO on the policy's own pairs; takes `OnPolicy()` only."""
+
+    beta: float
+    k: ClassVar[int] = 2
+    needs_on_policy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+
+    def update(self, samples: Samples) -> Update:
+        """IPO's coefficient, +-2 ((p - 1/2)/beta - dh)  (T4.2)."""
+        return IPO(beta=self.beta).update(samples)
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+        """The regularised equilibrium  (T6.6)."""
+        return IPO(beta=self.beta).closed_form(bandit, sampling, log_start)

@@ -1,0 +1,116 @@
+"""Policy gradient on whole answers, and what its baseline does.
+
+    c = R(y) - b,     R = r - beta log pi/ref      (not differentiated)
+
+Who sampled decides everything.  On-policy, E_pi[(R - b) grad log pi] = grad J for every b, and pi* is
+the only interior stationary point (T2.1).  Off-policy without importance weights the answer depends
+on b: E_mu[(R - b)(e_y - pi)] = 0 has pi* as a solution only if b equals E_mu[R] there; a constant b
+far above the rewards locks in on a single arm, one attractor for each (T2.5, `bandits.off_policy`).
+
+A baseline is a number or a function of `Samples`.  Those below take exact expectations, which needs
+`samples.population` (all arms, or all completions of a model small enough to enumerate).
+
+Source: Sutton et al. 2000; the KL-regularised return as in Flet-Berliac et al. 2024, Section 3,
+arXiv:2406.19185.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from bandits import checks, off_policy
+from bandits.algorithms.linear import Linear, optimum_on_support
+from bandits.algorithms.samples import Array, Samples, Update, need
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.off_policy import Attractor
+from bandits.solution import Solution
+
+Baseline = Callable[[Samples, float], Array]
+
+
+def policy_reward(samples: Samples, beta: float) -> Array:
+    """b = E_pi[r], the unregularised value: off-policy it is biased  (T2.5)."""
+    population = need(samples, "population")
+    return _mean(population.log_prob, need(population, "reward"))
+
+
+def policy_value(samples: Samples, beta: float) -> Array:
+    """b = E_pi[R] = J(pi): moves with pi, and makes pi* a fixed point even off-policy  (T2.5)."""
+    population = need(samples, "population")
+    return _mean(population.log_prob, population.regularized_reward(beta))
+
+
+def behavior_value(samples: Samples, beta: float) -> Array:
+    """b = E_mu[R], the mean over whoever samples: the update is then linear and ends at pi*  (T2.5, T3.7)."""
+    population = need(samples, "population")
+    return _mean(need(population, "behavior_log_prob"), population.regularized_reward(beta))
+
+
+def greedy(samples: Samples, beta: float) -> Array:
+    """b = r(argmax pi), ReMax's baseline (Li 2023, arXiv:2310.10505)  (T2.4)."""
+    return need(samples, "greedy_reward")[..., None]
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """c_i = (R_i - b) / k.
+
+    Args:
+        beta: strength of the KL to the reference.
+        baseline: b, a number or one of the functions of this module.
+        k: samples averaged in one update.
+
+    Example:
+        >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]))
+        >>> PolicyGradient(beta=1.0, baseline=0.25).update(one).log_prob
+        array([0.75])
+    """
+
+    beta: float
+    baseline: float | Baseline = 0.0
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+        checks.count(self.k, "k")
+        if not callable(self.baseline):
+            checks.floats(self.baseline, "baseline")
+
+    def update(self, samples: Samples) -> Update:
+        """c = (R - b) / k  (T2.1)."""
+        R = samples.regularized_reward(self.beta)
+        b = self.baseline(samples, self.beta) if callable(self.baseline) else self.baseline
+        return Update(log_prob=(R - b) / R.shape[-1])
+
+    def linear(self, bandit: Bandit, law) -> Linear | None:
+        """With b = E_mu[R] the expected update is beta/2 L (r/beta - h); other baselines are not linear  (T3.7)."""
+        if self.baseline is not behavior_value:
+            return None
+        return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
+
+    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+        """pi* on-policy (T2.1) and for b = E_mu[R] (T2.5); None for what has to be solved."""
+        if sampling.on_policy:
+            return optimum_on_support(bandit, self.beta, log_start)
+        linear = self.linear(bandit, sampling.law(self, bandit, log_start))
+        return None if linear is None else linear.fixed_point(bandit, log_start)
+
+    def attractors(self, bandit: Bandit, law, log_start: Floats) -> list[Attractor] | None:
+        """Every stable end of a constant baseline on somebody else's samples, one context  (T2.5)."""
+        if callable(self.baseline):
+            return None
+        found = off_policy.attractors(
+            law.behavior, bandit.log_reference, bandit.needed_reward(), self.beta, self.baseline, log_start
+        )
+        return [one for one in found if one.stable]
+
+
+def _mean(log_weight: Array, values: Array) -> Array:
+    """Expectation over all arms, (..., 1); arms without weight count zero even where R is infinite."""
+    xp = array_namespace(values)
+    weight = xp.exp(log_weight)
+    return xp.where(weight > 0, weight * values, xp.zeros_like(values)).sum(-1)[..., None]

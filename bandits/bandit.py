@@ -1,0 +1,261 @@
+"""The world: a bandit with finitely many arms, on which everything can be computed exactly.
+
+A response y is an arm, a prompt is a context.  The world holds the reward r(y), the preference
+P(y, y') = p(y beats y') with P + P^T = 1, and the reference policy ref(y).  The regularised value
+
+    J(pi) = E_pi[r] - beta KL(pi || ref)
+
+has the maximiser pi* = ref exp(r / beta) / Z, the maximum J* = beta log E_ref[exp(r / beta)], and
+the regret J* - J(pi) = beta KL(pi || pi*) for every pi  (T1.1, T1.2).  Preferences alone define a
+game whose regularised equilibrium is `nash_policy`  (T6.1).
+
+Axes: arms last; all leading axes are contexts and broadcast.  Policies are probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from bandits import checks, equilibrium
+from bandits.checks import Floats
+from bandits.policy import kl, log_policy_of, tilt
+
+BLOCK = 2**21  # entries of the A x A preference matrix that are held at a time
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Bandit:
+    """A finite world: reward and/or preferences, and a reference policy.
+
+    Args:
+        reward: r, (..., A); None for a world of preferences only.
+        preference: P, (..., A, A), P[i, j] = p(i beats j).  Defaults to Bradley-Terry,
+            sigmoid(r_i - r_j), which is never stored unless `preference` is read.
+        reference: ref, (..., A); defaults to uniform.  Arms of probability zero stay at zero.
+
+    Raises:
+        ValueError: an entry is not finite, a probability is negative or unnormalised,
+            P + P^T is not 1, the shapes do not fit, or there is neither reward nor preference.
+
+    Example:
+        >>> bandit = Bandit([np.log(2.0), 0.0])
+        >>> bandit.optimal_policy(beta=1.0).round(4)
+        array([0.6667, 0.3333])
+    """
+
+    reward: Floats | None
+    reference: Floats
+    log_reference: Floats
+    given_preference: Floats | None
+
+    def __init__(
+        self,
+        reward: ArrayLike | None = None,
+        *,
+        preference: ArrayLike | None = None,
+        reference: ArrayLike | None = None,
+    ) -> None:
+        if reward is None and preference is None:
+            raise ValueError("a Bandit needs a reward or a preference matrix, but both are None; give one")
+        rewards = None if reward is None else checks.arms(reward, "reward")
+        matrix = None if preference is None else _preference_matrix(preference)
+        size = matrix.shape[-1] if rewards is None else rewards.shape[-1]
+        ref = checks.distribution(np.full(size, 1 / size) if reference is None else reference, "reference")
+        first = matrix[..., 0] if rewards is None else rewards
+        checks.same_arms(first, ref, "preference" if rewards is None else "reward", "reference")
+        if rewards is not None and matrix is not None:
+            checks.same_arms(rewards, matrix[..., 0], "reward", "preference")
+        log_ref = log_policy_of(ref)
+        log_ref.flags.writeable = False
+        for name, value in [
+            ("reward", rewards),
+            ("reference", ref),
+            ("log_reference", log_ref),
+            ("given_preference", matrix),
+        ]:
+            object.__setattr__(self, name, value)
+
+    @property
+    def arms(self) -> int:
+        """A, the number of arms."""
+        return self.reference.shape[-1]
+
+    @cached_property
+    def contexts(self) -> tuple[int, ...]:
+        """Shape of the leading axes."""
+        shapes = [self.reference.shape[:-1]]
+        shapes += [] if self.reward is None else [self.reward.shape[:-1]]
+        shapes += [] if self.given_preference is None else [self.given_preference.shape[:-2]]
+        return np.broadcast_shapes(*shapes)
+
+    @cached_property
+    def preference(self) -> Floats:
+        """P, (..., A, A).  Bradley-Terry of the reward unless given (T0): A^2 numbers."""
+        if self.given_preference is not None:
+            return self.given_preference
+        reward = self.needed_reward()
+        matrix = expit(reward[..., :, None] - reward[..., None, :])
+        matrix.flags.writeable = False
+        return matrix
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...] | None = None) -> Bandit:
+        """The world of one context, without leading axes; `contexts` is the shape that `index` refers to."""
+        shape = self.contexts if contexts is None else contexts
+        reward, matrix = self.reward, self.given_preference
+        return Bandit(
+            None if reward is None else np.broadcast_to(reward, (*shape, self.arms))[index],
+            preference=None
+            if matrix is None
+            else np.broadcast_to(matrix, (*shape, self.arms, self.arms))[index],
+            reference=np.broadcast_to(self.reference, (*shape, self.arms))[index],
+        )
+
+    def needed_reward(self) -> Floats:
+        """The reward.
+
+        Raises:
+            ValueError: this is a world of preferences only.
+        """
+        if self.reward is None:
+            raise ValueError(
+                "this Bandit has preferences but no reward, and the question needs one; pass reward="
+            )
+        return self.reward
+
+    # ---------------------------------------------------------------- the reward's side (T1)
+
+    def optimal_policy(self, beta: float) -> Floats:
+        """The maximiser of J, pi* = ref exp(r / beta) / Z, (..., A)  (T1.1).
+
+        Limits: beta -> inf gives ref, beta -> 0 gives ref restricted to the best arms (T1.3).
+        """
+        return np.exp(self.log_optimal_policy(beta))
+
+    def log_optimal_policy(self, beta: float) -> Floats:
+        """Logarithm of `optimal_policy`; it does not underflow."""
+        return tilt(self.log_reference, self.needed_reward(), checks.positive(beta, "beta"))
+
+    def optimal_value(self, beta: float) -> Floats:
+        """The maximum J* = beta log E_ref[exp(r / beta)], (...)  (T1.1).
+
+        Around the mean reward the first order cancels exactly, so J* keeps its digits both for
+        beta -> inf (J* -> E_ref[r]) and for beta -> 0 (J* -> max r).
+        """
+        beta, reward = checks.positive(beta, "beta"), self.needed_reward()
+        ref = np.broadcast_to(
+            np.exp(self.log_reference), np.broadcast_shapes(reward.shape, self.reference.shape)
+        )
+        supported = np.where(ref > 0, reward, -np.inf)
+        top = supported.max(axis=-1)
+        mean = (ref * reward).sum(axis=-1)
+        spread = np.where(ref > 0, reward - mean[..., None], 0.0) / beta
+        narrow = np.abs(spread).max(axis=-1) < 1
+        small = (ref * np.expm1(np.where(narrow[..., None], spread, 0.0))).sum(axis=-1)
+        large = (ref * np.exp((supported - top[..., None]) / beta)).sum(axis=-1)
+        return np.where(narrow, mean + beta * np.log1p(small), top + beta * np.log(large))
+
+    def value(self, policy: ArrayLike, beta: float) -> Floats:
+        """J(pi) = E_pi[r] - beta KL(pi || ref), (...); -inf where pi leaves the reference's support."""
+        log_policy, beta = self.checked_log_policy(policy), checks.positive(beta, "beta")
+        reward = (np.exp(log_policy) * self.needed_reward()).sum(axis=-1)
+        return reward - beta * kl(log_policy, self.log_reference)
+
+    def regret(self, policy: ArrayLike, beta: float) -> Floats:
+        """J* - J(pi), computed as beta KL(pi || pi*) without cancellation, (...)  (T1.2)."""
+        return beta * kl(self.checked_log_policy(policy), self.log_optimal_policy(beta))
+
+    # ---------------------------------------------------------------- the preferences' side (T6)
+
+    def preference_over(self, opponent: ArrayLike) -> Floats:
+        """p(y beats pi') = E_{y' ~ pi'}[P(y, y')] of every arm, (..., A).
+
+        The Bradley-Terry matrix of a reward is visited in blocks of rows and never held.
+        """
+        rival = np.exp(self.checked_log_policy(opponent, "opponent"))
+        if self.given_preference is not None:
+            return (self.given_preference @ rival[..., None])[..., 0]
+        reward = self.needed_reward()
+        shape = np.broadcast_shapes(reward.shape, rival.shape)
+        result = np.empty(shape)
+        for rows in _row_blocks(shape):
+            block = expit(reward[..., rows, None] - reward[..., None, :])
+            result[..., rows] = (block @ rival[..., None])[..., 0]
+        return result
+
+    def preference_between(self, arms: NDArray[np.integer]) -> Floats:
+        """P among the arms of each group: indices (..., n, k) to (..., n, k, k), without the A x A matrix."""
+        if self.given_preference is not None:
+            flat = self.given_preference.reshape(*self.given_preference.shape[:-2], -1)
+            return gather(flat, arms[..., :, None] * self.arms + arms[..., None, :], axes=3)
+        reward = gather(self.needed_reward(), arms, axes=2)
+        return expit(reward[..., :, None] - reward[..., None, :])
+
+    def win_rate(self, policy: ArrayLike, opponent: ArrayLike) -> Floats:
+        """P(pi beats pi') = sum_y pi(y) p(y beats pi'), (...)."""
+        return (np.exp(self.checked_log_policy(policy)) * self.preference_over(opponent)).sum(axis=-1)
+
+    def best_response(self, opponent: ArrayLike, beta: float) -> Floats:
+        """argmax_pi P(pi beats pi') - beta KL(pi || ref) = ref exp(p(y beats pi') / beta) / Z, (..., A)."""
+        beta = checks.positive(beta, "beta")
+        return np.exp(tilt(self.log_reference, self.preference_over(opponent), beta))
+
+    def nash_policy(self, beta: float) -> Floats:
+        """The regularised equilibrium pi* = ref exp(p(y beats pi*) / beta) / Z, (..., A)  (T6.1).
+
+        Raises:
+            NotConverged: Newton's method failed; the error carries its `solution`.
+        """
+        beta = checks.positive(beta, "beta")
+        return equilibrium.equilibrium(self.preference, self.log_reference, beta).policy
+
+    def duality_gap(self, policy: ArrayLike, beta: float) -> Floats:
+        """2 max_pi' [P_beta(pi' beats pi) - 1/2], zero only at the equilibrium, (...)  (T6.3)."""
+        log_policy = self.checked_log_policy(policy)
+        return equilibrium.duality_gap(
+            self.preference, self.log_reference, log_policy, checks.positive(beta, "beta")
+        )
+
+    def checked_log_policy(self, policy: ArrayLike, name: str = "policy") -> Floats:
+        """log of a policy argument, validated against this world."""
+        probabilities = checks.distribution(policy, name)
+        checks.same_arms(probabilities, self.reference, name, "the bandit")
+        return log_policy_of(probabilities)
+
+
+def gather(table: Floats, arms: NDArray[np.integer], axes: int) -> Floats:
+    """table[..., arms]: a table (contexts, n) read at indices (batch, contexts, g1, ..., g_{axes}).
+
+    The last `axes` axes of `arms` are group axes that the table does not have; the axes before them
+    broadcast against the contexts of the table.
+    """
+    group = arms.shape[arms.ndim - axes :]
+    flat = arms.reshape(*arms.shape[: arms.ndim - axes], -1)
+    if table.ndim == 1:
+        return table[arms]
+    lead = np.broadcast_shapes(table.shape[:-1], flat.shape[:-1])
+    table = np.broadcast_to(table, (*lead, table.shape[-1]))
+    flat = np.broadcast_to(flat, (*lead, flat.shape[-1]))
+    return np.take_along_axis(table, flat, axis=-1).reshape(*lead, *group)
+
+
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    rows = max(1, BLOCK // int(np.prod(shape)))
+    return (slice(i, i + rows) for i in range(0, shape[-1], rows))
+
+
+def _preference_matrix(preference: ArrayLike) -> Floats:
+    matrix = checks.floats(preference, "preference")
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
+        raise ValueError(f"preference must have shape (..., A, A), but its shape is {matrix.shape}")
+    outside = (matrix < 0) | (matrix > 1)
+    checks.reject_first(outside, matrix, "preference", "a probability", "entries lie in [0, 1]")
+    both = matrix + np.swapaxes(matrix, -1, -2)
+    bad = np.abs(both - 1) > checks.SUM_TOLERANCE
+    checks.reject_first(bad, both, "preference + its transpose", "1", "make p(i beats j) = 1 - p(j beats i)")
+    return matrix

@@ -1,0 +1,269 @@
+"""Laws of a group of k arms: what a sampling rule becomes once the algorithm and the policy are known.
+
+    Product    k independent arms, one marginal each: everything pairwise costs O(A)
+    Joint      a pair with joint law W(y, y')
+    Labelled   a finite list of (winner, loser) pairs, equally likely, with their labels
+
+Each law offers the same questions: `tuples` to enumerate, `behavior` (who sampled a single arm), and the
+sampling graph of its pairs, S = W + W^T summed over the pairs of the group: its Laplacian L x (T3.2), its
+components (T3.3), the flow of preferences sum_y' S(y, y') (P(y, y') - 1/2) (T4.3), and the
+weights of "y beat y'" (T5.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bandits import graph
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+
+Arms = NDArray[np.intp]
+BLOCK = 2**16  # tuples enumerated at a time
+
+WON = np.array([[0.5, 1.0], [0.0, 0.5]])  # preference matrix of a pair listed as (winner, loser)
+WON.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """k independent arms with probabilities `marginals[i]`, each (..., A)."""
+
+    marginals: tuple[Floats, ...]
+    labels = None  # preferences come from the world
+
+    @property
+    def k(self) -> int:
+        """Arms in a group."""
+        return len(self.marginals)
+
+    @property
+    def behavior(self) -> Floats:
+        """Probability that a sample, in whichever place of the group, is this arm, (..., A)."""
+        return sum(self.marginals[1:], self.marginals[0]) / self.k
+
+    def place_behavior(self) -> tuple[Floats, ...]:
+        """Law of each place of the group, k arrays (..., A)."""
+        return self.marginals
+
+    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
+        """All A^k groups in blocks: arms (n, k) with their probabilities (..., n)."""
+        shape = (self.marginals[0].shape[-1],) * self.k
+        total = int(np.prod(shape))
+        for first in range(0, total, BLOCK):
+            arms = np.stack(np.unravel_index(np.arange(first, min(first + BLOCK, total)), shape), axis=-1)
+            weight = self.marginals[0][..., arms[:, 0]]
+            for place in range(1, self.k):
+                weight = weight * self.marginals[place][..., arms[:, place]]
+            yield arms, weight
+
+    def laplacian(self, x: Floats) -> Floats:
+        """L x summed over the pairs of the group: (k-1) M x - M (M.x) + sum_i m_i (m_i.x), M = sum_i m_i.
+
+        O(k A); L is a diagonal plus a matrix of rank k  (T3.2).
+        """
+        finite = np.where(self.behavior > 0, x, 0.0)  # 0 * inf: what is not sampled does not pull
+        if self.k == 2:
+            first, second = self.marginals
+            return first * (finite - _dot(second, finite)) + second * (finite - _dot(first, finite))
+        total = self.k * self.behavior
+        own = sum(m * _dot(m, finite) for m in self.marginals)
+        return (self.k - 1) * total * finite - total * _dot(total, finite) + own
+
+    def components(self, arms: int) -> Arms:
+        """All sampled arms hang together; arms never sampled are alone, (..., A)."""
+        sampled = self.behavior > 0
+        return np.where(sampled, sampled.argmax(axis=-1, keepdims=True), np.arange(arms))
+
+    def preference_flow(self, bandit: Bandit) -> Floats:
+        """m1 (p(y beats m2) - 1/2) + m2 (p(y beats m1) - 1/2), (..., A), for pairs  (T4.3)."""
+        first, second = self._pair()
+        if first is second:
+            return 2 * first * (bandit.preference_over(first) - 0.5)
+        return first * (bandit.preference_over(second) - 0.5) + second * (bandit.preference_over(first) - 0.5)
+
+    def solve_laplacian(self, flow: Floats) -> Floats:
+        """x with L x = flow, in O(A): with s = m1 + m2, x = flow/s + (m1/s) (m2.x) + (m2/s) (m1.x).
+
+        Constants are free, so m1.x may be put to zero; then m2.x = m2.(flow/s) / sum_y m2^2/s.
+        """
+        first, second = self._pair()
+        total = first + second
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(total > 0, second / total, 0.0)
+            particular = np.where(total > 0, flow / total, 0.0)
+        level = _dot(second, particular) / _dot(second, share)
+        return particular + np.where(total > 0, (1 - share) * level, 0.0)
+
+    def wins(self, bandit: Bandit) -> Floats:
+        """Weight of "y beat y'", (m1 m2' + m2 m1') P(y, y'), (..., A, A)  (T5.2)."""
+        first, second = self._pair()
+        weight = first[..., :, None] * second[..., None, :] + second[..., :, None] * first[..., None, :]
+        return weight * bandit.preference
+
+    def covers_all_pairs(self) -> bool:
+        """Whether every two different arms are sampled together."""
+        first, second = self._pair()
+        weight = first[..., :, None] * second[..., None, :] + second[..., :, None] * first[..., None, :]
+        return _off_diagonal_positive(weight)
+
+    def resampled(self) -> Product:
+        """Pairs i.i.d. from `behavior`: the contrast that a mean over the sampler implies  (T3.7)."""
+        return Product((self.behavior, self.behavior))
+
+    def first(self, places: int) -> Product:
+        """The law of the first places of the group."""
+        return Product(self.marginals[:places])
+
+    def _pair(self) -> tuple[Floats, Floats]:
+        if self.k != 2:
+            raise ValueError(f"preferences compare pairs, but this law draws groups of k = {self.k}")
+        return self.marginals[0], self.marginals[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """A pair (y, y') with joint probabilities `pairs`, (..., A, A)."""
+
+    pairs: Floats
+    k = 2
+    labels = None
+
+    @property
+    def behavior(self) -> Floats:
+        """Probability that a sample, in whichever place, is this arm, (..., A)."""
+        return self.symmetric.sum(-1) / 2
+
+    @property
+    def symmetric(self) -> Floats:
+        """S = W + W^T, (..., A, A)."""
+        return self.pairs + np.swapaxes(self.pairs, -1, -2)
+
+    def place_behavior(self) -> tuple[Floats, ...]:
+        """Law of the first and of the second arm."""
+        return self.pairs.sum(-1), self.pairs.sum(-2)
+
+    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
+        """All A^2 pairs: arms (n, 2) with their probabilities (..., n)."""
+        size = self.pairs.shape[-1]
+        flat = self.pairs.reshape(*self.pairs.shape[:-2], -1)
+        for first in range(0, size**2, BLOCK):
+            index = np.arange(first, min(first + BLOCK, size**2))
+            yield np.stack(np.divmod(index, size), axis=-1), flat[..., index]
+
+    def laplacian(self, x: Floats) -> Floats:
+        """L x = diag(S 1) x - S x, (..., A)  (T3.2)."""
+        finite = np.where(self.behavior > 0, x, 0.0)
+        return 2 * self.behavior * finite - (self.symmetric @ finite[..., None])[..., 0]
+
+    def components(self, arms: int) -> Arms:
+        """Connected components of S, (..., A)."""
+        flat = self.symmetric.reshape(-1, arms, arms)
+        return np.stack([graph.components(s) for s in flat]).reshape(*self.pairs.shape[:-2], arms)
+
+    def preference_flow(self, bandit: Bandit) -> Floats:
+        """sum_y' S(y, y') (P(y, y') - 1/2), (..., A)  (T4.3)."""
+        return (self.symmetric * (bandit.preference - 0.5)).sum(-1)
+
+    def solve_laplacian(self, flow: Floats) -> Floats:
+        """x with L x = flow, mean zero on each component, (..., A)."""
+        shape = np.broadcast_shapes(self.pairs.shape[:-1], flow.shape)
+        S = np.broadcast_to(self.symmetric, (*shape, shape[-1])).reshape(-1, shape[-1], shape[-1])
+        f = np.broadcast_to(flow, shape).reshape(-1, shape[-1])
+        return np.stack([graph.solve(s, g) for s, g in zip(S, f, strict=True)]).reshape(shape)
+
+    def wins(self, bandit: Bandit) -> Floats:
+        """Weight of "y beat y'", S P, (..., A, A)  (T5.2)."""
+        return self.symmetric * bandit.preference
+
+    def covers_all_pairs(self) -> bool:
+        """Whether every two different arms are sampled together."""
+        return _off_diagonal_positive(self.symmetric)
+
+    def resampled(self) -> Product:
+        """Pairs i.i.d. from `behavior`  (T3.7)."""
+        return Product((self.behavior, self.behavior))
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Distinct (winner, loser) pairs, (n, 2), with their shares of the data, (n,); the same in every context."""
+
+    pairs: Arms
+    share: Floats
+    arms: int
+    k = 2
+
+    @property
+    def labels(self) -> Floats:
+        """Preference matrix of a listed pair: the first arm won."""
+        return WON
+
+    @property
+    def behavior(self) -> Floats:
+        """Share of the listed answers that are this arm, (A,)."""
+        first, second = self.place_behavior()
+        return (first + second) / 2
+
+    def place_behavior(self) -> tuple[Floats, ...]:
+        """Law of the winner and of the loser."""
+        return tuple(np.bincount(self.pairs[:, i], self.share, self.arms) for i in (0, 1))
+
+    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
+        """The distinct pairs with their shares."""
+        yield self.pairs, self.share
+
+    def wins(self, bandit: Bandit) -> sparse.csr_array:
+        """Share of "y beat y'" in the data, sparse (A, A)  (T5.2)."""
+        return sparse.csr_array((self.share, tuple(self.pairs.T)), shape=(self.arms, self.arms))
+
+    def laplacian(self, x: Floats) -> Floats:
+        """L x = sum over pairs of share (x_w - x_l)(e_w - e_l), (..., A): O(n)."""
+        pull = self.share * (x[..., self.pairs[:, 0]] - x[..., self.pairs[:, 1]])
+        return pull @ self._incidence()
+
+    def components(self, arms: int) -> Arms:
+        """Connected components of the comparisons, (A,)."""
+        return graph.components(self._symmetric())
+
+    def preference_flow(self, bandit: Bandit) -> Floats:
+        """Half the wins minus half the losses, (A,)  (T4.3)."""
+        first, second = self.place_behavior()
+        return (first - second) / 2
+
+    def solve_laplacian(self, flow: Floats) -> Floats:
+        """x with L x = flow, mean zero on each component, (A,): a sparse solve."""
+        return graph.solve(self._symmetric(), flow)
+
+    def covers_all_pairs(self) -> bool:
+        """Whether every two different arms are compared."""
+        return self._symmetric().count_nonzero() >= self.arms * (self.arms - 1)
+
+    def resampled(self) -> Product:
+        """Pairs i.i.d. from `behavior`  (T3.7)."""
+        return Product((self.behavior, self.behavior))
+
+    def _symmetric(self) -> sparse.csr_array:
+        wins = sparse.csr_array((self.share, tuple(self.pairs.T)), shape=(self.arms, self.arms))
+        return (wins + wins.T).tocsr()
+
+    def _incidence(self) -> sparse.csr_array:
+        rows = np.repeat(np.arange(len(self.pairs)), 2)
+        signs = np.tile([1.0, -1.0], len(self.pairs))
+        return sparse.csr_array((signs, (rows, self.pairs.ravel())), shape=(len(self.pairs), self.arms))
+
+
+Law = Product | Joint | Labelled
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    return np.vecdot(a, b)[..., None]
+
+
+def _off_diagonal_positive(weight: Floats) -> bool:
+    return bool(np.all((weight > 0) | np.eye(weight.shape[-1], dtype=bool)))

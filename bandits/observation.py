@@ -1,0 +1,92 @@
+"""What an algorithm gets to see: the `Samples` of groups of arms, read off a world.
+
+`State` is where training stands.  `samples_of` gathers everything that the contract names (rewards,
+preferences, log-probabilities under policy, reference and sampler) for groups of arms (..., n, k), be
+they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.simulation`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bandits.algorithms.samples import Samples
+from bandits.bandit import Bandit, gather
+from bandits.checks import Floats
+from bandits.laws import Arms, Law
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where training stands: log pi, and what is trained beside it."""
+
+    log_policy: Floats  # (..., A)
+    value: Floats | None = None  # (...)        DRO's V
+    log_revision: Floats | None = None  # (..., A, A)  SRPO's log pi', [..., y1, y2] = log pi'(y2 | y1)
+
+
+def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
+    """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world's."""
+    return Samples(
+        log_prob=gather(state.log_policy, arms, axes=2),
+        reference_log_prob=gather(bandit.log_reference, arms, axes=2),
+        reward=None if bandit.reward is None else gather(bandit.reward, arms, axes=2),
+        preference=_preference(bandit, law, arms),
+        behavior_log_prob=_behavior_log_prob(law, arms),
+        arm=arms,
+        population=_population(bandit, law, state),
+        greedy_reward=_greedy_reward(bandit, state),
+        value=None if state.value is None else state.value[..., None],
+        revision_log_prob=_revision(state.log_revision, arms, bandit.arms),
+        reference_revision_log_prob=_reference_revision(bandit, state, arms),
+    )
+
+
+def _preference(bandit: Bandit, law: Law, arms: Arms) -> Floats:
+    if law.labels is not None:
+        return np.broadcast_to(law.labels, (*arms.shape, arms.shape[-1]))
+    return bandit.preference_between(arms)
+
+
+def _behavior_log_prob(law: Law, arms: Arms) -> Floats:
+    places = law.place_behavior()
+    columns = [gather(_log(place), arms[..., i], axes=1) for i, place in enumerate(places)]
+    return np.stack(columns, axis=-1)
+
+
+def _population(bandit: Bandit, law: Law, state: State) -> Samples:
+    """All arms as one group, (..., 1, A)."""
+    return Samples(
+        log_prob=state.log_policy[..., None, :],
+        reference_log_prob=bandit.log_reference[..., None, :],
+        reward=None if bandit.reward is None else bandit.reward[..., None, :],
+        behavior_log_prob=_log(law.behavior)[..., None, :],
+    )
+
+
+def _greedy_reward(bandit: Bandit, state: State) -> Floats | None:
+    if bandit.reward is None:
+        return None
+    best = state.log_policy.argmax(axis=-1)[..., None]
+    return gather(bandit.reward, best, axes=1)
+
+
+def _revision(log_revision: Floats | None, arms: Arms, size: int) -> Floats | None:
+    if log_revision is None:
+        return None
+    flat = log_revision.reshape(*log_revision.shape[:-2], -1)
+    return gather(flat, arms[..., None, :] * size + arms[..., :, None], axes=3)
+
+
+def _reference_revision(bandit: Bandit, state: State, arms: Arms) -> Floats | None:
+    """ref'(y_i | y_j) = ref(y_i): the revision reference is the reference itself."""
+    if state.log_revision is None:
+        return None
+    log_reference = gather(bandit.log_reference, arms, axes=2)
+    return np.broadcast_to(log_reference[..., :, None], (*log_reference.shape, log_reference.shape[-1]))
+
+
+def _log(probabilities: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities)

@@ -1,0 +1,232 @@
+"""The data: who produced the samples.
+
+    Offline(mu)         k independent arms from a fixed behaviour policy mu
+    Offline(mu1, mu2)   one behaviour policy for each place of the group
+    Pairs(joint)        any joint law W(y, y') of a pair
+    Dataset(pairs)      a finite list of (winner, loser) arms: the labels are the data's
+    OnPolicy()          the policy in training, k independent samples; an algorithm that brings an
+                        `opponent` (Nash-MD) has it for its last sample
+
+A sampling rule is a description; `rule.law(algorithm, bandit, log_policy)` binds it to a group size, a
+world and a policy, checks that they fit, and gives the law that `bandits.laws` describes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+
+from bandits import checks
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.laws import Joint, Labelled, Product
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Offline:
+    """Independent arms from fixed behaviour policies, each (..., A).
+
+    Raises:
+        ValueError: no behaviour policy is given, or one is not a distribution.
+
+    Example:
+        >>> Offline([0.2, 0.8]).behaviors[0]
+        array([0.2, 0.8])
+    """
+
+    behaviors: tuple[Floats, ...]
+    on_policy: ClassVar[bool] = False
+
+    def __init__(self, *behaviors: ArrayLike) -> None:
+        if not behaviors:
+            raise ValueError("Offline needs at least one behaviour policy: Offline(mu) or Offline(mu1, mu2)")
+        names = ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
+        checked = tuple(checks.distribution(mu, name) for mu, name in zip(behaviors, names, strict=True))
+        object.__setattr__(self, "behaviors", checked)
+
+    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
+        """One behaviour policy serves all k places, or there is one for each.
+
+        Raises:
+            ValueError: the number of behaviour policies is neither 1 nor k, the arms do not fit, or a
+                behaviour policy has mass where the reference has none.
+        """
+        k = _group_size(algorithm)
+        _refuse_on_policy_algorithms(algorithm, self)
+        if len(self.behaviors) not in (1, k):
+            raise ValueError(
+                f"{type(algorithm).__name__} looks at groups of k = {k} samples, but Offline holds "
+                f"{len(self.behaviors)} behaviour policies; give 1 (for all places) or {k}"
+            )
+        for mu in self.behaviors:
+            _check_support(mu, bandit, "mu")
+        return Product(self.behaviors * k if len(self.behaviors) == 1 else self.behaviors)
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Offline:
+        """The same rule in one context."""
+        return Offline(*(np.broadcast_to(mu, (*contexts, mu.shape[-1]))[index] for mu in self.behaviors))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Pairs:
+    """Pairs from any joint law W, (..., A, A), non-negative with sum one.
+
+    Raises:
+        ValueError: W is not square, has a negative entry, or does not sum to one.
+    """
+
+    joint: Floats
+    on_policy: ClassVar[bool] = False
+
+    def __init__(self, joint: ArrayLike) -> None:
+        matrix = checks.floats(joint, "joint")
+        if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+            raise ValueError(f"joint must have shape (..., A, A), but its shape is {matrix.shape}")
+        checks.reject_first(matrix < 0, matrix, "joint", "non-negative", "probabilities lie in [0, 1]")
+        checks.distribution(matrix.reshape(*matrix.shape[:-2], -1), "joint (all pairs of a context)")
+        object.__setattr__(self, "joint", matrix)
+
+    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Joint:
+        """The law itself.
+
+        Raises:
+            ValueError: the algorithm does not take pairs, the arms do not fit, or W leaves the
+                reference's support.
+        """
+        _need_pairs(algorithm, self)
+        law = Joint(self.joint)
+        _check_support(law.behavior, bandit, "joint (its marginal)")
+        return law
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Pairs:
+        """The same rule in one context."""
+        return Pairs(np.broadcast_to(self.joint, (*contexts, *self.joint.shape[-2:]))[index])
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Dataset:
+    """A finite list of comparisons, (N, 2) integer (winner, loser) arms, drawn uniformly with replacement.
+
+    The labels are the data's own: the bandit's preferences are not consulted.
+
+    Raises:
+        ValueError: the list is empty, not integer, not (N, 2), has a negative index, or compares an
+            arm with itself.
+
+    Example:
+        >>> Dataset([(0, 1), (1, 2)]).pairs.shape
+        (2, 2)
+    """
+
+    pairs: NDArray[np.intp]
+    on_policy: ClassVar[bool] = False
+
+    def __init__(self, pairs: ArrayLike) -> None:
+        array = np.array(pairs)
+        if array.size == 0:
+            raise ValueError("pairs must hold at least one (winner, loser) pair, but the data set is empty")
+        if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(
+                f"pairs must be integers of shape (N, 2), (winner, loser), but they have "
+                f"shape {array.shape} and type {array.dtype}"
+            )
+        checks.reject_first(array < 0, array, "pairs", "indices of arms, 0 or more", "count arms from 0")
+        same = array[:, 0] == array[:, 1]
+        checks.reject_first(
+            same, array[:, 0], "pairs", "two different arms", "drop pairs of an arm with itself"
+        )
+        array = array.astype(np.intp)
+        array.flags.writeable = False
+        object.__setattr__(self, "pairs", array)
+
+    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Labelled:
+        """The distinct pairs with their shares.
+
+        Raises:
+            ValueError: the algorithm does not take pairs, an index is out of range, or a listed arm is
+                outside the reference's support.
+        """
+        _need_pairs(algorithm, self)
+        checks.reject_first(
+            self.pairs >= bandit.arms,
+            self.pairs,
+            "pairs",
+            f"indices below {bandit.arms}",
+            "the bandit has no such arm",
+        )
+        distinct, counts = np.unique(self.pairs, axis=0, return_counts=True)
+        law = Labelled(distinct, counts / counts.sum(), bandit.arms)
+        _check_support(law.behavior, bandit, "pairs (share of an arm)")
+        return law
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Dataset:
+        """The same data in one context."""
+        return self
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """Samples from the policy in training; expectations move with it."""
+
+    on_policy: ClassVar[bool] = True
+
+    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
+        """k independent samples of the policy, the last from the algorithm's opponent if it brings one."""
+        k = _group_size(algorithm)
+        policy = np.exp(log_policy)
+        if not hasattr(algorithm, "opponent"):
+            return Product((policy,) * k)
+        opponent = np.exp(log_softmax(algorithm.opponent(log_policy, bandit.log_reference), axis=-1))
+        return Product((policy,) * (k - 1) + (opponent,))
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> OnPolicy:
+        """The same rule in one context."""
+        return self
+
+
+Sampling = Offline | Pairs | Dataset | OnPolicy
+
+
+def _group_size(algorithm) -> int:
+    k = getattr(algorithm, "k", None)
+    if k is None:
+        raise ValueError(
+            f"{type(algorithm).__name__} has no attribute k; an algorithm says how many samples it "
+            f"looks at together (k = 1 for plain policy gradient)"
+        )
+    return checks.count(k, f"{type(algorithm).__name__}.k")
+
+
+def _need_pairs(algorithm, sampling) -> None:
+    _refuse_on_policy_algorithms(algorithm, sampling)
+    k = _group_size(algorithm)
+    if k != 2:
+        raise ValueError(
+            f"{type(sampling).__name__} gives pairs, but {type(algorithm).__name__} looks at groups of "
+            f"k = {k} samples; use Offline(mu) or OnPolicy()"
+        )
+
+
+def _refuse_on_policy_algorithms(algorithm, sampling) -> None:
+    if getattr(algorithm, "needs_on_policy", False):
+        raise ValueError(
+            f"{type(algorithm).__name__} brings its own opponent and takes OnPolicy(), "
+            f"but the sampling is {type(sampling).__name__}; on fixed data use IPO"
+        )
+
+
+def _check_support(behavior: Floats, bandit: Bandit, name: str) -> None:
+    checks.same_arms(behavior, bandit.reference, name, "the bandit")
+    reference = np.broadcast_to(bandit.reference, np.broadcast_shapes(behavior.shape, bandit.reference.shape))
+    bad = (behavior > 0) & (reference == 0)
+    checks.reject_first(
+        bad,
+        np.broadcast_to(behavior, bad.shape),
+        name,
+        "zero where the reference is zero",
+        "log pi/ref is infinite there: give the reference mass or do not sample the arm",
+    )
