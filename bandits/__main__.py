@@ -1,0 +1,64 @@
+"""`python -m bandits figures`: regenerate the figures, their numbers, and the table of claims."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+
+from bandits.experiments import EXPERIMENTS
+from bandits.experiments.record import Claim, as_json, table, write
+from bandits.plots.style import svg_bytes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; 0 if every claim holds, 1 if one fails, 2 for bad arguments."""
+    options = _parser().parse_args(arguments)
+    matplotlib.use("Agg")
+    known = {_name(experiment): experiment for experiment in EXPERIMENTS}
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        print(f"no figure is called {unknown[0]!r}; choose from: {', '.join(known)}", file=sys.stderr)
+        return 2
+    chosen = options.names or list(known)
+    try:
+        results = [_regenerate(known[name], options.folder, not options.quiet) for name in chosen]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table([claim for claims in results for claim in claims]))
+    failed = sum(not claim.ok for claims in results for claim in claims)
+    print(f"\n{len(chosen)} figures in {options.folder}/, {failed} failed claims")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bandits", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    figures = commands.add_parser("figures", help="regenerate figures (SVG), their numbers (JSON) and check claims")
+    figures.add_argument("names", nargs="*", help="which figures; all by default")
+    figures.add_argument("--folder", type=Path, default=Path("figures"), help="where to write (default: figures)")
+    figures.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _regenerate(experiment: ModuleType, folder: Path, progress: bool) -> list[Claim]:
+    """Run one experiment and write its picture and its numbers."""
+    name = _name(experiment)
+    print(f"{name}: {experiment.__doc__.strip().splitlines()[0]}", file=sys.stderr)
+    result = experiment.run(progress=progress)
+    claims = experiment.claims(result)
+    write(folder / f"{name}.svg", svg_bytes(experiment.draw(result)))
+    write(folder / f"{name}.json", as_json(result, claims).encode())
+    return claims
+
+
+def _name(experiment: ModuleType) -> str:
+    return experiment.__name__.rpartition(".")[2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What stays of an experiment: a picture, the numbers drawn, and a table of claims that were checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIGITS = 10  # significant digits kept in JSON: enough to compare, short enough to read
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One number that the figure states, and what theory or the paper says it should be."""
+
+    text: str
+    computed: float
+    expected: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether computed and expected agree within the tolerance (absolute)."""
+        return bool(abs(self.computed - self.expected) <= self.tolerance)
+
+
+def as_json(result: Any, claims: Sequence[Claim]) -> str:
+    """The result's arrays and parameters, its claims, and the versions that computed them."""
+    record = {
+        "result": _plain(asdict(result)),
+        "claims": [_plain(asdict(claim)) | {"ok": claim.ok} for claim in claims],
+        "versions": {name: version(name) for name in ("numpy", "scipy", "matplotlib")},
+    }
+    return json.dumps(record, indent=1) + "\n"
+
+
+def table(claims: Sequence[Claim]) -> str:
+    """Claim / computed / expected / ok, aligned."""
+    width = max(len(claim.text) for claim in claims)
+    head = f"{'claim':{width}}  {'computed':>12}  {'expected':>12}  {'within':>8}  ok"
+    rows = [
+        f"{c.text:{width}}  {c.computed:12.6g}  {c.expected:12.6g}  {c.tolerance:8.1g}  {'yes' if c.ok else 'NO'}"
+        for c in claims
+    ]
+    return "\n".join([head, "-" * len(head), *rows])
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file in the same folder, then a rename.
+
+    Raises:
+        ValueError: the folder cannot be written to.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"cannot write {path} ({error.strerror}); choose another --folder") from error
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as nested lists of rounded numbers, the rest as it is."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

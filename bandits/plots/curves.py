@@ -1,0 +1,18 @@
+"""Quantities along training: the mean over seeds, a band, and the exact limit beside them."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from bandits.checks import Floats
+
+
+def mean_and_band(axes: Axes, x: Floats, runs: Floats, *, label: str, color: str, linestyle: str = "-") -> None:
+    """The mean of `runs`, (records, runs), over the seeds, and the range from the lowest to the highest."""
+    axes.plot(x, runs.mean(axis=1), color=color, label=label, linestyle=linestyle)
+    axes.fill_between(x, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.2, linewidth=0)
+
+
+def exact_limit(axes: Axes, value: float, *, color: str) -> None:
+    """A dashed line at the exact fixed point's value."""
+    axes.axhline(value, color=color, linestyle=(0, (4, 3)), linewidth=1.0)
