@@ -65,10 +65,12 @@ class Bandit:
             raise ValueError("a Bandit needs a reward or a preference matrix, but both are None; give one")
         rewards = None if reward is None else checks.arms(reward, "reward")
         matrix = None if preference is None else _preference_matrix(preference)
-        size = matrix.shape[-1] if rewards is None else rewards.shape[-1]
+        size = next(x.shape[-1] for x in (rewards, matrix) if x is not None)
         ref = checks.distribution(np.full(size, 1 / size) if reference is None else reference, "reference")
-        first = matrix[..., 0] if rewards is None else rewards
-        checks.same_arms(first, ref, "preference" if rewards is None else "reward", "reference")
+        if rewards is not None:
+            checks.same_arms(rewards, ref, "reward", "reference")
+        if matrix is not None:
+            checks.same_arms(matrix[..., 0], ref, "preference", "reference")
         if rewards is not None and matrix is not None:
             checks.same_arms(rewards, matrix[..., 0], "reward", "preference")
         log_ref = log_policy_of(ref)
@@ -224,7 +226,7 @@ class Bandit:
     def checked_log_policy(self, policy: ArrayLike, name: str = "policy") -> Floats:
         """log of a policy argument, validated against this world."""
         probabilities = checks.distribution(policy, name)
-        checks.same_arms(probabilities, self.reference, name, "the bandit")
+        checks.same_arms(probabilities, np.broadcast_to(0.0, (*self.contexts, self.arms)), name, "the bandit")
         return log_policy_of(probabilities)
 
 

@@ -1,4 +1,4 @@
-"""The border: bad input gets one clear `ValueError` that names the argument, the rule, the first bad entry and the remedy.
+"""The border: bad input gets one `ValueError` that names argument, rule, first bad entry and remedy.
 
 Everything that the public functions take passes through here once.  Arrays are copied to float64
 and made read-only, so that a caller's array is never mutated and a stored one never changes.
@@ -7,6 +7,7 @@ and made read-only, so that a caller's array is never mutated and a stored one n
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,9 +36,12 @@ def floats(values: ArrayLike, name: str) -> Floats:
         ValueError: `values` is not numeric, or an entry is not finite.
     """
     try:
-        array = np.array(values, dtype=np.float64)
+        array = np.array(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"its type is {array.dtype}")
+        array = array.astype(np.float64, copy=False)  # np.array copied already
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of real numbers ({error})") from error
+        raise ValueError(f"{name} must be an array of real numbers, but {error}") from error
     reject_first(~np.isfinite(array), array, name, "finite", "replace NaN and infinite entries")
     array.flags.writeable = False
     return array
@@ -71,10 +75,20 @@ def positive(value: float, name: str, remedy: str = "choose a positive number") 
     Raises:
         ValueError: the number is not finite, or not positive.
     """
-    number = _number(value, name)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be positive and finite, but {name} = {value!r}; {remedy}")
-    return number
+    if not isinstance(value, Real) or not math.isfinite(value) or not value > 0:
+        raise ValueError(f"{name} must be a positive, finite number, but {name} = {value!r}; {remedy}")
+    return float(value)
+
+
+def number(value: float, name: str) -> float:
+    """A finite real number.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, but {name} = {value!r}")
+    return float(value)
 
 
 def fraction(value: float, name: str) -> float:
@@ -83,10 +97,9 @@ def fraction(value: float, name: str) -> float:
     Raises:
         ValueError: the number lies outside [0, 1].
     """
-    number = _number(value, name)
-    if not 0 <= number <= 1:
+    if not 0 <= number(value, name) <= 1:
         raise ValueError(f"{name} must lie in [0, 1], but {name} = {value!r}")
-    return number
+    return float(value)
 
 
 def count(value: int, name: str, least: int = 1) -> int:
@@ -115,12 +128,6 @@ def same_arms(a: NDArray, b: NDArray, name_a: str, name_b: str) -> None:
         np.broadcast_shapes(a.shape, b.shape)
     except ValueError as error:
         raise ValueError(
-            f"the contexts of {name_a} and {name_b} must broadcast, but their shapes are {a.shape} and {b.shape}"
+            f"the contexts of {name_a} and {name_b} must broadcast, "
+            f"but their shapes are {a.shape} and {b.shape}"
         ) from error
-
-
-def _number(value: float, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a number, but {name} = {value!r}") from error

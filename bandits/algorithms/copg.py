@@ -25,6 +25,8 @@ from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Law
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -37,6 +39,7 @@ class CoPG:
         k: samples compared together, all pairs of them.
 
     Example:
+        >>> import numpy as np
         >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
         ...                reward=np.array([1.0, 0.25]))
         >>> CoPG(beta=1.0).update(pair).log_prob
@@ -61,15 +64,15 @@ class CoPG:
         differences = R[..., :, None] - R[..., None, :]
         return (differences**2).sum((-2, -1)) / (4 * self.beta)  # every pair appears twice
 
-    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
+    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
         """E[c] of each arm, L (r - beta h), in O(A) for product laws, (..., A)  (T3.2)."""
         return law.laplacian(bandit.needed_reward() - self.beta * log_ratio)
 
-    def linear(self, bandit: Bandit, law) -> Linear:
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
         """The expected update as beta L (r/beta - h): linear in the logits  (T3.2)."""
         return Linear(rate=self.beta, law=law, score=bandit.needed_reward(), beta=self.beta)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi* on a connected sampling graph; else pi/ref is tilted inside each component  (T3.3)."""
         if sampling.on_policy:
             return optimum_on_support(bandit, self.beta, log_start)

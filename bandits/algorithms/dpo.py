@@ -32,7 +32,9 @@ from bandits.algorithms.linear import settle
 from bandits.algorithms.samples import Array, Samples, Update, log_sigmoid, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Law
 from bandits.policy import log_ratio, tilt
+from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
 
@@ -59,7 +61,7 @@ class DPO:
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")
-        if not 0 <= self.smoothing < 0.5:
+        if not 0 <= checks.number(self.smoothing, "smoothing") < 0.5:
             raise ValueError(f"smoothing must lie in [0, 1/2), but smoothing = {self.smoothing!r}")
 
     def update(self, samples: Samples) -> Update:
@@ -74,7 +76,7 @@ class DPO:
         p, x = self._label_and_logit(samples)
         return -(p * log_sigmoid(x) + (1 - p) * log_sigmoid(-x))
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """pi* under Bradley-Terry; else the weighted Bradley-Terry fit  (T5.1, T5.2).
 
         Raises:
@@ -90,10 +92,10 @@ class DPO:
             return settle(law, bandit, log_start, target)
         return self._fit(bandit, law, log_start)
 
-    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
-        """E[c] of each arm, beta sum_y' [N(y, y') sigma(x' - x) - N(y', y) sigma(x - x')], x = beta h + Gamma.
+    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, beta sum_y' [N(y, y') sigma(x' - x) - N(y', y) sigma(x - x')].
 
-        N is the weight of "y beat y'"; O(A^2), or the number of distinct pairs of a data set  (T5.2).
+        x = beta h + Gamma, N the weight of "y beat y'"; O(A^2), or O(distinct pairs of a data set)  (T5.2).
         """
         x = self.beta * log_ratio + self._margin_of_arms(bandit)
         wins = self._wins(bandit, law)
@@ -101,7 +103,7 @@ class DPO:
         flows = [_net_flow(n, z) for n, z in _each_context(wins, x)]
         return self.beta * np.stack(flows).reshape(shape)
 
-    def _wins(self, bandit: Bandit, law):
+    def _wins(self, bandit: Bandit, law: Law):
         wins = law.wins(bandit)
         if self.smoothing == 0:
             return wins
@@ -120,7 +122,7 @@ class DPO:
         )
         return np.asarray(self.margin(arms), dtype=float)
 
-    def _fit(self, bandit: Bandit, law, log_start: Floats) -> Solution:
+    def _fit(self, bandit: Bandit, law: Law, log_start: Floats) -> Solution:
         """The Bradley-Terry fit of each context, as x = beta h + Gamma."""
         gamma = self._margin_of_arms(bandit)
         x = self.beta * log_ratio(log_start, bandit.log_reference) + gamma
@@ -129,10 +131,10 @@ class DPO:
         log_reference = np.broadcast_to(bandit.log_reference, shape).reshape(-1, shape[-1])
         inputs = zip(_each_context(wins, np.broadcast_to(x, shape)), log_reference, strict=True)
         fits = [_fit_on_support(n, z, ref) for (n, z), ref in inputs]
-        undetermined = [f.message for f in fits if f.limit is None]
+        limits = [f.limit for f in fits if f.limit is not None]
         log_policy = None
-        if not undetermined:
-            h = (np.stack([f.limit for f in fits]).reshape(shape) - gamma) / self.beta
+        if len(limits) == len(fits):
+            h = (np.stack(limits).reshape(shape) - gamma) / self.beta
             log_policy = log_softmax(bandit.log_reference + h, axis=-1)
         solution = Solution(
             log_policy=log_policy,
@@ -166,11 +168,11 @@ def _each_context(wins, x: Floats) -> Iterator[tuple[Floats, Floats]]:
 
 
 def _net_flow(wins, x: Floats) -> Floats:
-    """sum_j N_ij sigma(x_j - x_i) - N_ji sigma(x_i - x_j): what pulls each arm up, less what pulls it down."""
+    """sum_j N_ij sigma(x_j - x_i) - N_ji sigma(x_i - x_j): pulls up less pulls down, (A,)."""
     if sparse.issparse(wins):
         winner, loser = wins.nonzero()
         pull = wins.data * expit(x[loser] - x[winner])
-        return np.bincount(winner, pull, len(x)) - np.bincount(loser, pull, len(x))
+        return np.asarray(np.bincount(winner, pull, len(x)) - np.bincount(loser, pull, len(x)), dtype=float)
     flow = wins * expit(x - x[:, None])
     return flow.sum(axis=1) - flow.sum(axis=0)
 

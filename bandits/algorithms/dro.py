@@ -19,13 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
 from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.algorithms.policy_gradient import behavior_value
 from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Law
 from bandits.policy import log_ratio
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -34,7 +38,6 @@ class DRO:
     """The exact gradient of DRO's loss, in the policy and in V.
 
     Example:
-        >>> import numpy as np
         >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]),
         ...               value=np.array(0.25))
         >>> DRO(beta=0.5).update(one)
@@ -56,13 +59,13 @@ class DRO:
         """1/2 (r - V - beta h)^2, (...), for a V given in `samples.value`, Eq. (4), Richemond 2024."""
         return 0.5 * (_residual(samples, self.beta) ** 2).sum(-1)
 
-    def linear(self, bandit: Bandit, law) -> Linear:
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
         """With V eliminated: beta^2/2 L (r/beta - h), L of pairs i.i.d. from mu  (T3.7)."""
         return Linear(
             rate=self.beta**2 / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta
         )
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """(pi*, J*) on the support of mu; arms never sampled keep their logit  (T8.1)."""
         return _closed_form(self, bandit, sampling, log_start)
 
@@ -82,11 +85,11 @@ class DROV:
         residual = _residual(samples, self.beta)
         return Update(log_prob=residual, value=residual)
 
-    def linear(self, bandit: Bandit, law) -> Linear:
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
         """With V eliminated: beta/2 L (r/beta - h)  (T3.7)."""
         return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """The same fixed point as DRO's: a step size does not move it  (T8.1)."""
         return _closed_form(self, bandit, sampling, log_start)
 
@@ -97,15 +100,17 @@ def _residual(samples: Samples, beta: float) -> Array:
     return samples.regularized_reward(beta) - V
 
 
-def _closed_form(algorithm: DRO | DROV, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+def _closed_form(algorithm: DRO | DROV, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
+    """The policy of CoPG on pairs from mu, and V = E_mu[R] there: J* if mu has full support  (T8.1)."""
+    beta, law = algorithm.beta, sampling.law(algorithm, bandit, log_start)
     if sampling.on_policy:
-        solution = optimum_on_support(bandit, algorithm.beta, log_start)
+        solution = optimum_on_support(bandit, beta, log_start)
     else:
-        solution = algorithm.linear(bandit, sampling.law(algorithm, bandit, log_start)).fixed_point(
-            bandit, log_start
-        )
-    if solution.unique:
-        return replace(solution, value=bandit.optimal_value(algorithm.beta))
-    behavior = sampling.law(algorithm, bandit, log_start).behavior
-    h = log_ratio(solution.log_policy, bandit.log_reference)
-    return replace(solution, value=(behavior * (bandit.needed_reward() - algorithm.beta * h)).sum(-1))
+        solution = algorithm.linear(bandit, law).fixed_point(bandit, log_start)
+    log_policy = solution.log_policy
+    assert log_policy is not None  # closed forms always have one
+    if solution.unique:  # R is constant, hence E_mu[R] = J(pi), which loses fewer digits
+        return replace(solution, value=bandit.value(np.exp(log_policy), beta))
+    R = bandit.needed_reward() - beta * log_ratio(log_policy, bandit.log_reference)
+    seen = law.behavior > 0
+    return replace(solution, value=(law.behavior * np.where(seen, R, 0.0)).sum(-1))

@@ -20,7 +20,7 @@ from bandits import checks
 from bandits.algorithms.samples import Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.sampling import OnPolicy
+from bandits.sampling import OnPolicy, Sampling
 from bandits.solution import Solution
 
 
@@ -37,8 +37,13 @@ class ImportanceWeighted:
     clip: float = math.inf
 
     def __post_init__(self) -> None:
-        if not self.clip > 0:
-            raise ValueError(f"clip must be positive (or infinite for none), but clip = {self.clip!r}")
+        if self.clip != math.inf:
+            checks.positive(self.clip, "clip", remedy="choose a positive number, or math.inf for no clipping")
+        if hasattr(self.algorithm, "opponent"):
+            raise ValueError(
+                f"algorithm must take all its samples from the policy, but {type(self.algorithm).__name__} "
+                f"brings its own opponent, whose weight is not pi/mu; use it with OnPolicy()"
+            )
 
     @property
     def k(self) -> int:
@@ -53,7 +58,7 @@ class ImportanceWeighted:
         update = self.algorithm.update(samples)
         return replace(update, log_prob=weight[..., None] * update.log_prob)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """pi*, if the weights are not clipped and the sampler reaches every arm: the update is then grad J's.
 
         Known for the plain policy gradients, whose on-policy fixed point is pi*; None otherwise.

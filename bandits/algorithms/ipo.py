@@ -25,12 +25,14 @@ from typing import ClassVar
 import numpy as np
 
 from bandits import checks
-from bandits.algorithms.linear import Linear, settle
+from bandits.algorithms.linear import Linear, reference_on_support, settle
 from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.equilibrium import equilibrium
+from bandits.laws import Law, Product
 from bandits.policy import tilt
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -65,19 +67,19 @@ class IPO:
         tau = 1 / (2 * self.beta)
         return p * (dh - tau) ** 2 + (1 - p) * (dh + tau) ** 2
 
-    def expected_coefficient(self, bandit: Bandit, law, log_ratio: Floats) -> Floats:
+    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
         """E[c] of each arm, 2 (flow / beta - L h), (..., A)  (T4.3)."""
         return 2 * (law.preference_flow(bandit) / self.beta - law.laplacian(log_ratio))
 
-    def linear(self, bandit: Bandit, law) -> Linear:
-        """The expected update as 2 L (score / beta - h), score the least-squares ranking L score = flow  (T4.3)."""
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
+        """The expected update as 2 L (score / beta - h), score the ranking with L score = flow  (T4.3)."""
         score = law.solve_laplacian(law.preference_flow(bandit))
         return Linear(rate=2.0, law=law, score=score, beta=self.beta)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """The least-squares ranking of a fixed law (T4.3); the regularised equilibrium on-policy (T6.6)."""
         if sampling.on_policy:
-            return equilibrium(bandit.preference, bandit.log_reference, self.beta)
+            return equilibrium(bandit.preference, reference_on_support(bandit, log_start), self.beta)
         return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
 
 
@@ -108,18 +110,26 @@ class PsiPO:
 
     def update(self, samples: Samples) -> Update:
         """c = +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h(y) - h(y'))), zero for the opponent  (T4.1)."""
-        p, h = need(samples, "preference"), samples.log_ratio
-        c = self.psi(p[..., 0, 2]) - self.psi(p[..., 1, 2]) - self.beta * (h[..., 0] - h[..., 1])
+        c = self._shortfall(samples)
         return Update(log_prob=stack(c, -c, 0 * c))
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+    def loss(self, samples: Samples) -> Array:
+        """(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h(y) - h(y')))^2 / (2 beta), (...)  (T4.1)."""
+        return self._shortfall(samples) ** 2 / (2 * self.beta)
+
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu  (T4.1)."""
         if sampling.on_policy:
             return None
         law = sampling.law(self, bandit, log_start)
-        opponent = law.marginals[2]
+        first, second, opponent = law.place_behavior()
         score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
-        return settle(law.first(2), bandit, log_start, tilt(bandit.log_reference, score, self.beta))
+        compared = Product((first, second))
+        return settle(compared, bandit, log_start, tilt(bandit.log_reference, score, self.beta))
+
+    def _shortfall(self, samples: Samples) -> Array:
+        p, h = need(samples, "preference"), samples.log_ratio
+        return self.psi(p[..., 0, 2]) - self.psi(p[..., 1, 2]) - self.beta * (h[..., 0] - h[..., 1])
 
 
 def _label_and_margin(samples: Samples) -> tuple[Array, Array]:

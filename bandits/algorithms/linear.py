@@ -18,7 +18,8 @@ import numpy as np
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.policy import log_ratio, tilt
+from bandits.laws import Arms, Law
+from bandits.policy import tilt
 from bandits.solution import Solution
 
 
@@ -27,7 +28,7 @@ class Linear:
     """rate * L (score / beta - h): `law` holds L, `score` is r for CoPG and the ranking potential for IPO."""
 
     rate: float
-    law: object  # a sampling law: .components(arms) and .laplacian(x)
+    law: Law
     score: Floats  # (..., A)
     beta: float
 
@@ -36,7 +37,7 @@ class Linear:
         return settle(self.law, bandit, log_start, tilt(bandit.log_reference, self.score, self.beta))
 
 
-def settle(law, bandit: Bandit, log_start: Floats, log_target: Floats) -> Solution:
+def settle(law: Law, bandit: Bandit, log_start: Floats, log_target: Floats) -> Solution:
     """The policy that equals `log_target` up to a constant on each component, with the start's mean logits.
 
     Any update that is a sum of c (e_y - e_y') over sampled pairs keeps the sum of the logits of each
@@ -61,12 +62,10 @@ def settle(law, bandit: Bandit, log_start: Floats, log_target: Floats) -> Soluti
     )
 
 
-def _shift_components(labels: np.ndarray, log_start: Floats, log_target: Floats) -> Floats:
+def _shift_components(labels: Arms, log_start: Floats, log_target: Floats) -> Floats:
     shape = np.broadcast_shapes(labels.shape, log_start.shape, log_target.shape)
-    labels, log_start, log_target = (np.broadcast_to(x, shape) for x in (labels, log_start, log_target))
-    supported = np.isfinite(log_start) & np.isfinite(log_target)
-    offset = np.where(supported, log_ratio(log_start, np.where(supported, log_target, 0.0)), 0.0)
-    offset = np.where(supported, offset, 0.0)
+    supported = np.broadcast_to(np.isfinite(log_start) & np.isfinite(log_target), shape)
+    offset = np.where(supported, log_start, 0.0) - np.where(supported, log_target, 0.0)
     contexts = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
     cells = (contexts * shape[-1] + labels).ravel()
     size = np.bincount(cells, weights=supported.ravel(), minlength=labels.size)
@@ -78,8 +77,12 @@ def _shift_components(labels: np.ndarray, log_start: Floats, log_target: Floats)
 
 def optimum_on_support(bandit: Bandit, beta: float, log_start: Floats) -> Solution:
     """pi*, the only stationary point of J with the support of the start  (T2.1)."""
-    log_reference = np.where(np.isneginf(log_start), -np.inf, bandit.log_reference)
-    log_policy = tilt(log_reference, bandit.needed_reward(), beta)
+    log_policy = tilt(reference_on_support(bandit, log_start), bandit.needed_reward(), beta)
     return Solution(
         log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T1.1)"
     )
+
+
+def reference_on_support(bandit: Bandit, log_start: Floats) -> Floats:
+    """log ref where the start has mass, else -inf: on-policy, an arm that starts at zero is never sampled."""
+    return np.where(np.isneginf(log_start), -np.inf, bandit.log_reference)

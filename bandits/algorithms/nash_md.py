@@ -13,14 +13,19 @@ Source: Munos et al. 2023, "Nash Learning from Human Feedback", Section 7, arXiv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from array_api_compat import array_namespace
+
 from bandits import checks
+from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.equilibrium import equilibrium
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -44,10 +49,10 @@ class NashMD:
 
     def opponent(self, log_policy: Array, log_reference: Array) -> Array:
         """log of pi^(1-eps) ref^eps, not normalised, over arms or over tokens  (T6.4)."""
-        if self.mixture == 1:  # the end points are exact: 0 * -inf must not arise
-            return log_reference
-        if self.mixture == 0:
+        if self.mixture == 0:  # the end points are limits: 0 * -inf must not arise
             return log_policy
+        if self.mixture == 1:
+            return array_namespace(log_policy).where(log_policy == -math.inf, log_policy, log_reference)
         return (1 - self.mixture) * log_policy + self.mixture * log_reference
 
     def update(self, samples: Samples) -> Update:
@@ -56,6 +61,7 @@ class NashMD:
         c = p - 0.5 - self.beta * h
         return Update(log_prob=stack(c, 0 * c))
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi = ref exp(p(y beats pi^(1-eps) ref^eps) / beta) / Z, by Newton's method  (T6.4)."""
-        return equilibrium(bandit.preference, bandit.log_reference, self.beta, mixture=self.mixture)
+        log_reference = reference_on_support(bandit, log_start)
+        return equilibrium(bandit.preference, log_reference, self.beta, mixture=self.mixture)

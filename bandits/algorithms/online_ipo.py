@@ -16,9 +16,10 @@ from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.ipo import IPO
-from bandits.algorithms.samples import Samples, Update
+from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -37,6 +38,10 @@ class OnlineIPO:
         """IPO's coefficient, +-2 ((p - 1/2)/beta - dh)  (T4.2)."""
         return IPO(beta=self.beta).update(samples)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def loss(self, samples: Samples) -> Array:
+        """IPO's loss of the pairs at hand, (...); the sampler is not differentiated  (T4.2)."""
+        return IPO(beta=self.beta).loss(samples)
+
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """The regularised equilibrium  (T6.6)."""
         return IPO(beta=self.beta).closed_form(bandit, sampling, log_start)

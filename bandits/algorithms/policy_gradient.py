@@ -26,7 +26,9 @@ from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.algorithms.samples import Array, Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Law
 from bandits.off_policy import Attractor
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 Baseline = Callable[[Samples, float], Array]
@@ -65,6 +67,7 @@ class PolicyGradient:
         k: samples averaged in one update.
 
     Example:
+        >>> import numpy as np
         >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]))
         >>> PolicyGradient(beta=1.0, baseline=0.25).update(one).log_prob
         array([0.75])
@@ -78,7 +81,7 @@ class PolicyGradient:
         checks.positive(self.beta, "beta")
         checks.count(self.k, "k")
         if not callable(self.baseline):
-            checks.floats(self.baseline, "baseline")
+            checks.number(self.baseline, "baseline")
 
     def update(self, samples: Samples) -> Update:
         """c = (R - b) / k  (T2.1)."""
@@ -86,20 +89,20 @@ class PolicyGradient:
         b = self.baseline(samples, self.beta) if callable(self.baseline) else self.baseline
         return Update(log_prob=(R - b) / R.shape[-1])
 
-    def linear(self, bandit: Bandit, law) -> Linear | None:
-        """With b = E_mu[R] the expected update is beta/2 L (r/beta - h); other baselines are not linear  (T3.7)."""
+    def linear(self, bandit: Bandit, law: Law) -> Linear | None:
+        """With b = E_mu[R]: beta/2 L (r/beta - h); with other baselines it is not linear  (T3.7)."""
         if self.baseline is not behavior_value:
             return None
         return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """pi* on-policy (T2.1) and for b = E_mu[R] (T2.5); None for what has to be solved."""
         if sampling.on_policy:
             return optimum_on_support(bandit, self.beta, log_start)
         linear = self.linear(bandit, sampling.law(self, bandit, log_start))
         return None if linear is None else linear.fixed_point(bandit, log_start)
 
-    def attractors(self, bandit: Bandit, law, log_start: Floats) -> list[Attractor] | None:
+    def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Attractor] | None:
         """Every stable end of a constant baseline on somebody else's samples, one context  (T2.5)."""
         if callable(self.baseline):
             return None

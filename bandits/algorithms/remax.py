@@ -20,6 +20,7 @@ from bandits.algorithms.policy_gradient import greedy
 from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -37,6 +38,6 @@ class ReMax:
         """c = R - r(argmax pi)  (T2.4)."""
         return Update(log_prob=samples.regularized_reward(self.beta) - greedy(samples, self.beta))
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution | None:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """pi* on-policy  (T2.1)."""
         return optimum_on_support(bandit, self.beta, log_start) if sampling.on_policy else None

@@ -19,6 +19,7 @@ from bandits.algorithms.copg import CoPG
 from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.sampling import Sampling
 from bandits.solution import Solution
 
 
@@ -48,6 +49,6 @@ class RLOO:
         others = (R.sum(-1)[..., None] - R) / (k - 1)
         return Update(log_prob=(R - others) / k)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi* on-policy (T2.2); CoPG's fixed point on a fixed law (T3.1)."""
         return CoPG(beta=self.beta, k=self.k).closed_form(bandit, sampling, log_start)

@@ -29,6 +29,7 @@ from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import tilt
+from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
 
@@ -69,7 +70,7 @@ class SRPO:
         revision = stack(stack(a, -a - g), stack(b + g, -b))  # columns j: the answer revised is y_j
         return Update(log_prob=stack(g, -g), revision_log_prob=revision)
 
-    def closed_form(self, bandit: Bandit, sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi'* and pi* of T7.2, whatever the law, if it covers every pair of arms.
 
         Raises:
