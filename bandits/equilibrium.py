@@ -34,7 +34,7 @@ from bandits.policy import kl, tilt
 from bandits.policy import mixture as geometric_mixture
 from bandits.solution import NotConverged, Solution
 
-MAX_STEPS = 500  # random games of 2 to 50 arms need about 9 at beta >= 1e-3, never more than 25
+MAX_STEPS = 500  # 11 000 random games of 2 to 50 arms at beta >= 1e-3: 6 steps on average, 28 at most
 
 
 def equilibrium(
@@ -56,13 +56,15 @@ def equilibrium(
         log_reference: log ref, (..., A); -inf outside the support, where the answer has no mass either.
         beta: positive.
         mixture: eps in [0, 1], the weight of the reference in the opponent.
-        log_start: (..., A), log of the policy to start from, finite on the support.  Default: uniform on the
-            support (from a reference of 1e-12 the way is up to three times as long).
+        log_start: (..., A), log of the policy to start from, finite on the support.  Default: the policy
+            whose opponent is uniform (from a reference of 1e-12 the way is up to three times as long).
         tolerance: stop at max |F| <= tolerance.  F is a difference of preferences: its round-off is
             about 1e-16 at every beta, and the duality gap is at most max |F|^2 / beta.
 
     Returns:
-        A `Solution` with residual max_y |pi(y) - ref(y) exp(P(y beats m) / beta) / Z|, (...).
+        A `Solution` with residual max_y |pi(y) - ref(y) exp(P(y beats m) / beta) / Z|, (...).  The flow of
+        mirror descent, z' = -F, always ends there.  `stable` speaks of gradient ascent on the logits, whose
+        Jacobian is H_pi ((1-eps) L H_m - beta I): True for eps = 0 and 1, else None (it can be a repeller).
 
     Raises:
         NotConverged: max |F| is above the tolerance after 500 steps (seen only below beta = 1e-6, in games
@@ -81,16 +83,15 @@ def equilibrium(
     if mixture == 1:
         log_policy, steps, left = _response(payoff, log_reference, log_reference, beta), 0, np.zeros(())
     else:
-        start = _log_start(log_start, log_reference)
-        ratio, steps, left = _opponent_ratio(
-            payoff, log_reference, (1 - mixture) * start, beta / (1 - mixture), tolerance
-        )
+        start = _start_ratio(log_start, log_reference, mixture)
+        ratio, steps, left = _opponent_ratio(payoff, log_reference, start, beta / (1 - mixture), tolerance)
         log_policy = tilt(log_reference, ratio, 1 - mixture)
     opponent = geometric_mixture(log_policy, log_reference, mixture)
     moved = np.exp(_response(payoff, log_reference, opponent, beta)) - np.exp(log_policy)
     solution = Solution(
         log_policy=log_policy,
         residual=np.abs(moved).max(axis=-1),
+        stable=True if mixture in (0, 1) else None,
         unique=True,
         method="closed form" if mixture == 1 else "damped Newton",
         iterations=steps,
@@ -283,17 +284,15 @@ def _log_reference(log_reference: ArrayLike, payoff: Floats) -> Floats:
     return log_softmax(logs, axis=-1)
 
 
-def _log_start(log_start: ArrayLike | None, log_reference: Floats) -> Floats:
-    """log start/ref, (..., A): finite, 0 outside the support of the reference."""
+def _start_ratio(log_start: ArrayLike | None, log_reference: Floats, mixture: float) -> Floats:
+    """log m/ref of the first opponent, (..., A): finite, 0 outside the support of the reference."""
     off = np.isneginf(log_reference)
-    logs = np.zeros_like(log_reference) if log_start is None else np.asarray(log_start, dtype=float)
+    if log_start is None:
+        return np.where(off, 0.0, -log_reference)
+    logs = np.asarray(log_start, dtype=float)
     checks.same_arms(logs, log_reference, "log_start", "log_reference")
-    bad = ~off & ~np.isfinite(logs)
+    logs, off = np.broadcast_arrays(logs, off)
     checks.reject_first(
-        bad,
-        np.broadcast_to(logs, bad.shape),
-        "log_start",
-        "finite on the support",
-        "start inside the simplex",
+        ~off & ~np.isfinite(logs), logs, "log_start", "finite on the support", "give every arm some mass"
     )
-    return np.where(off, 0.0, logs - np.where(off, 0.0, log_reference))
+    return np.where(off, 0.0, (1 - mixture) * (logs - np.where(off, 0.0, log_reference)))
