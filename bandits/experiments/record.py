@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-DIGITS = 10  # significant digits kept in JSON: enough to compare, short enough to read
+DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
 
 
 @dataclass(frozen=True)
