@@ -1,0 +1,176 @@
+"""Following a law of motion: step after step, or in continuous time.
+
+A law of motion is a bare function of a policy in log space, bound to its world when it is made
+(`bandits.dynamics`, `bandits.games`):
+
+    step(log_policy) -> log_policy        one iteration      iterate(steps, start)
+    velocity(log_policy) -> logits        d logits / dt      integrate(velocity, start, times)
+
+What follows it knows nothing of worlds or algorithms.  Time is continuous for a stiff solver (LSODA) whose
+local error is held at 1e-10 of the logits; `integration_error` measures what that adds up to.
+
+Axes: arms last, any leading axes (contexts) move together; times or steps come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import solve_ivp
+from scipy.special import log_softmax
+
+from bandits import checks
+from bandits.checks import Floats
+from bandits.policy import log_policy_of
+from bandits.solution import NotConverged, Solution
+
+Step = Callable[[Floats], Floats]
+Velocity = Callable[[Floats], Floats]
+
+TOLERANCE = 1e-10  # local error of the solver, relative to the logits (absolute: a hundredth of it)
+FINER = 1e-12  # the same for the second run, against which the error is measured
+
+
+def iterate(steps: Iterable[Step], start: ArrayLike) -> Floats:
+    """Policies along a sequence of steps, the start first, (n + 1, ..., A).
+
+    `itertools.repeat(step, n)` repeats one law; a generator changes it as time goes on.
+
+    Raises:
+        ValueError: the start is no distribution, or a step gives NaN (it is too long).
+
+    Example: a step that gives the first arm e times its odds.
+
+        >>> from itertools import repeat
+        >>> tilt = lambda log_policy: log_softmax(log_policy + np.array([1.0, 0.0]))
+        >>> odds = [p[0] / p[1] for p in iterate(repeat(tilt, 2), [0.5, 0.5])]
+        >>> np.log(odds).round(12)
+        array([0., 1., 2.])
+    """
+    path = [log_policy_of(checks.distribution(start, "start"))]
+    for step in steps:
+        path.append(moved(step, path[-1], len(path)))
+    return np.exp(np.stack(path))
+
+
+def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
+    """Policies along d logits / dt = velocity(log_policy), from `start` at time 0, (times, ..., A).
+
+    Arms of probability zero stay there.  Constants in the velocity do not matter.
+
+    Raises:
+        ValueError: times do not increase, or the start is no distribution.
+        NotConverged: the solver failed; `.solution` holds the last policy that it reached.
+
+    Example:
+        >>> p = integrate(lambda log_policy: np.array([1.0, 0.0]), [0.5, 0.5], [0.0, np.log(3.0)])
+        >>> p[:, 0].round(9)
+        array([0.5 , 0.75])
+    """
+    log_start = log_policy_of(checks.distribution(start, "start"))
+    return np.exp(solve(velocity, log_start, increasing(times, "times"), TOLERANCE))
+
+
+def integration_error(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
+    """Largest error of `integrate`'s policies at each time, against a 100 times finer run, (times, ...)."""
+    log_start, times = log_policy_of(checks.distribution(start, "start")), increasing(times, "times")
+    rough, fine = (solve(velocity, log_start, times, tolerance) for tolerance in (TOLERANCE, FINER))
+    return np.abs(np.exp(rough) - np.exp(fine)).max(axis=-1)
+
+
+def solve(velocity: Velocity, log_start: Floats, times: Floats, tolerance: float) -> Floats:
+    """log policies along the flow at checked times, (times, ..., A).
+
+    Raises:
+        NotConverged: the solver failed.
+    """
+    alive = np.isfinite(log_start)
+    field = on_alive(velocity, alive)
+    logits = np.full((len(times), *log_start.shape), -np.inf)
+    logits[0, alive] = log_start[alive]  # what stays if the last time is 0
+    if times[-1] > 0:
+        run = solve_ivp(
+            lambda _, y: field(y),
+            (0.0, times[-1]),
+            log_start[alive],
+            method="LSODA",
+            t_eval=times,
+            rtol=tolerance,
+            atol=tolerance / 100,
+        )
+        logits[: len(run.t), alive] = run.y.T
+        if not run.success:
+            _refuse(run, logits, log_start)
+    return log_softmax(logits, axis=-1)
+
+
+def on_alive(velocity: Velocity, alive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+    """The velocity as a function of the logits (n,) of the arms that take part, with mean zero."""
+    count = np.maximum(np.count_nonzero(alive, axis=-1, keepdims=True), 1)
+
+    def field(logits: Floats) -> Floats:
+        log_policy = np.full(alive.shape, -np.inf)
+        log_policy[alive] = logits
+        change = np.where(alive, velocity(log_softmax(log_policy, axis=-1)), 0.0)
+        return (change - change.sum(axis=-1, keepdims=True) / count)[alive]
+
+    return field
+
+
+def record(step: Step, log_policy: Floats, steps: NDArray[np.integer]) -> Floats:
+    """log policies after each of the increasing numbers of steps, (steps, ..., A)."""
+    records, done = [], 0
+    for count in steps:
+        for n in range(done, count):
+            log_policy = moved(step, log_policy, n + 1)
+        records.append(log_policy)
+        done = count
+    return np.stack(records)
+
+
+def moved(step: Step, log_policy: Floats, n: int) -> Floats:
+    """The n-th step.
+
+    Raises:
+        ValueError: it gives NaN.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        log_policy = step(log_policy)
+    if np.isnan(log_policy).any():
+        raise ValueError(f"step {n} gives NaN: the logits have diverged; choose a smaller learning_rate")
+    return log_policy
+
+
+def increasing(times: ArrayLike, name: str) -> Floats:
+    """A checked list of times (n,): 0 <= t_1 < t_2 < ...
+
+    Raises:
+        ValueError: it is empty, negative or does not increase.
+    """
+    array = checks.floats(times, name)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a list of at least one number, but its shape is {array.shape}")
+    checks.reject_first(array < 0, array, name, "0 or more", "motion starts at 0")
+    late = np.append(False, np.diff(array) <= 0)
+    checks.reject_first(late, array, name, "increasing", "sort them and drop repetitions")
+    return array
+
+
+def increasing_counts(steps: ArrayLike) -> NDArray[np.int64]:
+    """A checked list of numbers of steps (n,): integers 0 <= n_1 < n_2 < ...
+
+    Raises:
+        ValueError: as `increasing`, or they are not integers.
+    """
+    array = increasing(steps, "steps")
+    checks.reject_first(array != np.round(array), array, "steps", "integers", "a step cannot be divided")
+    return array.astype(np.int64)
+
+
+def _refuse(run, logits: Floats, log_start: Floats) -> None:
+    reached = log_softmax(logits[max(len(run.t), 1) - 1], axis=-1) if len(run.t) else log_start
+    time = run.t[-1] if len(run.t) else 0.0
+    last = Solution(log_policy=reached, residual=np.nan, method="LSODA", message=f"stood at t = {time:g}")
+    raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {run.message}", last)
