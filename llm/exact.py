@@ -1,0 +1,118 @@
+"""A language model small enough to enumerate, so that a prompt is a bandit and a completion an arm.
+
+With V tokens, one of which ends the sequence, and at most T new tokens there are
+
+    A = sum_{t < T} (V-1)^t + (V-1)^T
+
+completions: those that end with end-of-sequence at length 1 ... T, and those that are cut off at T.
+Their log-probabilities log pi(y|x) are those that training uses, they sum to one, and they are
+differentiable in the parameters: every tool of `bandits` then speaks of this model (T10).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from bandits.bandit import Bandit
+from llm.log_probs import sequence_log_probs
+
+LIMIT = 200_000  # completions that we are willing to enumerate
+GROUP = 64  # completions behind one copy of the prompt: the attention mask grows as its square
+
+
+class Completions(NamedTuple):
+    """Every completion of one prompt: the arms, in the lexicographic order of their tokens."""
+
+    tokens: Tensor  # (A, T), ending with end-of-sequence where it fits; zeros behind
+    lengths: Tensor  # (A,)
+    log_prob: Tensor  # (A,), differentiable
+
+    @property
+    def mask(self) -> Tensor:
+        """Which tokens are real, (A, T)."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+
+
+def enumerate_completions(
+    model: nn.Module, prompt: Tensor, max_new_tokens: int, *, eos_token_id: int | None
+) -> Completions:
+    """Every completion of a 1-D prompt with its log-probability, sum_y pi(y|x) = 1.
+
+    A completion ends with its first end-of-sequence token, or at `max_new_tokens` without one; with
+    `eos_token_id=None` all have `max_new_tokens` tokens.
+
+    Raises:
+        ValueError: the prompt is not one-dimensional, or there are too many completions.
+    """
+    if prompt.ndim != 1 or not len(prompt):
+        raise ValueError(f"prompt must be token ids of shape (P,) with P > 0, but has {tuple(prompt.shape)}")
+    tokens, lengths = every_sequence(model.config.vocab_size, max_new_tokens, eos_token_id)
+    tokens, lengths = tokens.to(prompt.device), lengths.to(prompt.device)
+    arms = Completions(tokens, lengths, torch.zeros(len(tokens)))
+    parts = [
+        sequence_log_probs(model, prompt[None], y[None], completion_mask=real[None])[0]
+        for y, real in zip(arms.tokens.split(GROUP), arms.mask.split(GROUP), strict=True)
+    ]
+    return arms._replace(log_prob=torch.cat(parts))
+
+
+def every_sequence(
+    vocabulary_size: int, max_new_tokens: int, eos_token_id: int | None
+) -> tuple[Tensor, Tensor]:
+    """Token ids (A, T) and lengths (A,) of all sequences that end with, or never meet, end-of-sequence.
+
+    Raises:
+        ValueError: `max_new_tokens` < 1, end-of-sequence is outside the vocabulary, or A is too large.
+
+    Example:
+        >>> tokens, lengths = every_sequence(2, 2, eos_token_id=1)
+        >>> tokens.tolist(), lengths.tolist()
+        ([[0, 0], [0, 1], [1, 0]], [2, 2, 1])
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
+    if eos_token_id is not None and not 0 <= eos_token_id < vocabulary_size:
+        raise ValueError(f"eos_token_id must be None or in [0, {vocabulary_size}), but is {eos_token_id}")
+    going = vocabulary_size - (eos_token_id is not None)
+    ended = sum(going**t for t in range(max_new_tokens)) if eos_token_id is not None else 0
+    if going**max_new_tokens + ended > LIMIT:
+        raise ValueError(
+            f"{vocabulary_size} tokens and max_new_tokens = {max_new_tokens} make "
+            f"{going**max_new_tokens + ended} completions, more than {LIMIT}; take fewer tokens"
+        )
+    live: list[tuple[int, ...]] = [()]
+    found: list[tuple[int, ...]] = []
+    for _ in range(max_new_tokens):
+        longer = [(*start, token) for start in live for token in range(vocabulary_size)]
+        found += [y for y in longer if y[-1] == eos_token_id]
+        live = [y for y in longer if y[-1] != eos_token_id]
+    found = sorted(found + live)
+    rows = [y + (0,) * (max_new_tokens - len(y)) for y in found]
+    return torch.tensor(rows), torch.tensor([len(y) for y in found])
+
+
+def as_bandit(
+    completions: Completions, reward: ArrayLike | None = None, *, preference: ArrayLike | None = None
+) -> Bandit:
+    """The bandit whose arms are the completions and whose reference is the model that gave them.
+
+    Args:
+        completions: what `enumerate_completions` found, under the reference model.
+        reward: (A,); with neither reward nor preference there is no bandit.
+        preference: (A, A), p(row beats column).
+
+    The log-probabilities are normalised in float64: those of a float32 model sum to one only to about 1e-6.
+    """
+    log_prob = completions.log_prob.detach().double().cpu().numpy()
+    return Bandit(reward, preference=preference, reference=softmax(log_prob))
+
+
+def policy_of(completions: Completions) -> np.ndarray:
+    """The model's policy on the arms, (A,): what `bandits` takes as `policy`."""
+    return softmax(completions.log_prob.detach().double().cpu().numpy())

@@ -1,0 +1,165 @@
+"""The policy: a causal language model and its tokenizer, loaded so that training starts at the truth.
+
+dropout off         log pi(y|x) is a function of the parameters; policy = reference at step 0
+padding safe        GPT-2 has no padding token: end-of-sequence stands in, and masks tell them apart
+tokenizer fits      the same vocabulary and the same end-of-sequence token
+nothing at random   a weight that the checkpoint lacks is an error, not a fresh start
+no foreign code     safetensors only, and code that comes with a model is never run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+
+def load_model(
+    name: str, *, tokenizer: str | None = None, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, by hub id or local folder.
+
+    Args:
+        name: a hub id ("gpt2", "EleutherAI/pythia-160m") or a folder of `save_pretrained`.
+        tokenizer: hub id or folder of the tokenizer, if it is not with the model.
+        dtype: of the weights.
+        attention: "sdpa" and "eager" let completions share a prompt.  (GPT-NeoX's eager attention
+            takes its softmax in float32, whatever the dtype.)
+
+    Raises:
+        ValueError: nothing can be loaded under the name, weights are missing, or the tokenizer does
+            not fit the model.
+    """
+    config = load_config(name)
+    words = load_tokenizer(tokenizer or name, config)
+    if words.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {name!r} has no end-of-sequence token, which completions end with"
+        )
+    model = load_weights(AutoModelForCausalLM, name, config, dtype=dtype, attention=attention)
+    model.config.pad_token_id = model.generation_config.pad_token_id = words.pad_token_id
+    return model, words
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """The configuration of a model, with every dropout probability set to zero."""
+    config = _load(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), "a model", name)
+    for field, value in list(vars(config).items()):
+        if "drop" in field and isinstance(value, float):
+            setattr(config, field, 0.0)
+    return config
+
+
+def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """A tokenizer that fits the model; its padding token is end-of-sequence if it has none."""
+    words = _load(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False), "a tokenizer", name)
+    end, expected = words.eos_token_id, config.eos_token_id
+    problem = None
+    if len(words) > config.vocab_size:
+        problem = f"it has {len(words)} tokens, the model {config.vocab_size}"
+    elif None not in (end, expected) and end not in (expected if isinstance(expected, list) else [expected]):
+        problem = f"its end-of-sequence token is {end}, the model's {expected}"
+    elif not words("words of a prompt", add_special_tokens=False).input_ids:
+        problem = "it turns text into no tokens, as one made from a vocabulary file alone does"
+    elif words.pad_token is None and words.eos_token is None:
+        problem = "it has neither a padding nor an end-of-sequence token"
+    if problem:
+        remedy = "use the tokenizer that was saved with the model"
+        raise ValueError(f"the tokenizer {name!r} does not fit the model: {problem}; {remedy}")
+    if words.pad_token_id is None:
+        words.pad_token = words.eos_token
+    return words
+
+
+def load_weights(
+    architecture: Any,
+    name: str,
+    config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+    new_weights: tuple[str, ...] = (),
+) -> PreTrainedModel:
+    """Weights from safetensors; those named in `new_weights` may be missing and start at random."""
+
+    def read() -> tuple[PreTrainedModel, dict[str, Any]]:
+        return architecture.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+
+    model, info = _load(read, "safetensors weights", name)
+    missing = sorted(set(info["missing_keys"]) - set(new_weights))
+    if missing:
+        raise ValueError(
+            f"{name!r} has no weights for {missing[0]!r} and {len(missing) - 1} more, which would be random; "
+            f"is it the checkpoint of another model than {type(model).__name__}?"
+        )
+    return model
+
+
+def _load(read: Callable[[], Any], what: str, name: str) -> Any:
+    try:
+        return read()
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"cannot load {what} from {name!r}: {reason}  Give a folder written by save_pretrained (with "
+            "safetensors), or a hub id that exists, with the network up or the files in the local cache"
+        ) from error
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer like GPT-2's, trained on the texts, with its own padding token."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=["<|endoftext|>", "<|padding|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", pad_token="<|padding|>")
+
+
+def new_model(
+    tokenizer: PreTrainedTokenizerBase, *, layers: int, width: int, heads: int, context: int, seed: int
+) -> GPT2LMHeadModel:
+    """A GPT-2 with random weights for the tokenizer's vocabulary, without dropout."""
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_layer=layers,
+        n_embd=width,
+        n_head=heads,
+        n_positions=context,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(config)

@@ -1,0 +1,269 @@
+"""What is good: a reward of each completion, and always its length beside it.
+
+A reward is any callable `reward(prompts, completions, references) -> N numbers` of three lists of N
+texts; `references` is None where nobody wrote one.  Write your own (unit tests of generated code, a
+rule, a service), take one of these, or add several up:
+
+    rouge_l                  longest common subsequence with the reference, F-measure in [0, 1]
+    length                   words of the completion
+    coverage, density        how much is copied from the prompt, and in how long pieces
+    Scorer                   a learned Bradley-Terry reward model (one number a text)
+    Entailment               log-probability that the prompt entails the completion
+    WeightedSum              sum_i w_i reward_i
+
+Human comparisons favour long answers, and a policy learns that first: a reward without its length
+cannot be read.  Hence `score` returns both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from rouge_score.rouge_scorer import RougeScorer
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from llm.model import load_config, load_tokenizer, load_weights
+
+Texts = Sequence[str]
+Floats = NDArray[np.float64]
+Reward = Callable[[Texts, Texts, Texts | None], ArrayLike]
+
+
+class Scores(NamedTuple):
+    """A reward, and the length in words of what it was given for."""
+
+    reward: Floats  # (N,)
+    length: Floats  # (N,)
+
+
+def score(reward: Reward, prompts: Texts, completions: Texts, references: Texts | None = None) -> Scores:
+    """The reward of each completion, with its length.
+
+    Raises:
+        ValueError: the lists differ in length, or the reward is not N finite numbers.
+
+    Example:
+        >>> score(length, ["Say it."], [" It is said."])
+        Scores(reward=array([3.]), length=array([3.]))
+    """
+    for name, texts in (("completions", completions), ("references", references)):
+        if texts is not None and len(texts) != len(prompts):
+            raise ValueError(f"{name} must be as many as prompts ({len(prompts)}), but are {len(texts)}")
+    rewards = np.array(reward(prompts, completions, references), dtype=np.float64)
+    if rewards.shape != (len(prompts),):
+        raise ValueError(f"a reward must give one number a text ({len(prompts)},), but gave {rewards.shape}")
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        text = completions[bad[0]]
+        raise ValueError(
+            f"rewards must be finite, but rewards[{bad[0]}] = {rewards[bad[0]]} for {text!r:.60}"
+        )
+    return Scores(rewards, length(prompts, completions, references))
+
+
+@cache
+def _rouge() -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def rouge_l(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+    """ROUGE-L of each completion against its reference: F-measure of the longest common subsequence.
+
+    Words are lower-cased and stemmed.  Lin 2004, as in the package rouge-score.
+
+    Raises:
+        ValueError: there are no references.
+
+    Example:
+        >>> rouge_l([""], ["the cat sat"], ["the cat"])  # precision 2/3, recall 1
+        array([0.8])
+    """
+    if references is None:
+        raise ValueError(
+            "rouge_l compares with references, but references is None; give a text for each prompt"
+        )
+    pairs = zip(references, completions, strict=True)
+    return np.array([_rouge().score(target, text)["rougeL"].fmeasure for target, text in pairs])
+
+
+def length(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+    """Words of each completion."""
+    return np.array([len(text.split()) for text in completions], dtype=np.float64)
+
+
+def coverage(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+    """Share of the completion's words that lie in fragments copied from the prompt, (1/|S|) sum |f|.
+
+    Eq. (1), Grusky 2018, arXiv:1804.11283.
+
+    Example:
+        >>> coverage(["the cat sat on the mat"], ["a cat sat"], None).round(4)
+        array([0.6667])
+    """
+    return np.array([_mean_power(x, y, 1) for x, y in zip(prompts, completions, strict=True)])
+
+
+def density(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+    """Mean length of the copied fragment that a word of the completion lies in, (1/|S|) sum |f|^2.
+
+    Eq. (2), Grusky 2018, arXiv:1804.11283.
+
+    Example:
+        >>> density(["the cat sat on the mat"], ["a cat sat"], None).round(4)
+        array([1.3333])
+    """
+    return np.array([_mean_power(x, y, 2) for x, y in zip(prompts, completions, strict=True)])
+
+
+def _mean_power(prompt: str, completion: str, power: int) -> float:
+    source, summary = prompt.lower().split(), completion.lower().split()
+    return sum(size**power for size in fragments(source, summary)) / max(len(summary), 1)
+
+
+def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
+    """Lengths of the fragments that the summary shares with the source, longest first match.
+
+    Figure 3, Grusky 2018, arXiv:1804.11283: walk along the summary, take the longest run of words that
+    also stands somewhere in the source, and go on behind it.
+    """
+    places: dict[str, list[int]] = {}
+    for i, word in enumerate(source):
+        places.setdefault(word, []).append(i)
+    sizes, at = [], 0
+    while at < len(summary):
+        longest = max((_run(source[i:], summary[at:]) for i in places.get(summary[at], [])), default=0)
+        if longest:
+            sizes.append(longest)
+        at += max(longest, 1)
+    return sizes
+
+
+def _run(left: Sequence[str], right: Sequence[str]) -> int:
+    size = 0
+    while size < min(len(left), len(right)) and left[size] == right[size]:
+        size += 1
+    return size
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """sum_i weight_i * reward_i(y), for example `WeightedSum(((1.0, rouge_l), (-0.01, length)))`."""
+
+    terms: tuple[tuple[float, Reward], ...]
+
+    def __call__(self, prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+        rewards = [score(reward, prompts, completions, references).reward for _, reward in self.terms]
+        return np.array([weight for weight, _ in self.terms]) @ np.array(rewards)
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A learned reward r(x, y): a language model's last state through one linear unit.
+
+    Trained on preferences as p(y beats y') = sigmoid(r(x, y) - r(x, y'))  (T0, Bradley-Terry): only
+    differences between completions of one prompt mean anything.
+    """
+
+    model: PreTrainedModel  # AutoModelForSequenceClassification with one label
+    tokenizer: PreTrainedTokenizerBase
+    batch_size: int = 32
+
+    def __call__(self, prompts: Texts, completions: Texts, references: Texts | None = None) -> Floats:
+        texts = [x + y for x, y in zip(prompts, completions, strict=True)]
+        return _outputs(self.model, self.tokenizer, texts, None, self.batch_size)[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Entailment:
+    """log p(the prompt entails the completion), by a model of natural-language inference.
+
+    As a reward for summaries that are faithful: Roit 2023, arXiv:2306.00186.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    batch_size: int = 32
+
+    def __call__(self, prompts: Texts, completions: Texts, references: Texts | None = None) -> Floats:
+        labels = {label.lower(): index for index, label in self.model.config.id2label.items()}
+        entails = [index for label, index in labels.items() if label.startswith("entail")]
+        if len(entails) != 1:
+            raise ValueError(
+                f"an entailment model must have one label 'entailment', but has {sorted(labels)}; "
+                "take a model of natural-language inference"
+            )
+        logits = _outputs(self.model, self.tokenizer, prompts, completions, self.batch_size)
+        return torch.from_numpy(logits).log_softmax(-1)[:, entails[0]].numpy()
+
+
+def load_scorer(name: str, *, fresh: bool = False, batch_size: int = 32) -> Scorer:
+    """A reward model by hub id or folder; with `fresh`, one to be trained, from a causal language model.
+
+    Raises:
+        ValueError: it cannot be loaded, or has not exactly one output.
+    """
+    config = load_config(name)
+    if fresh:
+        config.num_labels = 1
+    if config.num_labels != 1:
+        outputs = config.num_labels
+        raise ValueError(f"a reward model must have 1 output, but {name!r} has {outputs}; train one")
+    return Scorer(*_load_classifier(name, config, ("score.weight",) if fresh else ()), batch_size)
+
+
+def load_entailment(name: str, *, batch_size: int = 32) -> Entailment:
+    """A model of natural-language inference by hub id or folder.
+
+    Raises:
+        ValueError: it cannot be loaded.
+    """
+    return Entailment(*_load_classifier(name, load_config(name), ()), batch_size)
+
+
+def _load_classifier(
+    name: str, config: PreTrainedConfig, new_weights: tuple[str, ...]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = load_tokenizer(name, config)
+    model = load_weights(AutoModelForSequenceClassification, name, config, new_weights=new_weights)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+@torch.no_grad()
+def _outputs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Texts,
+    pairs: Texts | None,
+    batch_size: int,
+) -> Floats:
+    """The classifier's outputs, (N, labels).  Padding is on the right, which GPT-2's positions need."""
+    context = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", math.inf))
+    found = []
+    for start in range(0, len(texts), batch_size):
+        batch = slice(start, start + batch_size)
+        second = None if pairs is None else list(pairs[batch])
+        inputs = tokenizer(
+            list(texts[batch]), second, padding=True, padding_side="right", return_tensors="pt"
+        )
+        lengths = inputs.attention_mask.sum(1)
+        if lengths.max() > context:
+            worst = int(lengths.argmax())
+            raise ValueError(
+                f"text {start + worst} has {lengths[worst]} tokens, more than the {context} that the "
+                "reward's model can read; shorten the prompts"
+            )
+        found.append(model(**inputs.to(model.device)).logits.double().cpu().numpy())
+    return np.concatenate(found)

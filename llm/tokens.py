@@ -1,0 +1,159 @@
+"""Rows of text in, padded token ids out.
+
+    B prompts of P columns, k completions each of T columns: demonstrations have k = 1, preferences
+    k = 2 with the chosen one first, scored samples the k of their file
+
+A limit on length never acts in silence: prompts that were cut and rows that were left out are
+counted in `Lengths`.  Masks are made here, from lengths: afterwards padding is any token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from llm.data import Row, completions_of
+
+LONGEST_INSTRUCTION = 20  # words in the last paragraph of a prompt, up to which it is never cut
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What length limits did to the rows: to be shown, and kept with the results."""
+
+    rows: int  # that are left
+    truncated_prompts: int  # of these, how many had their text cut
+    skipped: tuple[str, ...]  # rows left out because of a long completion, and how long it is
+    longest_prompt: int  # in tokens, as encoded
+    longest_completion: int  # in tokens, end-of-sequence included
+
+
+class Encoded(NamedTuple):
+    """Rows with `prompt_ids` and `completion_ids`, and what length limits did to them."""
+
+    rows: Dataset
+    lengths: Lengths
+
+
+def encode(
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_prompt_tokens: int,
+    max_completion_tokens: int,
+    skip_long: bool = False,
+) -> Encoded:
+    """Rows of any kind with `prompt_ids`, and `completion_ids` of their k completions.
+
+    A long prompt loses the end of its text, never its instruction, and its `prompt` says what is left.
+    Every completion ends with end-of-sequence, unless its `completion_ids` came with the row: a sample
+    that was cut off has none.
+
+    Raises:
+        ValueError: a completion is longer than `max_completion_tokens` and `skip_long` is false, or an
+            instruction alone is longer than `max_prompt_tokens`.
+    """
+    prompts = tokenizer(list(rows["prompt"])).input_ids
+    plain, end = partial(tokenizer, add_special_tokens=False), tokenizer.eos_token_id
+    kept: list[dict[str, Any]] = []
+    truncated, long = 0, []
+    for i, (row, prompt_ids) in enumerate(zip(rows, prompts, strict=True)):
+        ids = row.get("completion_ids") or [[*y, end] for y in plain(completions_of(row)).input_ids]
+        longest = max(len(y) for y in ids)
+        if longest > max_completion_tokens:
+            long.append(f"row {i}: a completion of {longest} tokens")
+            continue
+        prompt = row["prompt"]
+        if len(prompt_ids) > max_prompt_tokens:
+            truncated += 1
+            prompt = truncate_prompt(prompt, tokenizer, max_prompt_tokens)
+            prompt_ids = tokenizer(prompt).input_ids
+        kept.append({**row, "prompt": prompt, "prompt_ids": prompt_ids, "completion_ids": ids})
+    if long and not (skip_long and kept):
+        raise ValueError(
+            f"completions must have at most {max_completion_tokens} tokens with end-of-sequence, but "
+            f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; raise the limit, or "
+            "leave them out with skip_long=True"
+        )
+    longest_prompt = max(len(row["prompt_ids"]) for row in kept)
+    longest_completion = max(len(y) for row in kept for y in row["completion_ids"])
+    lengths = Lengths(len(kept), truncated, tuple(long), longest_prompt, longest_completion)
+    return Encoded(Dataset.from_list(kept), lengths)
+
+
+def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
+    """The prompt with the end of its text cut off, so that at most `max_tokens` tokens are left.
+
+    What comes up to "POST:" or "Article:" stays, and so does a short last paragraph such as "TL;DR:".
+
+    Raises:
+        ValueError: these alone are too long.
+    """
+    head, text, tail = _parts(prompt)
+    words = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = [end for _, end in words.offset_mapping]
+    room = min(max_tokens - len(tokenizer(head + tail).input_ids), len(ends))
+    while room > 0 and (kept := text[: ends[room - 1]].rstrip()):
+        excess = len(tokenizer(head + kept + tail).input_ids) - max_tokens
+        if excess <= 0:
+            return head + kept + tail
+        room -= excess
+    raise ValueError(
+        f"max_prompt_tokens = {max_tokens} leaves no room for text beside the instruction "
+        f"{(head + tail)!r:.80}; raise the limit"
+    )
+
+
+def _parts(prompt: str) -> tuple[str, str, str]:
+    """(head, text, tail): only the text may be cut."""
+    start = re.match(r".*?\b(POST|Article):", prompt, re.DOTALL)
+    head = start.group() if start else ""
+    text, blank, last = prompt[len(head) :].rpartition("\n\n")
+    if blank and len(last.split()) <= LONGEST_INSTRUCTION:
+        return head, text, blank + last
+    return head, prompt[len(head) :], ""
+
+
+def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """A batch of encoded rows: `prompts` (B, P), `completions` (B, k, T), and a mask of each.
+
+    Raises:
+        ValueError: the rows have different numbers of completions.
+    """
+    sizes = [len(row["completion_ids"]) for row in rows]
+    for i, size in enumerate(sizes):
+        if size != sizes[0]:
+            raise ValueError(f"row {i} of a batch has {size} completions, row 0 {sizes[0]}: k must not vary")
+    prompts, prompt_mask = pad([row["prompt_ids"] for row in rows])
+    completions, completion_mask = pad([y for row in rows for y in row["completion_ids"]])
+    shape = (len(rows), sizes[0], completions.shape[1])
+    return {
+        "prompts": prompts,
+        "prompt_mask": prompt_mask,
+        "completions": completions.view(shape),
+        "completion_mask": completion_mask.view(shape),
+    }
+
+
+def pad(sequences: Sequence[Sequence[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
+    """Token ids (N, T) with zeros behind (or before) each sequence, and the mask of what is real.
+
+    Example:
+        >>> tokens, mask = pad([[5], [6, 7]])
+        >>> tokens.tolist(), mask.tolist()
+        ([[5, 0], [6, 7]], [[True, False], [True, True]])
+    """
+    tokens = torch.zeros(len(sequences), max(len(ids) for ids in sequences), dtype=torch.long)
+    mask = torch.zeros_like(tokens, dtype=torch.bool)
+    for row, real, ids in zip(tokens, mask, sequences, strict=True):
+        place = slice(len(row) - len(ids), None) if left else slice(len(ids))
+        row[place], real[place] = torch.tensor(ids, dtype=torch.long), True
+    return tokens, mask
