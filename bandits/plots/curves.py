@@ -7,7 +7,9 @@ from matplotlib.axes import Axes
 from bandits.checks import Floats
 
 
-def mean_and_band(axes: Axes, x: Floats, runs: Floats, *, label: str, color: str, linestyle: str = "-") -> None:
+def mean_and_band(
+    axes: Axes, x: Floats, runs: Floats, *, label: str, color: str, linestyle: str = "-"
+) -> None:
     """The mean of `runs`, (records, runs), over the seeds, and the range from the lowest to the highest."""
     axes.plot(x, runs.mean(axis=1), color=color, label=label, linestyle=linestyle)
     axes.fill_between(x, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.2, linewidth=0)

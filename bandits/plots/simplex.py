@@ -58,14 +58,17 @@ def grid(resolution: int) -> Floats:
     return (counts + 1 / 3) / resolution
 
 
-def level_sets(axes: Axes, function: Callable[[Floats], Floats], *, levels: Floats, label: str) -> None:
-    """Filled level sets of a function of policies, (n, 3) to (n,), with a colour bar."""
+def level_sets(
+    axes: Axes, function: Callable[[Floats], Floats], *, levels: Floats, label: str | None = None
+) -> None:
+    """Filled level sets of a function of policies, (n, 3) to (n,); a label brings a colour bar."""
     policies = grid(121)
     x, y = project(policies).T
     shades = axes.tricontourf(
         Triangulation(x, y), function(policies), levels=levels, cmap="Blues", extend="both", alpha=0.75
     )
-    axes.figure.colorbar(shades, ax=axes, label=label, shrink=0.7, pad=0.02)
+    if label is not None:
+        axes.figure.colorbar(shades, ax=axes, label=label, shrink=0.7, pad=0.02)
 
 
 def vector_field(axes: Axes, update: Callable[[Floats], Floats], *, resolution: int = 13) -> None:
@@ -91,7 +94,9 @@ def vector_field(axes: Axes, update: Callable[[Floats], Floats], *, resolution: 
     )
 
 
-def trajectory(axes: Axes, policies: Floats, *, color: str, label: str | None = None, linestyle: str = "-") -> None:
+def trajectory(
+    axes: Axes, policies: Floats, *, color: str, label: str | None = None, linestyle: str = "-"
+) -> None:
     """A path of policies, (times, 3), with a dot where it starts."""
     x, y = project(policies).T
     axes.plot(x, y, color=color, label=label, linestyle=linestyle, zorder=4)
@@ -103,5 +108,13 @@ def point(axes: Axes, policy: Floats, *, color: str, label: str | None = None, m
     x, y = project(policy)
     size = 13 if marker == "*" else 8
     axes.plot(
-        [x], [y], marker, color=color, markersize=size, markeredgecolor="white", label=label, zorder=5, linestyle=""
+        [x],
+        [y],
+        marker,
+        color=color,
+        markersize=size,
+        markeredgecolor="white",
+        label=label,
+        zorder=5,
+        linestyle="",
     )
