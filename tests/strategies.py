@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 Contexts = tuple[int, ...]
 
 
-def generators() -> st.SearchStrategy[np.random.Generator]:
-    """A generator with a drawn seed."""
-    return st.integers(0, 2**32 - 1).map(np.random.default_rng)
+def generators(salt: int = 0) -> st.SearchStrategy[np.random.Generator]:
+    """A generator with a drawn seed; different salts never give the same numbers, not even for the seed 0."""
+    return st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng([seed, salt]))
 
 
 def betas(low: float = 1e-3, high: float = 1e3) -> st.SearchStrategy[float]:
@@ -30,21 +30,21 @@ def betas(low: float = 1e-3, high: float = 1e3) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def policies(draw, arms: int, contexts: Contexts = (), smallest: float = 1e-3) -> Floats:
+def policies(draw, arms: int, contexts: Contexts = (), smallest: float = 1e-3, salt: int = 0) -> Floats:
     """Probabilities, log-uniform before they are normalised: none is much below `smallest`."""
-    rng, spread = draw(generators()), draw(st.floats(0.5, max(0.5, -np.log(smallest))))
+    rng, spread = draw(generators(salt)), draw(st.floats(0.5, max(0.5, -np.log(smallest))))
     weights = np.exp(-spread * rng.random((*contexts, arms)))
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def behaviors(arms: int, contexts: Contexts = (), smallest: float = 1e-6) -> st.SearchStrategy[Floats]:
     """Behaviour policies that see every arm, some of them rarely."""
-    return policies(arms, contexts, smallest)
+    return policies(arms, contexts, smallest, salt=1)
 
 
 def references(arms: int, contexts: Contexts = (), smallest: float = 1e-12) -> st.SearchStrategy[Floats]:
     """Reference policies of full support, down to 1e-12."""
-    return policies(arms, contexts, smallest)
+    return policies(arms, contexts, smallest, salt=2)
 
 
 @st.composite
