@@ -100,7 +100,7 @@ def flow(
     times = motion.increasing(times, "times")
 
     def path(world: Bandit, data: Sampling, log_start: Floats) -> Floats:
-        linear = _linear(algorithm, world, data, log_start)
+        linear = linear_of(algorithm, world, data, log_start)
         if linear is None:
             return motion.solve(gradient_velocity(algorithm, world, data), log_start, times, TOLERANCE)
         distance, goal = _distance(linear, world, log_start)
@@ -168,7 +168,7 @@ def descent(
     eta, steps = checks.positive(learning_rate, "learning_rate"), motion.increasing_counts(steps)
 
     def path(world: Bandit, data: Sampling, log_start: Floats) -> Floats:
-        linear = _linear(algorithm, world, data, log_start)
+        linear = linear_of(algorithm, world, data, log_start)
         if linear is None:
             return motion.record(gradient_step(algorithm, world, data, eta), log_start, steps)
         largest = _stable_step(_linear_rates(linear, np.isfinite(log_start)))
@@ -235,7 +235,7 @@ def largest_stable_step(algorithm, bandit: Bandit, sampling: Sampling) -> Floats
 
 def _rates(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> NDArray:
     """Eigenvalues of -dg/dtheta at the end, but the constants' own; only the extreme ones of a linear g."""
-    linear = _linear(algorithm, bandit, sampling, log_start)
+    linear = linear_of(algorithm, bandit, sampling, log_start)
     if linear is not None:
         return _linear_rates(linear, np.isfinite(log_start))
     end = fixed_point(algorithm, bandit, sampling, np.exp(log_start)).log_policy
@@ -263,7 +263,7 @@ def _along(velocity: Velocity, learning_rate: float) -> Step:
     return lambda log_policy: log_softmax(log_policy + eta * velocity(log_policy), axis=-1)
 
 
-def _linear(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Linear | None:
+def linear_of(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Linear | None:
     """The update as `Linear`, or None: on-policy the law moves, and most algorithms are not linear."""
     linear = getattr(algorithm, "linear", None)
     if linear is None or sampling.on_policy:

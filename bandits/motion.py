@@ -14,6 +14,7 @@ Axes: arms last, any leading axes (contexts) move together; times or steps come 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -87,23 +88,50 @@ def solve(velocity: Velocity, log_start: Floats, times: Floats, tolerance: float
         NotConverged: the solver failed.
     """
     alive = np.isfinite(log_start)
-    field = on_alive(velocity, alive)
-    logits = np.full((len(times), *log_start.shape), -np.inf)
-    logits[0, alive] = log_start[alive]  # what stays if the last time is 0
-    if times[-1] > 0:
+
+    def log_policies(logits: Floats) -> Floats:
+        full = np.full((*logits.shape[:-1], *alive.shape), -np.inf)
+        full[..., alive] = logits
+        return log_softmax(full, axis=-1)
+
+    return log_policies(
+        trajectory(on_alive(velocity, alive), log_start[alive], times, tolerance, log_policies)
+    )
+
+
+def trajectory(
+    field: Callable[[Floats], Floats],
+    start: Floats,
+    times: Floats,
+    tolerance: float,
+    log_policy: Callable[[Floats], Floats],
+) -> Floats:
+    """The solution of dy/dt = field(y) from `start` (n,) at time 0, at checked times, (times, n).
+
+    Args:
+        log_policy: what y stands for, to tell where a solver failed.
+
+    Raises:
+        NotConverged: the solver failed; `.solution` holds the last policy that it reached.
+    """
+    if times[-1] == 0:
+        return start[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # LSODA warns of what it then reports: raised below
         run = solve_ivp(
             lambda _, y: field(y),
             (0.0, times[-1]),
-            log_start[alive],
+            start,
             method="LSODA",
             t_eval=times,
             rtol=tolerance,
             atol=tolerance / 100,
         )
-        logits[: len(run.t), alive] = run.y.T
-        if not run.success:
-            _refuse(run, logits, log_start)
-    return log_softmax(logits, axis=-1)
+    if not run.success:
+        time, reached = (run.t[-1], run.y[:, -1]) if len(run.t) else (0.0, start)
+        last = Solution(log_policy=log_policy(reached), residual=float(np.abs(field(reached)).max()))
+        raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {run.message}", last)
+    return run.y.T
 
 
 def on_alive(velocity: Velocity, alive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
@@ -167,10 +195,3 @@ def increasing_counts(steps: ArrayLike) -> NDArray[np.int64]:
     array = increasing(steps, "steps")
     checks.reject_first(array != np.round(array), array, "steps", "integers", "a step cannot be divided")
     return array.astype(np.int64)
-
-
-def _refuse(run, logits: Floats, log_start: Floats) -> None:
-    reached = log_softmax(logits[max(len(run.t), 1) - 1], axis=-1) if len(run.t) else log_start
-    time = run.t[-1] if len(run.t) else 0.0
-    last = Solution(log_policy=reached, residual=np.nan, method="LSODA", message=f"stood at t = {time:g}")
-    raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {run.message}", last)

@@ -1,0 +1,125 @@
+"""The best in class: the policy pi = ref exp(Phi w) / Z that maximises J(pi) = E_pi[r] - beta KL(pi || ref).
+
+With F = diag(pi) - pi pi' the gradient is dJ/dw = Phi' F (r - beta Phi w), so that the natural gradient is
+
+    (Phi' F Phi)^+ dJ/dw = (Phi' F Phi)^+ Phi' F r - beta w,
+
+and zero iff w is the least-squares answer of T3.6 for pairs from pi itself, whose L is 2 F: the best policy
+of the class is what CoPG would learn from that policy's own samples.  `class_optimum` climbs along it, which
+does not slow down near the border, from several starts.
+
+J is not concave in w and may have several tops.  One always lies at finite w: from a limit policy of the
+class, a step inward that moves mass delta gains beta delta log(1 / delta), more than the O(delta) it costs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits import checks
+from bandits.algorithms.copg import CoPG
+from bandits.algorithms.policy_gradient import PolicyGradient
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.dynamics import gradient_velocity
+from bandits.features import chart, checked_features, checked_weights
+from bandits.log_linear import Fit, least_squares, settled
+from bandits.policy import log_ratio
+from bandits.sampling import Offline, OnPolicy
+from bandits.solution import NotConverged, Solution
+
+STARTS = 20  # arms that a law leans to in turn
+CLIMB = 2000  # steps at most
+NEAR = 1e-4  # natural gradient over beta, relative to the weights, at which Newton's method takes over
+SHORTEST = 1e-6  # of a full step: where J no longer rises by more than round-off
+SAME = 1e-6  # policies closer than this are one top
+
+
+def class_optimum(
+    bandit: Bandit, features: ArrayLike, beta: float, *, starts: ArrayLike | None = None
+) -> list[Fit]:
+    """Local maxima of J in the class of one context, the highest first; the first is the best known.
+
+    Climbs along the natural gradient from zero, from CoPG's answers under laws that lean to each of the 20
+    best arms in turn, and from `starts` (n, d).  Each end is polished by Newton's method and certified: no
+    natural gradient, and stable.  That no higher top exists is not proven.
+
+    Raises:
+        ValueError: the bandit has contexts or no reward, or shapes do not fit.
+        NotConverged: no start led to a certified top.
+
+    Example: with a feature for every arm the class holds pi*.
+
+        >>> bandit = Bandit([np.log(3.0), 0.0])
+        >>> class_optimum(bandit, np.eye(2), beta=1.0)[0].policy.round(4)
+        array([0.75, 0.25])
+    """
+    if bandit.contexts:
+        raise ValueError(
+            f"class_optimum takes one context, but the bandit has {bandit.contexts}; use bandit.at(...)"
+        )
+    Phi, beta = checked_features(features, bandit), checks.positive(beta, "beta")
+    given = (
+        np.empty((0, Phi.shape[-1]))
+        if starts is None
+        else checked_weights(starts, Phi, "starts").reshape(-1, Phi.shape[-1])
+    )
+    tops: list[tuple[float, Fit]] = []
+    for w in [np.zeros(Phi.shape[-1]), *_leaning_answers(bandit, Phi, beta), *given]:
+        fit = _climb(bandit, beta, Phi, w)
+        if fit is not None and all(np.abs(fit.policy - other.policy).max() > SAME for _, other in tops):
+            tops.append((float(bandit.value(fit.policy, beta)), fit))
+    if not tops:
+        raise NotConverged(
+            "no start led to a certified maximum; pass starts=", Solution(log_policy=None, residual=np.nan)
+        )
+    return [fit for _, fit in sorted(tops, key=lambda top: -top[0])]
+
+
+def _climb(bandit: Bandit, beta: float, Phi: Floats, w: Floats) -> Fit | None:
+    """The top of J reached from w along its natural gradient; None if the way ends at a saddle or nowhere."""
+    around, velocity = chart(bandit, Phi, w), gradient_velocity(PolicyGradient(beta), bandit, OnPolicy())
+
+    def height(z: Floats) -> float:
+        log_policy = around.log_policy(z)
+        return float(
+            np.exp(log_policy) @ (bandit.needed_reward() - beta * log_ratio(log_policy, bandit.log_reference))
+        )
+
+    z, step = (
+        np.zeros(around.basis.shape[1]),
+        1 / beta,
+    )  # in full, the least-squares answer for samples from pi
+    for _ in range(CLIMB):
+        log_policy = around.log_policy(z)
+        direction = around.natural(log_policy, velocity(log_policy))
+        if np.abs(direction).max(initial=0.0) <= NEAR * beta * max(1.0, np.abs(z).max(initial=0.0)):
+            break
+        while not height(z + step * direction) > height(z) and step > SHORTEST / beta:
+            step /= 2
+        if step <= SHORTEST / beta:
+            break
+        z, step = z + step * direction, min(2 * step, 1 / beta)
+    try:
+        z, slope = settled(around, velocity, z, "the natural gradient of J")
+    except NotConverged:
+        return None
+    log_policy = around.log_policy(z)
+    residual = np.abs(velocity(log_policy) @ Phi).max()
+    fit = Fit(around.weights(z), np.exp(log_policy), residual, np.bool_(True))
+    return fit if np.linalg.eigvals(slope).real.max(initial=-1.0) < 0 else None
+
+
+def _leaning_answers(bandit: Bandit, Phi: Floats, beta: float) -> list[Floats]:
+    """CoPG's weights when half of the samples are one arm and half the reference's, for the best 20 arms."""
+    alive = np.flatnonzero(bandit.reference > 0)
+    best = alive[np.argsort(-bandit.needed_reward()[alive], kind="stable")][:STARTS]
+    zero = np.zeros(Phi.shape[-1])
+    answers = []
+    for arm in best:
+        law = Offline((bandit.reference + np.eye(bandit.arms)[arm]) / 2).law(
+            CoPG(beta), bandit, bandit.log_reference
+        )
+        answers.append(least_squares(CoPG(beta).linear(bandit, law), Phi, zero)[0])
+    return answers

@@ -1,0 +1,249 @@
+"""The class: policies pi = ref exp(Phi w) / Z with d features an arm, which may not hold the optimum (T3.6).
+
+grad_w log pi(y) = Phi(y) - E_pi[Phi], so that any algorithm moves the weights by Phi' g, with g its expected
+update of the logits (`bandits.exact`).  Where g = rate L (s / beta - h) is linear, with L the Laplacian of
+the sampling graph and s the reward (CoPG, DRO) or the ranking (IPO),
+
+    dw/dt = rate Phi' L (s / beta - Phi w),      w = (Phi' L Phi)^+ Phi' L s / beta          (T3.6)
+
+least squares on the differences of sampled pairs.  If s / beta lies in the span of Phi and constants, every
+law whose graph is connected finds it.  If not, each law puts the misfit where it does not look, and the
+answer depends on who sampled.  On-policy gradient climbs J, whose maximiser in the class
+(`bandits.best_in_class`) is in general none of those answers.
+
+Source: the linear form is Flet-Berliac et al. 2024, Eqs. (18)-(19), arXiv:2406.19185.
+Axes: features (A, d) or (..., A, d), weights (..., d); every context has weights of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits import motion, search
+from bandits.algorithms.linear import Linear
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.dynamics import gradient_velocity, linear_of
+from bandits.features import RANK, Chart, chart, checked_features, checked_weights, log_policy_at
+from bandits.motion import Velocity
+from bandits.sampling import Sampling
+from bandits.solution import NotConverged, Solution
+
+ACCEPTED = (
+    1e-10  # natural update, relative to the largest entry of its Jacobian, that certifies a fixed point
+)
+
+
+class Fit(NamedTuple):
+    """Weights of a log-linear policy with their certificate."""
+
+    weights: Floats  # (..., d)
+    policy: Floats  # (..., A)
+    residual: Floats  # (...)  largest entry of Phi' g there
+    stable: Floats  # (...)  does the motion come back when pushed?
+
+
+def log_linear_policy(bandit: Bandit, features: ArrayLike, weights: ArrayLike) -> Floats:
+    """pi = ref exp(Phi w) / Z, (..., A).
+
+    Raises:
+        ValueError: features are not (..., A, d), or weights not (..., d).
+
+    Example: one feature that marks the first arm.
+
+        >>> log_linear_policy(Bandit([1.0, 0.0]), [[1.0], [0.0]], [np.log(3.0)]).round(4)
+        array([0.75, 0.25])
+    """
+    Phi = checked_features(features, bandit)
+    return np.exp(log_policy_at(bandit.log_reference, Phi, checked_weights(weights, Phi, "weights")))
+
+
+def log_linear_update(
+    algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, weights: ArrayLike
+) -> Floats:
+    """Expected ascent direction on the weights, Phi' g, of any algorithm, (..., d).
+
+    Raises:
+        ValueError: as `log_linear_policy` and `expected_update`.
+    """
+    Phi = checked_features(features, bandit)
+    log_policy = log_policy_at(bandit.log_reference, Phi, checked_weights(weights, Phi, "weights"))
+    return np.vecmat(gradient_velocity(algorithm, bandit, sampling)(log_policy), Phi)
+
+
+def log_linear_flow(
+    algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    features: ArrayLike,
+    times: ArrayLike,
+    start: ArrayLike | None = None,
+) -> Floats:
+    """Weights along dw/dt = Phi' g at each time, (times, ..., d); their policies are `log_linear_policy`'s.
+
+    Closed form where g is linear in the logits (T3.6), a stiff solver elsewhere.
+
+    Args:
+        times: increasing, from 0.
+        start: weights (..., d), zero (the reference) by default.
+
+    Raises:
+        ValueError: times do not increase, or the arguments do not fit together.
+        NotConverged: the solver failed; `.solution` holds the last policy that it reached.
+    """
+    times = motion.increasing(times, "times")
+
+    def path(world: Bandit, data: Sampling, Phi: Floats, w: Floats) -> Floats:
+        linear = linear_of(algorithm, world, data, world.log_reference)
+        if linear is not None:
+            goal, rates, axes = least_squares(linear, Phi, w)
+            return goal + (np.exp(-np.outer(times, rates)) * (axes.T @ (w - goal))) @ axes.T
+        around, velocity = chart(world, Phi, w), gradient_velocity(algorithm, world, data)
+
+        def field(z: Floats) -> Floats:
+            return around.pulled_back(velocity(around.log_policy(z)))
+
+        start = np.zeros(around.basis.shape[1])
+        return around.weights(motion.trajectory(field, start, times, motion.TOLERANCE, around.log_policy))
+
+    return _each_context(path, algorithm, bandit, sampling, features, start)
+
+
+def log_linear_fixed_point(
+    algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start: ArrayLike | None = None
+) -> Fit:
+    """Where an algorithm takes the weights from `start` (zero by default), with its certificate.
+
+    w = (Phi' L Phi)^+ Phi' L s / beta where the update is linear, directions that no sampled pair tells apart
+    keeping their start (T3.6).  Otherwise the flow is followed and polished by Newton's method; for
+    on-policy gradient this is a local maximum of J in the class, see `class_optimum`.
+
+    Raises:
+        NotConverged: the flow does not come to rest; `.solution` holds where it stood.
+        ValueError: the arguments do not fit together.
+
+    Example: one feature cannot fit three rewards; the pair that is sampled more is fitted better.
+
+        >>> from bandits import CoPG, Pairs
+        >>> world, line = Bandit([3.0, 1.0, 0.0]), [[2.0], [1.0], [0.0]]  # differences 2 and 1, fitted by w
+        >>> chain = Pairs([[0.0, 0.75, 0.0], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
+        >>> log_linear_fixed_point(CoPG(beta=1.0), world, chain, line).weights.round(9)  # .75 * 2 + .25 * 1
+        array([1.75])
+    """
+
+    def end(world: Bandit, data: Sampling, Phi: Floats, w: Floats) -> Floats:
+        linear = linear_of(algorithm, world, data, world.log_reference)
+        if linear is not None:
+            w, stable = least_squares(linear, Phi, w)[0], True
+        else:
+            w, stable = _end_of_flow(algorithm, world, data, Phi, w)
+        log_policy = log_policy_at(world.log_reference, Phi, w)
+        residual = np.abs(gradient_velocity(algorithm, world, data)(log_policy) @ Phi).max(initial=0.0)
+        return np.concatenate([w, np.exp(log_policy), [residual, stable]])[None]
+
+    d, found = np.shape(features)[-1], _each_context(end, algorithm, bandit, sampling, features, start)[0]
+    return Fit(found[..., :d], found[..., d:-2], found[..., -2], found[..., -1] == 1)
+
+
+def misfit(bandit: Bandit, features: ArrayLike) -> Floats:
+    """Distance of the reward from the span of the features and constants on the reference's support, (...).
+
+    The largest entry of the least-squares residual.  Zero: the class holds pi* for every beta, and every law
+    with a connected graph finds it.  Positive: the answer depends on the law  (T3.6).
+
+    Example: (3, 1, 0) is not a line; its residuals from 3 f / 2 + const are (1, -2, 1) / 6.
+
+        >>> float(misfit(Bandit([3.0, 1.0, 0.0]), [[2.0], [1.0], [0.0]]).round(6))
+        0.333333
+    """
+
+    Phi = checked_features(features, bandit)
+    shape = np.broadcast_shapes(bandit.contexts, Phi.shape[:-2])
+    Phis = np.broadcast_to(Phi, (*shape, *Phi.shape[-2:]))
+    return np.reshape([_off_span(bandit.at(i, shape), Phis[i]) for i in np.ndindex(shape)], shape)
+
+
+# ---------------------------------------------------------------- linear updates
+
+
+def least_squares(linear: Linear, Phi: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:
+    """The end of the weights from w; rates and axes of the motion there, rate Phi' L Phi = V diag V'."""
+    pull = linear.law.laplacian(Phi.T)  # (L Phi)', (d, A)
+    gram = pull @ Phi
+    values, axes = np.linalg.eigh((gram + gram.T) / 2)
+    moving = values > RANK * values.max(initial=0.0)
+    inverse = np.where(moving, 1 / np.where(moving, values, 1.0), 0.0)
+    score = linear.score / linear.beta
+    for _ in range(2):  # the second time refines: squaring L has cost digits
+        w = w + axes @ (inverse * (axes.T @ (pull @ (score - Phi @ w))))
+    return w, linear.rate * np.where(moving, values, 0.0), axes
+
+
+def _off_span(bandit: Bandit, Phi: Floats) -> float:
+    alive = bandit.reference > 0
+    design, reward = np.column_stack([Phi, np.ones(len(Phi))])[alive], bandit.needed_reward()[alive]
+    return np.abs(reward - design @ np.linalg.lstsq(design, reward)[0]).max()
+
+
+# ---------------------------------------------------------------- other updates
+
+
+def _end_of_flow(algorithm, bandit: Bandit, data: Sampling, Phi: Floats, w: Floats) -> tuple[Floats, bool]:
+    """Weights where the flow from w comes to rest, and whether that is stable."""
+    around, velocity = chart(bandit, Phi, w), gradient_velocity(algorithm, bandit, data)
+    start = np.zeros(around.basis.shape[1])
+    z = search.follow(lambda z: around.pulled_back(velocity(around.log_policy(z))), start)
+    z, slope = settled(around, velocity, z, type(algorithm).__name__)
+    plain = around.fisher(around.log_policy(z)) @ slope  # of D' g = F_z u, where u = 0
+    largest = np.abs(plain).max(initial=0.0)
+    return around.weights(z), bool(np.linalg.eigvals(plain).real.max(initial=-1.0) < 1e-9 * largest)
+
+
+def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Floats, Floats]:
+    """The zero of the motion near z by Newton's method on its natural direction, and the Jacobian of that.
+
+    Raises:
+        NotConverged: there is none.
+    """
+
+    def field(z: Floats) -> Floats:
+        log_policy = around.log_policy(z)
+        return around.natural(log_policy, velocity(log_policy))
+
+    z, slope = _newton(field, z) if z.size else (z, np.empty((0, 0)))
+    left = np.abs(field(z)).max(initial=0.0)
+    if not left <= ACCEPTED * max(1.0, np.abs(slope).max(initial=0.0)):
+        raise NotConverged(
+            f"{name} does not come to rest in this class: the natural update of the weights is still "
+            f"{left:.2g}; they may diverge (see .solution for where it stood)",
+            Solution(log_policy=around.log_policy(z), residual=left, method="flow, then Newton"),
+        )
+    return z, slope
+
+
+def _newton(field: Callable[[Floats], Floats], z: Floats) -> tuple[Floats, Floats]:
+    """Newton's method while it improves: z and the Jacobian there."""
+    velocity, slope = field(z), search.jacobian(field, z)
+    while True:
+        candidate = z - np.linalg.lstsq(slope, velocity)[0]
+        moved = field(candidate)
+        if not np.abs(moved).max() < np.abs(velocity).max():
+            return z, slope
+        z, velocity, slope = candidate, moved, search.jacobian(field, candidate)
+
+
+def _each_context(path, algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start) -> Floats:
+    """path(bandit, sampling, features, weights) -> (n, ...) of each context, as (n, contexts, ...)."""
+    Phi = checked_features(features, bandit)
+    w = checked_weights(np.zeros(Phi.shape[-1]) if start is None else start, Phi, "start")
+    law = sampling.law(algorithm, bandit, bandit.log_reference)
+    shape = np.broadcast_shapes(bandit.contexts, Phi.shape[:-2], w.shape[:-1], law.behavior.shape[:-1])
+    Phis, ws = np.broadcast_to(Phi, (*shape, *Phi.shape[-2:])), np.broadcast_to(w, (*shape, w.shape[-1]))
+    paths = np.stack(
+        [path(bandit.at(i, shape), sampling.at(i, shape), Phis[i], ws[i]) for i in np.ndindex(shape)], axis=1
+    )
+    return paths.reshape(len(paths), *shape, *paths.shape[2:])
