@@ -2,9 +2,10 @@
 
     c_i -> w c_i,   w = prod_j pi(y_j) / mu(y_j)        (not differentiated)
 
-over the k samples of a group, so that the expectation over mu equals the expectation over pi and the
-on-policy fixed points come back.  The price is variance: infinite as mu(y) -> 0 where pi has mass
-(T2.6).  Clipping, w -> min(w, clip), bounds the variance and gives up exactly this equality.
+over the k samples of a group, drawn independently of each other, so that the expectation over mu equals
+the expectation over pi and the on-policy fixed points come back.  The price is variance, which grows without
+bound as mu(y) -> 0 where pi has mass (T2.6).  Clipping, w -> min(w, clip), bounds it and gives up exactly
+this equality.  On dependent pairs w is no likelihood ratio: the expectation is then another one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bandits import checks
 from bandits.algorithms.samples import Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Product
 from bandits.sampling import OnPolicy, Sampling
 from bandits.solution import Solution
 
@@ -59,12 +61,12 @@ class ImportanceWeighted:
         return replace(update, log_prob=weight[..., None] * update.log_prob)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi*, if the weights are not clipped and the sampler reaches every arm: the update is then grad J's.
+        """The on-policy fixed point, if no weight is clipped and every place of the group sees every arm.
 
-        Known for the plain policy gradients, whose on-policy fixed point is pi*; None otherwise.
+        None otherwise, and where the samples of a group depend on each other (Pairs, Dataset).
         """
-        on_policy = getattr(self.algorithm, "closed_form", None)
-        covers = bool(np.all((sampling.law(self, bandit, log_start).behavior > 0) | (bandit.reference == 0)))
-        if on_policy is None or math.isfinite(self.clip) or not covers:
+        law, on_policy = sampling.law(self, bandit, log_start), getattr(self.algorithm, "closed_form", None)
+        if on_policy is None or math.isfinite(self.clip) or not isinstance(law, Product):
             return None
-        return on_policy(bandit, OnPolicy(), log_start)
+        covered = [np.all((mu > 0) | (bandit.reference == 0)) for mu in law.marginals]
+        return on_policy(bandit, OnPolicy(), log_start) if all(covered) else None
