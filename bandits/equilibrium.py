@@ -184,6 +184,7 @@ def _newton(
     """The root of F(z) = beta z - L softmax(log ref + z), the steps taken and max |F| there."""
     products = len(z) // 10  # a dense solve costs about len(z) / 6 products with L
     policy = softmax(log_reference + z)
+    z = z - policy @ z  # of all z for this policy the one that can be the root, since pi L pi = 0
     residual = beta * z - payoff @ policy
     shift = min(0.2, np.abs(residual).max())
     for step in range(MAX_STEPS):
