@@ -18,7 +18,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +62,11 @@ def load_rows(
         try:
             if isinstance(row, ValueError):
                 raise row
-            good.append(_same_k(kind(row), good))
+            good.append(kind(row))
+            k, first = (len(completions_of(some)) for some in (good[-1], good[0]))
+            if k != first:
+                good.pop()
+                raise ValueError(f"it has {k} completions, the rows before it {first}: k must not vary")
         except ValueError as error:
             bad.append(f"{where}: {error}")
     if bad and not skip_bad:
@@ -71,13 +75,6 @@ def load_rows(
     if not good:
         raise ValueError(f"{source} holds no good rows{': ' + bad[0] if bad else ''}; is it the right file?")
     return Loaded(Dataset.from_list(good), tuple(bad))
-
-
-def _same_k(row: dict[str, Any], good: list[dict[str, Any]]) -> dict[str, Any]:
-    if good and len(completions_of(row)) != len(completions_of(good[0])):
-        k, first = len(completions_of(row)), len(completions_of(good[0]))
-        raise ValueError(f"it has {k} completions, the rows before it {first}: k must not vary")
-    return row
 
 
 def demonstration(row: Row) -> dict[str, str]:
@@ -96,21 +93,15 @@ def preference(row: Row) -> dict[str, str]:
         ' Tea cooled.'
     """
     if "summaries" not in row:
-        return {
-            "prompt": _text(row, "prompt"),
-            "chosen": _completion(row, "chosen"),
-            "rejected": _completion(row, "rejected"),
-        }
-    info, answers, choice = row.get("info"), row["summaries"], row.get("choice")
-    if not isinstance(info, Mapping) or not isinstance(answers, Sequence) or len(answers) != 2:
+        chosen, rejected = _completion(row, "chosen"), _completion(row, "rejected")
+        return {"prompt": _text(row, "prompt"), "chosen": chosen, "rejected": rejected}
+    info, answers, choice = row.get("info"), _list(row, "summaries"), row.get("choice")
+    if not isinstance(info, Mapping) or len(answers) != 2:
         raise ValueError("a comparison must have a record info and two summaries")
     if isinstance(choice, bool) or choice not in (0, 1):
         raise ValueError(f"choice must be 0 or 1, but is {choice!r}")
-    return {
-        "prompt": tldr_prompt(info),
-        "chosen": _completion(answers[choice], "text"),
-        "rejected": _completion(answers[1 - choice], "text"),
-    }
+    chosen, rejected = (_completion(answers[i], "text") for i in (choice, 1 - choice))
+    return {"prompt": tldr_prompt(info), "chosen": chosen, "rejected": rejected}
 
 
 def scored(row: Row) -> dict[str, Any]:
@@ -140,7 +131,7 @@ def _text(row: Row, column: str) -> str:
     if column not in row:
         raise ValueError(f"column {column!r} is missing; the columns are {sorted(row)}")
     if not isinstance(row[column], str) or not row[column].strip():
-        raise ValueError(f"column {column!r} must be text that is not empty, but is {row[column]!r}")
+        raise ValueError(f"column {column!r} must be text that is not empty, but is {row[column]!r:.60}")
     return row[column]
 
 

@@ -189,7 +189,7 @@ def _chunked_log_probs(
     def forget(hidden: Tensor, targets: Tensor) -> Tensor:
         return checkpoint(log_prob, hidden, targets, use_reentrant=False, preserve_rng_state=False)
 
-    step = forget if torch.is_grad_enabled() else log_prob
+    step = forget if torch.is_grad_enabled() and len(targets) > chunk else log_prob
     return torch.cat([step(h, y) for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True)])
 
 

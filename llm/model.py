@@ -1,4 +1,6 @@
-"""The policy: a causal language model and its tokenizer, loaded so that training starts at the truth.
+"""The policy: a causal language model and its tokenizer, loaded so that nothing goes wrong in silence.
+
+What is seen to, whatever the hub id or folder holds:
 
 dropout off         log pi(y|x) is a function of the parameters; policy = reference at step 0
 padding safe        GPT-2 has no padding token: end-of-sequence stands in, and masks tell them apart
@@ -10,6 +12,7 @@ no foreign code     safetensors only, and code that comes with a model is never 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,13 +32,17 @@ from transformers import (
 
 
 def load_model(
-    name: str, *, tokenizer: str | None = None, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
+    name: str,
+    *,
+    tokenizer_name: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, by hub id or local folder.
 
     Args:
         name: a hub id ("gpt2", "EleutherAI/pythia-160m") or a folder of `save_pretrained`.
-        tokenizer: hub id or folder of the tokenizer, if it is not with the model.
+        tokenizer_name: hub id or folder of the tokenizer, if it is not with the model.
         dtype: of the weights.
         attention: "sdpa" and "eager" let completions share a prompt.  (GPT-NeoX's eager attention
             takes its softmax in float32, whatever the dtype.)
@@ -45,44 +52,47 @@ def load_model(
             not fit the model.
     """
     config = load_config(name)
-    words = load_tokenizer(tokenizer or name, config)
-    if words.eos_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {name!r} has no end-of-sequence token, which completions end with"
-        )
+    tokenizer = load_tokenizer(tokenizer_name or name, config)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {name!r} has no end-of-sequence token; completions end with it")
     model = load_weights(AutoModelForCausalLM, name, config, dtype=dtype, attention=attention)
-    model.config.pad_token_id = model.generation_config.pad_token_id = words.pad_token_id
-    return model, words
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
 
 
 def load_config(name: str) -> PreTrainedConfig:
     """The configuration of a model, with every dropout probability set to zero."""
     config = _load(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), "a model", name)
+    _no_dropout(config)
+    return config
+
+
+def _no_dropout(config: PreTrainedConfig) -> None:
     for field, value in list(vars(config).items()):
         if "drop" in field and isinstance(value, float):
             setattr(config, field, 0.0)
-    return config
 
 
 def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """A tokenizer that fits the model; its padding token is end-of-sequence if it has none."""
-    words = _load(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False), "a tokenizer", name)
-    end, expected = words.eos_token_id, config.eos_token_id
+    read = partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
+    tokenizer = _load(lambda: read(name), "a tokenizer", name)
+    end, expected = tokenizer.eos_token_id, config.eos_token_id
     problem = None
-    if len(words) > config.vocab_size:
-        problem = f"it has {len(words)} tokens, the model {config.vocab_size}"
+    if len(tokenizer) > config.vocab_size:
+        problem = f"it has {len(tokenizer)} tokens, the model {config.vocab_size}"
     elif None not in (end, expected) and end not in (expected if isinstance(expected, list) else [expected]):
         problem = f"its end-of-sequence token is {end}, the model's {expected}"
-    elif not words("words of a prompt", add_special_tokens=False).input_ids:
+    elif not tokenizer("words of a prompt", add_special_tokens=False).input_ids:
         problem = "it turns text into no tokens, as one made from a vocabulary file alone does"
-    elif words.pad_token is None and words.eos_token is None:
+    elif tokenizer.pad_token is None and tokenizer.eos_token is None:
         problem = "it has neither a padding nor an end-of-sequence token"
     if problem:
         remedy = "use the tokenizer that was saved with the model"
         raise ValueError(f"the tokenizer {name!r} does not fit the model: {problem}; {remedy}")
-    if words.pad_token_id is None:
-        words.pad_token = words.eos_token
-    return words
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def load_weights(
@@ -95,19 +105,9 @@ def load_weights(
     new_weights: tuple[str, ...] = (),
 ) -> PreTrainedModel:
     """Weights from safetensors; those named in `new_weights` may be missing and start at random."""
-
-    def read() -> tuple[PreTrainedModel, dict[str, Any]]:
-        return architecture.from_pretrained(
-            name,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-
-    model, info = _load(read, "safetensors weights", name)
+    read = partial(architecture.from_pretrained, use_safetensors=True, trust_remote_code=False)
+    how = {"config": config, "dtype": dtype, "attn_implementation": attention, "output_loading_info": True}
+    model, info = _load(lambda: read(name, **how), "safetensors weights", name)
     missing = sorted(set(info["missing_keys"]) - set(new_weights))
     if missing:
         raise ValueError(
@@ -148,18 +148,11 @@ def new_model(
 ) -> GPT2LMHeadModel:
     """A GPT-2 with random weights for the tokenizer's vocabulary, without dropout."""
     config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_layer=layers,
-        n_embd=width,
-        n_head=heads,
-        n_positions=context,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=context
     )
+    config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    _no_dropout(config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)

@@ -9,7 +9,7 @@ rule, a service), take one of these, or add several up:
     coverage, density        how much is copied from the prompt, and in how long pieces
     Scorer                   a learned Bradley-Terry reward model (one number a text)
     Entailment               log-probability that the prompt entails the completion
-    WeightedSum              sum_i w_i reward_i
+    weighted_sum             sum_i w_i reward_i
 
 Human comparisons favour long answers, and a policy learns that first: a reward without its length
 cannot be read.  Hence `score` returns both.
@@ -157,15 +157,14 @@ def _run(left: Sequence[str], right: Sequence[str]) -> int:
     return size
 
 
-@dataclass(frozen=True)
-class WeightedSum:
-    """sum_i weight_i * reward_i(y), for example `WeightedSum(((1.0, rouge_l), (-0.01, length)))`."""
+def weighted_sum(*terms: tuple[float, Reward]) -> Reward:
+    """sum_i weight_i * reward_i(y), for example `weighted_sum((1.0, rouge_l), (-0.01, length))`."""
 
-    terms: tuple[tuple[float, Reward], ...]
+    def total(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
+        each = [weight * score(reward, prompts, completions, references).reward for weight, reward in terms]
+        return np.sum(each, axis=0)
 
-    def __call__(self, prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
-        rewards = [score(reward, prompts, completions, references).reward for _, reward in self.terms]
-        return np.array([weight for weight, _ in self.terms]) @ np.array(rewards)
+    return total
 
 
 @dataclass(frozen=True, eq=False)

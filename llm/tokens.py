@@ -4,14 +4,13 @@
     k = 2 with the chosen one first, scored samples the k of their file
 
 A limit on length never acts in silence: prompts that were cut and rows that were left out are
-counted in `Lengths`.  Masks are made here, from lengths: afterwards padding is any token.
+counted.  Masks are made here, from lengths: afterwards padding may be any token.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,22 +24,12 @@ from llm.data import Row, completions_of
 LONGEST_INSTRUCTION = 20  # words in the last paragraph of a prompt, up to which it is never cut
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """What length limits did to the rows: to be shown, and kept with the results."""
-
-    rows: int  # that are left
-    truncated_prompts: int  # of these, how many had their text cut
-    skipped: tuple[str, ...]  # rows left out because of a long completion, and how long it is
-    longest_prompt: int  # in tokens, as encoded
-    longest_completion: int  # in tokens, end-of-sequence included
-
-
 class Encoded(NamedTuple):
     """Rows with `prompt_ids` and `completion_ids`, and what length limits did to them."""
 
     rows: Dataset
-    lengths: Lengths
+    truncated: int  # how many of them had the text of their prompt cut
+    skipped: tuple[str, ...]  # which were left out for a long completion, and how long it is
 
 
 def encode(
@@ -83,16 +72,13 @@ def encode(
             f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; raise the limit, or "
             "leave them out with skip_long=True"
         )
-    longest_prompt = max(len(row["prompt_ids"]) for row in kept)
-    longest_completion = max(len(y) for row in kept for y in row["completion_ids"])
-    lengths = Lengths(len(kept), truncated, tuple(long), longest_prompt, longest_completion)
-    return Encoded(Dataset.from_list(kept), lengths)
+    return Encoded(Dataset.from_list(kept), truncated, tuple(long))
 
 
 def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
     """The prompt with the end of its text cut off, so that at most `max_tokens` tokens are left.
 
-    What comes up to "POST:" or "Article:" stays, and so does a short last paragraph such as "TL;DR:".
+    What comes before a post or an article stays, and so does a short last paragraph such as "TL;DR:".
 
     Raises:
         ValueError: these alone are too long.
@@ -114,7 +100,7 @@ def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens:
 
 def _parts(prompt: str) -> tuple[str, str, str]:
     """(head, text, tail): only the text may be cut."""
-    start = re.match(r".*?\b(POST|Article):", prompt, re.DOTALL)
+    start = re.match(r"SUBREDDIT:.*?\n\nPOST:|Article:", prompt, re.DOTALL)
     head = start.group() if start else ""
     text, blank, last = prompt[len(head) :].rpartition("\n\n")
     if blank and len(last.split()) <= LONGEST_INSTRUCTION:

@@ -398,7 +398,7 @@ def test_the_checkpoint_of_another_model_is_refused(model_folder, tmp_path):
 def test_a_tokenizer_with_too_many_tokens_is_refused(model_folder, tmp_path):
     train_tokenizer([f"{i} kettles" for i in range(999)], 500).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="does not fit the model: it has .* tokens, the model 300"):
-        load_model(str(model_folder), tokenizer=str(tmp_path))
+        load_model(str(model_folder), tokenizer_name=str(tmp_path))
 
 
 def test_a_tokenizer_with_another_end_is_refused(model_folder, tmp_path):
@@ -406,7 +406,7 @@ def test_a_tokenizer_with_another_end_is_refused(model_folder, tmp_path):
     words.eos_token = "a"
     words.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="its end-of-sequence token is .*, the model's 0"):
-        load_model(str(model_folder), tokenizer=str(tmp_path))
+        load_model(str(model_folder), tokenizer_name=str(tmp_path))
 
 
 def test_code_that_comes_with_a_model_is_not_run(model_folder, tmp_path):

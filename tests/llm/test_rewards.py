@@ -13,7 +13,6 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 
 from llm.model import train_tokenizer
 from llm.rewards import (
-    WeightedSum,
     coverage,
     density,
     fragments,
@@ -22,6 +21,7 @@ from llm.rewards import (
     load_scorer,
     rouge_l,
     score,
+    weighted_sum,
 )
 
 PROMPTS = ["the cat sat on the mat today", "rain fell all day"]
@@ -91,7 +91,7 @@ def test_any_callable_is_a_reward_and_a_weighted_sum_is_the_sum():
     def runs(prompts, completions, references):
         return [float(text.strip().isidentifier()) for text in completions]
 
-    both = WeightedSum(((2.0, runs), (-0.5, length)))
+    both = weighted_sum((2.0, runs), (-0.5, length))
     np.testing.assert_allclose(score(both, ["", ""], [" x", " 1 + x"]).reward, [2 - 0.5, -1.5])
 
 
@@ -103,7 +103,7 @@ def test_any_callable_is_a_reward_and_a_weighted_sum_is_the_sum():
         (lambda *_: [[1.0, 2.0]], None, r"but gave \(1, 2\)"),
         (rouge_l, None, "compares with references"),
         (length, ["one"], r"references must be as many as prompts \(2\), but are 1"),
-        (WeightedSum(((1.0, lambda *_: [0.0, np.inf]),)), None, r"rewards\[1\] = inf"),
+        (weighted_sum((1.0, lambda *_: [0.0, np.inf])), None, r"rewards\[1\] = inf"),
     ],
 )
 def test_a_reward_that_is_none_is_refused(reward, references, message):
