@@ -4,6 +4,34 @@ claims(result)   what the figure says, as numbers: claim, computed, expected, to
 EXPERIMENTS      all of them, in the order of the map; `python -m bandits figures` runs them
 """
 
-from bandits.experiments import copg_toy, coverage, favourites, lock_in, overfitting, robustness
+from bandits.experiments import (
+    convergence,
+    copg_toy,
+    coverage,
+    data_sets,
+    elo_and_dice,
+    favourites,
+    lock_in,
+    misspecified,
+    nash_md,
+    overfitting,
+    robustness,
+    sgd_noise,
+    variance,
+)
 
-EXPERIMENTS = (copg_toy, coverage, lock_in, overfitting, favourites, robustness)
+EXPERIMENTS = (
+    copg_toy,
+    data_sets,
+    overfitting,
+    coverage,
+    lock_in,
+    sgd_noise,
+    convergence,
+    variance,
+    favourites,
+    elo_and_dice,
+    nash_md,
+    robustness,
+    misspecified,
+)

@@ -12,7 +12,12 @@ def mean_and_band(
 ) -> None:
     """The mean of `runs`, (records, runs), over the seeds, and the range from the lowest to the highest."""
     axes.plot(x, runs.mean(axis=1), color=color, label=label, linestyle=linestyle)
-    axes.fill_between(x, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.2, linewidth=0)
+    band(axes, x, runs.min(axis=1), runs.max(axis=1), color=color)
+
+
+def band(axes: Axes, x: Floats, low: Floats, high: Floats, *, color: str) -> None:
+    """The region between two curves, (records,)."""
+    axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def exact_limit(axes: Axes, value: float, *, color: str) -> None:

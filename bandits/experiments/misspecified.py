@@ -1,0 +1,119 @@
+"""What if the policy class misses the optimum?  Log-linear policies with too few features (T3.6).
+
+Four arms, two features, pi ~ ref exp(Phi w); r / beta is not in the span of Phi and constants.  On-policy gradient
+finds the best policy of the class.  CoPG fits the differences of rewards on sampled pairs, IPO the
+preferences: their least-squares answers depend on who sampled, and differ from the best in the class.  The dial
+is the share that the behaviour policy gives to the best arm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from bandits.algorithms import IPO, CoPG, PolicyGradient
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.examples import skewed_to
+from bandits.experiments.record import Claim
+from bandits.log_linear import log_linear_fixed_point
+from bandits.plots import style
+from bandits.sampling import Offline, OnPolicy
+
+BETA = 0.5
+REWARD = (1.2, 1.0, 0.1, -0.4)
+FEATURES = np.array([[1.0, 0.2], [-0.5, 1.0], [0.3, -0.8], [-0.8, -0.4]])
+FULL = np.eye(4)[:, :3]  # one feature less than arms spans everything up to constants
+METHODS = {"CoPG": CoPG(beta=BETA), "IPO": IPO(beta=BETA)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Regret along the dial, in the class and in the full space."""
+
+    beta: float
+    reward: Floats  # (4,)
+    features: Floats  # (4, 2)
+    share: Floats  # (shares,)
+    regret: dict[str, Floats]  # (shares,)  in the class
+    full_regret: dict[str, Floats]  # (shares,)  with enough features
+    best_regret: float  # of the best policy in the class
+
+
+def run(progress: bool = False) -> Result:
+    """Solve exactly for every law; nothing is sampled."""
+    bandit = Bandit(REWARD)
+    share = np.append(np.linspace(0.02, 0.98, 49), 0.25)
+    share.sort()
+    laws = [Offline(skewed_to(0, 4, s)) for s in share]
+
+    def along(features: Floats) -> dict[str, Floats]:
+        return {
+            name: np.array(
+                [bandit.regret(log_linear_fixed_point(a, bandit, law, features).policy, BETA) for law in laws]
+            )
+            for name, a in METHODS.items()
+        }
+
+    best = log_linear_fixed_point(PolicyGradient(beta=BETA), bandit, OnPolicy(), FEATURES)
+    return Result(
+        beta=BETA,
+        reward=np.array(REWARD),
+        features=FEATURES,
+        share=share,
+        regret=along(FEATURES),
+        full_regret=along(FULL),
+        best_regret=float(bandit.regret(best.policy, BETA)),
+    )
+
+
+def claims(result: Result) -> list[Claim]:
+    """Nobody beats the best in the class; CoPG is right whatever the law once the class holds pi*."""
+    lowest = min(regret.min() for regret in result.regret.values())
+    return [
+        Claim(
+            "CoPG, enough features: largest regret over all laws",
+            result.full_regret["CoPG"].max(),
+            0.0,
+            1e-12,
+        ),
+        Claim(
+            "best in class is beaten by (should be nothing)",
+            max(result.best_regret - lowest, 0.0),
+            0.0,
+            1e-12,
+        ),
+        Claim("CoPG, two features: largest / smallest regret", _spread(result.regret["CoPG"]), 10.39, 0.01),
+    ]
+
+
+def draw(result: Result) -> Figure:
+    """Left: two features.  Right: enough features."""
+    with style.house_style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.7))
+        for name in METHODS:
+            left.plot(result.share, result.regret[name], color=style.COLORS[name], label=name)
+            right.plot(result.share, result.full_regret[name], color=style.COLORS[name])
+        left.axhline(
+            result.best_regret,
+            color=style.BLACK,
+            linestyle=(0, (4, 3)),
+            linewidth=1,
+            label="best in the class (on-policy)",
+        )
+        right.axhline(0, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1)
+        left.set_title("Two features: who sampled decides")
+        right.set_title("Enough features: CoPG is exact again")
+        for axes in (left, right):
+            axes.set_xlabel("share of the best arm in the samples")
+            axes.set_ylim(bottom=-0.01)
+        left.set_ylabel("regret of the fixed point  [reward]")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _spread(regret: Floats) -> float:
+    return float(regret.max() / regret.min())

@@ -1,0 +1,163 @@
+"""Where does Nash-MD end?  Trajectories, Theorem 1's bound and the bias of a constant step (Munos 2023, arXiv:2312.00886).
+
+Top: the three-rater game and a game whose arms beat one another in a cycle, from a far start on the triangle.
+Unregularised self-play circles for ever; Nash-MD comes in.  Below left: with the decreasing step of
+Theorem 1, KL(pi* || pi_T) against its bound 8 / (beta^2 (T + 1)), which is very loose.  Below right: with a
+constant step eta the limit is not the equilibrium but the fixed point against a mixture of weight eta beta: KL
+O(eta^2)  (T6.4, T6.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from bandits.algorithms import NashMD
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.equilibrium import equilibrium
+from bandits.examples import dice, three_raters
+from bandits.experiments.record import Claim
+from bandits.fixed_point import fixed_point
+from bandits.games import mirror_descent, nash_md, nash_md_bound, nash_md_rate
+from bandits.plots import simplex, style
+from bandits.policy import kl
+from bandits.sampling import OnPolicy
+
+BETA, START = 0.1, (0.90, 0.06, 0.04)
+ETA, TINY = 0.5, 1e-6  # step of the trajectories; a beta so small that self-play is unregularised
+STEPS = 3000
+CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])  # T6.8: winner (.3, .3, .4)
+GAMES = {"three raters, ε = 0.1": three_raters(0.1), "uneven cycle": CYCLE}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Trajectories and divergences from the equilibrium."""
+
+    beta: float
+    nash: dict[str, Floats]  # (3,)
+    nash_md: dict[str, Floats]  # (iterates, 3)
+    unregularised: dict[str, Floats]  # (iterates, 3)
+    iterations: Floats  # (T,)
+    decreasing: dict[str, Floats]  # (T,)  KL(pi* || pi_T) with Theorem 1's step
+    bound: Floats  # (T,)
+    etas: Floats  # (etas,)
+    bias: dict[str, Floats]  # (etas,)  KL(pi* || limit of the constant step)
+    limit_error: float  # largest distance between the iterated and the solved limit
+
+
+def run(progress: bool = False) -> Result:
+    """Iterate the maps exactly and solve for their limits; nothing is sampled."""
+    star = {
+        name: equilibrium(game.preference, game.log_reference, BETA).log_policy
+        for name, game in GAMES.items()
+    }
+    iterations = np.unique(np.geomspace(1, STEPS, 60).astype(int))
+    etas = np.geomspace(0.02, 2.0, 13)
+    limits = {
+        name: [fixed_point(NashMD(BETA, eta * BETA), game, OnPolicy()) for eta in etas]
+        for name, game in GAMES.items()
+    }
+    return Result(
+        beta=BETA,
+        nash={name: np.exp(policy) for name, policy in star.items()},
+        nash_md={name: _path(nash_md(game, BETA, ETA), 150) for name, game in GAMES.items()},
+        unregularised={name: _path(mirror_descent(game, TINY, ETA), 150) for name, game in GAMES.items()},
+        iterations=iterations.astype(float),
+        decreasing={name: kl(star[name], _decreasing(game)[iterations - 1]) for name, game in GAMES.items()},
+        bound=nash_md_bound(BETA, iterations),
+        etas=etas,
+        bias={
+            name: np.array([kl(star[name], s.log_policy) for s in found]) for name, found in limits.items()
+        },
+        limit_error=max(_iterated_error(game, eta) for game in GAMES.values() for eta in (0.1, 1.0)),
+    )
+
+
+def claims(result: Result) -> list[Claim]:
+    """The bound holds, the bias is of second order, iterates go where the mixture's fixed point is."""
+    rows = []
+    for name in GAMES:
+        within = (result.decreasing[name] / result.bound).max()
+        rows.append(Claim(f"{name}: KL / Theorem 1's bound, largest", within, 0.0, 1.0))
+        slope = np.polyfit(np.log(result.etas[:6]), np.log(np.maximum(result.bias[name][:6], 1e-300)), 1)[0]
+        rows.append(Claim(f"{name}: slope of log bias against log step", slope, 2.0, 0.1))
+    step = np.exp(nash_md(dice(), 0.1, 5.0)(np.log([0.6, 0.3, 0.1])))
+    for arm, expected in enumerate((0.491, 0.309, 0.200)):
+        rows.append(
+            Claim(f"dice, one step with η = 5 from (.6, .3, .1): π({arm})", step[arm], expected, 6e-4)
+        )
+    return [
+        *rows,
+        Claim("constant step: iterated less solved limit, largest", result.limit_error, 0.0, 1e-10),
+    ]
+
+
+def draw(result: Result) -> Figure:
+    """Two triangles, the bound, the bias."""
+    colors = dict(zip(GAMES, (style.BLUE, style.ORANGE), strict=True))
+    with style.house_style():
+        figure, panels = plt.subplots(2, 2, figsize=(9.0, 7.4), height_ratios=(1.25, 1))
+        for axes, (name, color) in zip(panels[0], colors.items(), strict=True):
+            simplex.frame(axes, ("arm 1", "arm 2", "arm 3"))
+            simplex.trajectory(axes, result.unregularised[name], color=style.GREY, label="self-play, no KL")
+            simplex.trajectory(axes, result.nash_md[name], color=color, label="Nash-MD")
+            simplex.point(axes, result.nash[name], color=style.RED, label="equilibrium")
+            axes.set_title(f"{name}, β = 0.1: Nash-MD comes in", loc="center")
+            axes.legend(loc="upper left", bbox_to_anchor=(-0.06, 1.0))
+        left, right = panels[1]
+        left.loglog(
+            result.iterations,
+            result.bound,
+            color=style.BLACK,
+            linestyle=(0, (4, 3)),
+            label="Theorem 1's bound",
+        )
+        for name, color in colors.items():
+            left.loglog(
+                result.iterations, np.maximum(result.decreasing[name], 1e-18), color=color, label=name
+            )
+            right.loglog(
+                result.etas, np.maximum(result.bias[name], 1e-18), "o-", color=color, markersize=4, label=name
+            )
+        guide = result.bias[next(iter(GAMES))][0] * (result.etas / result.etas[0]) ** 2 * 3
+        right.loglog(result.etas, guide, color=style.BLACK, linestyle=(0, (4, 3)), label="slope 2")
+        left.set_xlabel("iteration T, step 2 / (β (T + 2))")
+        left.set_ylabel("KL(π* ‖ π_T)  [nats]")
+        left.set_title("The bound is loose")
+        right.set_xlabel("constant step η")
+        right.set_ylabel("KL(π* ‖ limit)  [nats]")
+        right.set_title("A constant step misses by O(η²)")
+        for axes in (left, right):
+            axes.legend()
+    return figure
+
+
+def _path(step, iterations: int) -> Floats:
+    path = [np.log(np.array(START))]
+    for _ in range(iterations):
+        path.append(step(path[-1]))
+    return np.exp(path)
+
+
+def _decreasing(game: Bandit) -> Floats:
+    """log pi_1 ... log pi_STEPS from the reference, with Theorem 1's step."""
+    log_policy, path = game.log_reference, []
+    for t in range(STEPS):
+        log_policy = nash_md(game, BETA, nash_md_rate(BETA, t))(log_policy)
+        path.append(log_policy)
+    return np.stack(path)
+
+
+def _iterated_error(game: Bandit, eta: float) -> float:
+    """Distance between Nash-MD iterated to rest and the fixed point of the mixture with weight eta beta."""
+    step, log_policy = nash_md(game, BETA, eta), game.log_reference
+    for _ in range(int(400 / (eta * BETA))):
+        log_policy = step(log_policy)
+    return float(
+        np.abs(np.exp(log_policy) - fixed_point(NashMD(BETA, eta * BETA), game, OnPolicy()).policy).max()
+    )
