@@ -7,11 +7,11 @@ they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from bandits.algorithms.samples import Samples
+from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit, gather
 from bandits.checks import Floats
 from bandits.laws import Arms, Law
@@ -24,6 +24,7 @@ class State:
     log_policy: Floats  # (..., A)
     value: Floats | None = None  # (...)        DRO's V
     log_revision: Floats | None = None  # (..., A, A)  SRPO's log pi', [..., y1, y2] = log pi'(y2 | y1)
+    log_ratio: Floats | None = None  # (..., A)  log pi/ref + a constant, if known to more digits than log pi
 
 
 def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
@@ -35,11 +36,11 @@ def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
         preference=_preference(bandit, law, arms),
         behavior_log_prob=_behavior_log_prob(law, arms),
         arm=arms,
-        population=_population(bandit, law, state),
-        greedy_reward=_greedy_reward(bandit, state),
+        population=population_of(bandit, law, state),
+        greedy_reward=greedy_reward_of(bandit, state),
         value=None if state.value is None else state.value[..., None],
-        revision_log_prob=_revision(state.log_revision, arms, bandit.arms),
-        reference_revision_log_prob=_reference_revision(bandit, state, arms),
+        revision_log_prob=revision_of(state.log_revision, arms, bandit.arms),
+        reference_revision_log_prob=reference_revision_of(bandit, state, arms),
     )
 
 
@@ -55,7 +56,7 @@ def _behavior_log_prob(law: Law, arms: Arms) -> Floats:
     return np.stack(columns, axis=-1)
 
 
-def _population(bandit: Bandit, law: Law, state: State) -> Samples:
+def population_of(bandit: Bandit, law: Law, state: State) -> Samples:
     """All arms as one group, (..., 1, A)."""
     return Samples(
         log_prob=state.log_policy[..., None, :],
@@ -65,21 +66,21 @@ def _population(bandit: Bandit, law: Law, state: State) -> Samples:
     )
 
 
-def _greedy_reward(bandit: Bandit, state: State) -> Floats | None:
+def greedy_reward_of(bandit: Bandit, state: State) -> Floats | None:
     if bandit.reward is None:
         return None
     best = state.log_policy.argmax(axis=-1)[..., None]
     return gather(bandit.reward, best, axes=1)
 
 
-def _revision(log_revision: Floats | None, arms: Arms, size: int) -> Floats | None:
+def revision_of(log_revision: Floats | None, arms: Arms, size: int) -> Floats | None:
     if log_revision is None:
         return None
     flat = log_revision.reshape(*log_revision.shape[:-2], -1)
     return gather(flat, arms[..., None, :] * size + arms[..., :, None], axes=3)
 
 
-def _reference_revision(bandit: Bandit, state: State, arms: Arms) -> Floats | None:
+def reference_revision_of(bandit: Bandit, state: State, arms: Arms) -> Floats | None:
     """ref'(y_i | y_j) = ref(y_i): the revision reference is the reference itself."""
     if state.log_revision is None:
         return None
@@ -90,3 +91,35 @@ def _reference_revision(bandit: Bandit, state: State, arms: Arms) -> Floats | No
 def _log(probabilities: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         return np.log(probabilities)
+
+
+def fields_read(algorithm, samples: Samples) -> tuple[frozenset[str], Update]:
+    """Names of the fields that the algorithm's update looks at, and the update of these samples.
+
+    Who draws samples by the million fills no others.
+
+    Example:
+        >>> from bandits import CoPG
+        >>> pair = Samples(log_prob=np.zeros(2), reference_log_prob=np.zeros(2), reward=np.array([1.0, 0.0]))
+        >>> sorted(fields_read(CoPG(beta=1.0), pair)[0])
+        ['log_prob', 'reference_log_prob', 'reward']
+    """
+    watched = _Watched(**{name: getattr(samples, name) for name in FIELDS})
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # arms outside the support: 0 * inf
+        update = algorithm.update(watched)
+    return frozenset(watched.read), update
+
+
+FIELDS = frozenset(field.name for field in fields(Samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Watched(Samples):
+    """Samples that remember which of their fields were looked at."""
+
+    read: set[str] = field(default_factory=set)
+
+    def __getattribute__(self, name: str):
+        if name in FIELDS:
+            object.__getattribute__(self, "read").add(name)
+        return object.__getattribute__(self, name)

@@ -19,6 +19,7 @@ Source: Flet-Berliac et al. 2024, "Contrastive Policy Gradient", arXiv:2406.1918
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
@@ -48,6 +49,7 @@ class CoPG:
 
     beta: float
     k: int = 2
+    contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")

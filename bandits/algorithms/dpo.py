@@ -33,7 +33,7 @@ from bandits.algorithms.samples import Array, Samples, Update, log_sigmoid, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.laws import Law
-from bandits.policy import log_ratio, tilt
+from bandits.policy import log_ratio
 from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
@@ -58,6 +58,7 @@ class DPO:
     smoothing: float = 0.0
     margin: Callable[[Samples], Array] | None = None
     k: ClassVar[int] = 2
+    contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")
@@ -88,8 +89,7 @@ class DPO:
         is_bradley_terry = law.labels is None and bandit.given_preference is None and self.smoothing == 0
         if is_bradley_terry:
             pessimistic = bandit.needed_reward() - self._margin_of_arms(bandit)
-            target = tilt(bandit.log_reference, pessimistic, self.beta)
-            return settle(law, bandit, log_start, target)
+            return settle(law, bandit, log_start, pessimistic, self.beta)
         return self._fit(bandit, law, log_start)
 
     def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:

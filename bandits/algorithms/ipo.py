@@ -31,7 +31,6 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.equilibrium import equilibrium
 from bandits.laws import Law, Product
-from bandits.policy import tilt
 from bandits.sampling import Sampling
 from bandits.solution import Solution
 
@@ -51,6 +50,7 @@ class IPO:
 
     beta: float
     k: ClassVar[int] = 2
+    contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")
@@ -104,6 +104,7 @@ class PsiPO:
     beta: float
     psi: Callable[[Array], Array] = identity
     k: ClassVar[int] = 3
+    contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")
@@ -124,8 +125,7 @@ class PsiPO:
         law = sampling.law(self, bandit, log_start)
         first, second, opponent = law.place_behavior()
         score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
-        compared = Product((first, second))
-        return settle(compared, bandit, log_start, tilt(bandit.log_reference, score, self.beta))
+        return settle(Product((first, second)), bandit, log_start, score, self.beta)
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio

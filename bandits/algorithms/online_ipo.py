@@ -29,6 +29,7 @@ class OnlineIPO:
 
     beta: float
     k: ClassVar[int] = 2
+    contrastive: ClassVar[bool] = True
     needs_on_policy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

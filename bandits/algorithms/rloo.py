@@ -13,6 +13,7 @@ Samples, Get a Baseline for Free!".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.copg import CoPG
@@ -37,6 +38,7 @@ class RLOO:
 
     beta: float
     k: int = 2
+    contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")

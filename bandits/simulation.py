@@ -1,0 +1,280 @@
+"""The noise: sampled training, many runs at once.
+
+Where `bandits.exact` takes expectations, this draws.  At each step every run and context gets a batch of n
+groups of arms, the algorithm's own `update` turns them into coefficients, and the logits move up
+
+    (1/n) sum over groups of sum_i c_i (e_{y_i} - pi)
+
+with SGD or Adam.  Two kinds of noise: which groups (and labels, and rewards) come up, and with a finite
+`data_size` which data set a run owns.  Without noise in rewards constant-step SGD on CoPG still ends at pi*
+exactly, for every pair then agrees  (T3.5).
+
+Pieces: `batches` draws the groups, `training` takes one step, `trace` keeps the records; `sweep` spreads
+many simulations over processes.
+
+Axes: records, runs, contexts, and the arms last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from bandits import checks
+from bandits.algorithms.samples import Samples
+from bandits.bandit import Bandit
+from bandits.batches import Block, Sampler, streams
+from bandits.checks import Floats
+from bandits.dynamics import largest_stable_step
+from bandits.exact import check_mass
+from bandits.fixed_point import _log_start
+from bandits.laws import Law
+from bandits.observation import State, fields_read, samples_of
+from bandits.optimizers import SGD, Optimizer
+from bandits.sampling import Sampling
+from bandits.solution import NoFixedPoint, NotConverged
+from bandits.trace import Recorder, Trace, recorded_steps
+from bandits.training import Ascent, Exploded, Training
+
+SMALL = 256  # logits of a world up to which the largest stable step is found beforehand
+ROUNDING = 1e-9  # relative; the largest stable step itself is allowed
+
+
+def simulate(
+    algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    rng: np.random.Generator,
+    runs: int = 1,
+    optimizer: Optimizer = SGD(),  # noqa: B008 - frozen and empty
+    start: ArrayLike | None = None,
+    data_size: int | None = None,
+    reward_noise: float = 0.0,
+    label_noise: bool = True,
+    value: ArrayLike | None = None,
+    record: int | Sequence[int] | None = None,
+    progress: bool | None = None,
+) -> Trace:
+    """Sampled training of `runs` independent policies, (records, runs, ..., A).
+
+    Args:
+        algorithm: any object with `k` and `update`.
+        bandit: the world.
+        sampling: who produces the samples; `Dataset` rows are drawn with replacement, with their labels.
+        steps: updates of each policy.
+        batch_size: groups of k samples that each run and context sees in one step; their mean is the step.
+        learning_rate: eta.
+        rng: source of all chance; the same state gives the same bits.
+        runs: independent policies, the axis after the records.
+        optimizer: `SGD()` or `Adam()`, or any object with their two functions.
+        start: initial policy (..., A), the same in every run; the reference by default.
+        data_size: None draws new groups at every step.  N: each run and context draws N groups once (with
+            their labels and noise) and visits them in shuffled epochs of ceil(N / batch_size) steps, the
+            last step of an epoch taking the groups that remain.
+        reward_noise: standard deviation of gaussian noise on each sampled reward.
+        label_noise: a pair's preference is a 0/1 label drawn with probability p; False shows p itself.
+            Groups of k != 2, and the pairs of a `Dataset`, have no labels to draw.
+        value: initial V of DRO, (...), then trained beside the policy with the same optimizer and rate; by
+            default V is eliminated, V = E_mu[R].  SRPO's revision policy is always trained, from the
+            reference.
+        record: n records steps 0, n, 2n, ...; an increasing sequence records those steps (and 0); by
+            default the start and the end.
+        progress: show a progress bar; by default on a terminal, if the work takes more than two seconds.
+
+    Raises:
+        ValueError: an argument is out of range or does not fit the others, or training diverges (the message
+            gives the largest stable step where it is known).
+
+    Example:
+        >>> from bandits import CoPG, Offline
+        >>> trace = simulate(CoPG(beta=1.0), Bandit([np.log(3.0), 0.0]), Offline([0.9, 0.1]), steps=500,
+        ...                  batch_size=1, learning_rate=0.25, rng=np.random.default_rng(1))
+        >>> trace.policies[-1].round(4)  # no noise in the rewards: pi* to the last digit
+        array([[0.75, 0.25]])
+    """
+    rate, noise = _checked_numbers(steps, batch_size, learning_rate, rng, runs, reward_noise, bandit)
+    recorder = Recorder(recorded_steps(record, steps))
+    _check_data_size(data_size, batch_size, sampling)
+    log_start = _log_start(bandit, start)
+    law = sampling.law(algorithm, bandit, log_start)
+    check_mass(law, log_start)
+    if data_size is None and value is None and isinstance(optimizer, SGD):
+        _check_step(algorithm, bandit, sampling, rate)
+    shape = (runs, *np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts))
+    training, reads = _begin(
+        algorithm, bandit, law, log_start, shape, value, lambda x: Ascent(x, optimizer, rate)
+    )
+    sampler = Sampler(bandit, shape, reads, noise, label_noise, streams(rng))
+    blocks = _blocks(sampler, training, sampling, law, steps, batch_size, data_size)
+    try:
+        _train(training, blocks, recorder, steps, progress)
+    except Exploded as error:
+        raise _too_long(rate, _stable_step(algorithm, bandit, sampling), str(error)) from None
+    return recorder.trace()
+
+
+def _train(
+    training: Training, blocks: Iterator[Block], recorder: Recorder, steps: int, progress: bool | None
+) -> None:
+    """Take every step of every block, and note the steps to be recorded.
+
+    Raises:
+        Exploded: a logit is not finite, or too large for float64 to resolve.
+    """
+    step, hidden = 0, None if progress is None else not progress
+    with tqdm(total=steps, disable=hidden, delay=0 if progress else 2, unit="step") as bar, _quiet():
+        recorder.note(0, training)
+        for block in blocks:
+            for t in range(block.steps):
+                training.step(block, t)
+                step += 1
+                if step == recorder.next:
+                    recorder.note(step, training)
+            training.check(step, block.index[-1])
+            bar.update(block.steps)
+
+
+def _quiet() -> np.errstate:
+    """Diverging runs overflow before they are noticed: our message is to come first, not NumPy's."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+def _begin(
+    algorithm,
+    bandit: Bandit,
+    law: Law,
+    log_start: Floats,
+    shape: tuple[int, ...],
+    value: ArrayLike | None,
+    ascent: Callable[[Floats], Ascent],
+) -> tuple[Training, frozenset[str]]:
+    """Every run at the start, and the fields that the algorithm reads.
+
+    Raises:
+        ValueError: the world lacks what the algorithm reads, its update has not one coefficient a sample,
+            or a V is given to an algorithm that trains none.
+    """
+    V = None if value is None else np.broadcast_to(checks.floats(value, "value"), shape)
+    reads, update = fields_read(algorithm, _one_group(bandit, law, log_start, shape[1:], V))
+    if np.shape(update.log_prob)[-1:] != (law.k,):
+        raise ValueError(
+            f"{type(algorithm).__name__}.update must return one coefficient for each of the {law.k} samples "
+            f"of a group, but its shape is {np.shape(update.log_prob)}"
+        )
+    if V is not None and update.value is None:
+        raise ValueError(f"value is V in training, but {type(algorithm).__name__} trains none; leave it out")
+    size = bandit.arms
+    revision = None
+    if update.revision_log_prob is not None:
+        revision = ascent(np.broadcast_to(bandit.log_reference[..., None, :], (*shape, size, size)))
+    logits = ascent(np.broadcast_to(log_start, (*shape, size)))
+    return Training(algorithm, bandit, reads, logits, None if V is None else ascent(V), revision), reads
+
+
+def _one_group(
+    bandit: Bandit, law: Law, log_start: Floats, contexts: tuple[int, ...], V: Floats | None
+) -> Samples:
+    """One group that may occur, k times the arm sampled most: (contexts..., 1, k)."""
+    favourite = np.broadcast_to(law.behavior.argmax(axis=-1), contexts)
+    arms = np.repeat(favourite[..., None, None], law.k, axis=-1)
+    state = State(log_start, None if V is None else V[0])
+    nothing = np.zeros((*arms.shape, law.k))
+    samples = samples_of(bandit, law, state, arms)
+    return replace(samples, revision_log_prob=nothing, reference_revision_log_prob=nothing)
+
+
+def _blocks(
+    sampler: Sampler,
+    training: Training,
+    sampling: Sampling,
+    law: Law,
+    steps: int,
+    batch_size: int,
+    data_size: int | None,
+) -> Iterator[Block]:
+    """The batches of all steps, in blocks."""
+    if sampling.on_policy:
+        return sampler.on_policy(
+            lambda: sampling.law(training.algorithm, training.bandit, training.log_policy), steps, batch_size
+        )
+    if data_size is None:
+        return sampler.fresh(law, steps, batch_size)
+    return sampler.epochs(law, steps, batch_size, data_size)
+
+
+# ---------------------------------------------------------------- the border
+
+
+def _checked_numbers(
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    rng: np.random.Generator,
+    runs: int,
+    reward_noise: float,
+    bandit: Bandit,
+) -> tuple[float, float]:
+    checks.count(steps, "steps")
+    checks.count(batch_size, "batch_size")
+    checks.count(runs, "runs")
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"rng must be a numpy.random.Generator, but rng = {rng!r}; pass np.random.default_rng(seed)"
+        )
+    noise = float(checks.floats(reward_noise, "reward_noise"))
+    if noise < 0:
+        raise ValueError(
+            f"reward_noise must be a standard deviation, 0 or more, but reward_noise = {noise!r}"
+        )
+    if noise > 0:
+        bandit.needed_reward()
+    return checks.positive(learning_rate, "learning_rate"), noise
+
+
+def _check_data_size(data_size: int | None, batch_size: int, sampling: Sampling) -> None:
+    if data_size is None:
+        return
+    checks.count(data_size, "data_size")
+    if sampling.on_policy:
+        raise ValueError(
+            "OnPolicy() samples from the moving policy: no fixed data set exists; leave out data_size"
+        )
+    if data_size < batch_size:
+        raise ValueError(
+            f"data_size must be at least batch_size = {batch_size}, but data_size = {data_size}; "
+            f"draw a larger data set or make the batch smaller"
+        )
+
+
+def _check_step(algorithm, bandit: Bandit, sampling: Sampling, learning_rate: float) -> None:
+    """Refuse a rate at which the mean of linearly moving logits is sure to run away  (T3.4)."""
+    if sampling.on_policy or not hasattr(algorithm, "linear"):
+        return
+    stable = _stable_step(algorithm, bandit, sampling)
+    if stable is not None and learning_rate > stable * (1 + ROUNDING):
+        raise _too_long(learning_rate, stable, "the expected logits run away")
+
+
+def _stable_step(algorithm, bandit: Bandit, sampling: Sampling) -> float | None:
+    """Largest stable step of expected descent in every context; None if unknown, or long to find."""
+    if bandit.arms * int(np.prod(bandit.contexts)) > SMALL:
+        return None
+    try:
+        return float(largest_stable_step(algorithm, bandit, sampling).min())
+    except (NoFixedPoint, NotConverged):
+        return None
+
+
+def _too_long(learning_rate: float, stable: float | None, what: str) -> ValueError:
+    remedy = "choose a smaller one"
+    if stable is not None:
+        remedy = f"the largest stable step of expected descent is {stable:.6g} (less for small batches)"
+    return ValueError(f"training diverges at learning_rate = {learning_rate!r}: {what}; {remedy}")
