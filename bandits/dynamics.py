@@ -54,9 +54,7 @@ def natural_step(algorithm, bandit: Bandit, sampling: Sampling, learning_rate: f
 
 def gradient_velocity(algorithm, bandit: Bandit, sampling: Sampling) -> Velocity:
     """The expected update g of the logits; what is trained beside the policy stands at its optimum."""
-    revision = getattr(algorithm, "log_revision_policy", None)
-    log_revision = None if revision is None else revision(bandit)
-    return lambda log_policy: update_at(algorithm, bandit, sampling, State(log_policy, None, log_revision))
+    return lambda log_policy: update_at(algorithm, bandit, sampling, State(log_policy))
 
 
 def natural_velocity(algorithm, bandit: Bandit, sampling: Sampling) -> Velocity:

@@ -18,6 +18,7 @@ Axes: features (A, d) or (..., A, d), weights (..., d); every context has weight
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,7 @@ from bandits.motion import Velocity
 from bandits.sampling import Sampling
 from bandits.solution import NotConverged, Solution
 
-ACCEPTED = (
-    1e-10  # natural update, relative to the largest entry of its Jacobian, that certifies a fixed point
-)
+ACCEPTED = 1e-10  # natural update that certifies a fixed point, relative to its largest derivative
 
 
 class Fit(NamedTuple):
@@ -145,7 +144,7 @@ def log_linear_fixed_point(
         residual = np.abs(gradient_velocity(algorithm, world, data)(log_policy) @ Phi).max(initial=0.0)
         return np.concatenate([w, np.exp(log_policy), [residual, stable]])[None]
 
-    d, found = np.shape(features)[-1], _each_context(end, algorithm, bandit, sampling, features, start)[0]
+    found, d = _each_context(end, algorithm, bandit, sampling, features, start)[0], np.shape(features)[-1]
     return Fit(found[..., :d], found[..., d:-2], found[..., -2], found[..., -1] == 1)
 
 
@@ -196,7 +195,7 @@ def _end_of_flow(algorithm, bandit: Bandit, data: Sampling, Phi: Floats, w: Floa
     """Weights where the flow from w comes to rest, and whether that is stable."""
     around, velocity = chart(bandit, Phi, w), gradient_velocity(algorithm, bandit, data)
     start = np.zeros(around.basis.shape[1])
-    z = search.follow(lambda z: around.pulled_back(velocity(around.log_policy(z))), start)
+    z, _ = search.follow(lambda z: around.pulled_back(velocity(around.log_policy(z))), start)
     z, slope = settled(around, velocity, z, type(algorithm).__name__)
     plain = around.fisher(around.log_policy(z)) @ slope  # of D' g = F_z u, where u = 0
     largest = np.abs(plain).max(initial=0.0)
@@ -210,6 +209,7 @@ def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Fl
         NotConverged: there is none.
     """
 
+    @partial(np.vectorize, signature="(r)->(r)")
     def field(z: Floats) -> Floats:
         log_policy = around.log_policy(z)
         return around.natural(log_policy, velocity(log_policy))

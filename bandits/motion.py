@@ -89,14 +89,17 @@ def solve(velocity: Velocity, log_start: Floats, times: Floats, tolerance: float
     """
     alive = np.isfinite(log_start)
 
-    def log_policies(logits: Floats) -> Floats:
-        full = np.full((*logits.shape[:-1], *alive.shape), -np.inf)
-        full[..., alive] = logits
-        return log_softmax(full, axis=-1)
-
-    return log_policies(
-        trajectory(on_alive(velocity, alive), log_start[alive], times, tolerance, log_policies)
+    logits = trajectory(
+        on_alive(velocity, alive), log_start[alive], times, tolerance, lambda y: whole_log_policy(y, alive)
     )
+    return whole_log_policy(logits, alive)
+
+
+def whole_log_policy(logits: Floats, alive: NDArray[np.bool_]) -> Floats:
+    """log pi of all arms, (..., A), from the logits of those that take part, (..., n)."""
+    full = np.full((*logits.shape[:-1], *alive.shape), -np.inf)
+    full[..., alive] = logits
+    return log_softmax(full, axis=-1)
 
 
 def trajectory(
@@ -116,8 +119,9 @@ def trajectory(
     """
     if times[-1] == 0:
         return start[None]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # LSODA warns of what it then reports: raised below
+    # LSODA warns of what it then reports, and tries points too far out: what fails is raised below
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", UserWarning)
         run = solve_ivp(
             lambda _, y: field(y),
             (0.0, times[-1]),
@@ -127,22 +131,22 @@ def trajectory(
             rtol=tolerance,
             atol=tolerance / 100,
         )
-    if not run.success:
-        time, reached = (run.t[-1], run.y[:, -1]) if len(run.t) else (0.0, start)
+    finite = np.isfinite(run.y).all(axis=0)
+    if not (run.success and finite.all()):
+        time, reached = (run.t[finite][-1], run.y[:, finite][:, -1]) if finite.any() else (0.0, start)
         last = Solution(log_policy=log_policy(reached), residual=float(np.abs(field(reached)).max()))
-        raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {run.message}", last)
+        reason = run.message if not run.success else "the logits run off to infinity"
+        raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {reason}", last)
     return run.y.T
 
 
 def on_alive(velocity: Velocity, alive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
-    """The velocity as a function of the logits (n,) of the arms that take part, with mean zero."""
+    """The velocity as a function of the logits (..., n) of the arms that take part, with mean zero."""
     count = np.maximum(np.count_nonzero(alive, axis=-1, keepdims=True), 1)
 
     def field(logits: Floats) -> Floats:
-        log_policy = np.full(alive.shape, -np.inf)
-        log_policy[alive] = logits
-        change = np.where(alive, velocity(log_softmax(log_policy, axis=-1)), 0.0)
-        return (change - change.sum(axis=-1, keepdims=True) / count)[alive]
+        change = np.where(alive, velocity(whole_log_policy(logits, alive)), 0.0)
+        return (change - change.sum(axis=-1, keepdims=True) / count)[..., alive]
 
     return field
 
