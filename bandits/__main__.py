@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = options.names or list(known)
     try:
         results = [_regenerate(known[name], options.folder, not options.quiet) for name in chosen]
-    except ValueError as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table([claim for claims in results for claim in claims]))
@@ -38,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bandits", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    figures = commands.add_parser("figures", help="regenerate figures (SVG), their numbers (JSON) and check claims")
+    figures = commands.add_parser("figures", help="regenerate pictures and numbers, check the claims")
     figures.add_argument("names", nargs="*", help="which figures; all by default")
-    figures.add_argument("--folder", type=Path, default=Path("figures"), help="where to write (default: figures)")
+    figures.add_argument("--folder", type=Path, default=Path("figures"), help="where to write (figures)")
     figures.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 

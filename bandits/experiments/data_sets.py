@@ -1,4 +1,4 @@
-"""What do three labelled pairs teach?  IPO's data sets D1 and D3 (Section 5.4, Azar 2023, arXiv:2310.12036).
+"""What do three labelled pairs teach?  IPO's data sets (Section 5.4, Azar 2023, arXiv:2310.12036).
 
 Softmax of three logits, uniform reference, Adam with step .01, 18 000 steps, batches of 9 pairs drawn with
 replacement, 10 seeds.  D1 = {a > b, b > c, a > c} is a total order: DPO ends at a alone for every beta, IPO

@@ -1,10 +1,11 @@
-"""Where does Nash-MD end?  Trajectories, Theorem 1's bound and the bias of a constant step (Munos 2023, arXiv:2312.00886).
+"""Where does Nash-MD end?  Paths, Theorem 1 and the bias of a constant step (Munos 2023,
+arXiv:2312.00886).
 
-Top: the three-rater game and a game whose arms beat one another in a cycle, from a far start on the triangle.
-Unregularised self-play circles for ever; Nash-MD comes in.  Below left: with the decreasing step of
-Theorem 1, KL(pi* || pi_T) against its bound 8 / (beta^2 (T + 1)), which is very loose.  Below right: with a
-constant step eta the limit is not the equilibrium but the fixed point against a mixture of weight eta beta: KL
-O(eta^2)  (T6.4, T6.5).
+Top: the three-rater game and a game whose arms beat one another in a cycle, from a far start on the
+triangle. Unregularised self-play circles for ever; Nash-MD comes in.  Below left: with the decreasing
+step of Theorem 1, KL(pi* || pi_T) against its bound 8 / (beta^2 (T + 1)), which is very loose.  Below
+right: with a constant step eta the limit is not the equilibrium but the fixed point against a mixture
+of weight eta beta: KL O(eta^2)  (T6.4, T6.5).
 """
 
 from __future__ import annotations

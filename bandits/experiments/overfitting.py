@@ -1,11 +1,11 @@
-"""When does DPO over-fit?  Deterministic preferences (IPO, Section 5, Azar 2023, arXiv:2310.12036) and Ford's condition.
+"""When does DPO over-fit?  Sure preferences (Section 5, Azar 2023, arXiv:2310.12036) and Ford's condition.
 
-Left: two arms, p(a beats b) = p, uniform reference.  DPO ends at odds (p / (1 - p))^(1/beta), so that p = 1
-sends pi(a) to 1 whatever beta: the KL term is ignored.  IPO ends at odds exp((p - 1/2) / beta), which for p = 1
-is pi(a) = sigma(1 / (2 beta)): beta still holds  (T4.4, T5.3).
+Left: two arms, p(a beats b) = p, uniform reference.  DPO ends at odds (p / (1 - p))^(1/beta), so that p
+= 1 sends pi(a) to 1 whatever beta: the KL term is ignored.  IPO ends at odds exp((p - 1/2) / beta),
+which for p = 1 is pi(a) = sigma(1 / (2 beta)): beta still holds  (T4.4, T5.3).
 
-Right: five arms, N comparisons of random pairs with Bradley-Terry labels.  DPO's loss has a minimiser only if
-"i beat j at least once" is strongly connected (Ford 1957); IPO's needs only a connected graph.
+Right: five arms, N comparisons of random pairs with Bradley-Terry labels.  DPO's loss has a minimiser
+only if "i beat j at least once" is strongly connected (Ford 1957); IPO's needs only a connected graph.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def table(claims: Sequence[Claim]) -> str:
     width = max(len(claim.text) for claim in claims)
     head = f"{'claim':{width}}  {'computed':>12}  {'expected':>12}  {'within':>8}  ok"
     rows = [
-        f"{c.text:{width}}  {c.computed:12.6g}  {c.expected:12.6g}  {c.tolerance:8.1g}  {'yes' if c.ok else 'NO'}"
+        f"{c.text:{width}}  {c.computed:12.6g}  {c.expected:12.6g}  {c.tolerance:8.1g}  "
+        + ("yes" if c.ok else "NO")
         for c in claims
     ]
     return "\n".join([head, "-" * len(head), *rows])
@@ -55,7 +56,7 @@ def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file in the same folder, then a rename.
 
     Raises:
-        ValueError: the folder cannot be written to.
+        OSError: the file cannot be written; what was there before is untouched.
     """
     temporary = path.with_name(path.name + ".part")
     try:
@@ -63,8 +64,9 @@ def write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ValueError(f"cannot write {path} ({error.strerror}); choose another --folder") from error
+        if temporary.is_file():
+            temporary.unlink()
+        raise OSError(f"cannot write {path} ({error.strerror}); choose another folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,11 @@
-"""How noisy is a gradient?  RLOO, ReMax, the optimal baseline and importance weights, by enumeration (T2.2-T2.6).
+"""How noisy is a gradient?  RLOO, ReMax, the best baseline and importance weights, enumerated (T2.2-T2.6).
 
-Three arms, r = (2.5, 2, 1), beta = 1/2.  Left: policies pi ~ exp(t r), from uniform (t = 0) to greedy, samples from
-the policy itself.  The trace of the covariance of one update times the number of samples it took, so that
-methods are compared at equal cost (ReMax's greedy answer counts as a sample).  Right: the same gradient from
-somebody else's samples by importance weights, as the behaviour policy avoids the best arm: the variance
-grows without bound, where CoPG's stays put: it gives up being the gradient, not the fixed point.
+Three arms, r = (2.5, 2, 1), beta = 1/2.  Left: policies pi ~ exp(t r), from uniform (t = 0) to greedy,
+samples from the policy itself.  The trace of the covariance of one update times the number of samples
+it took, so that methods are compared at equal cost (ReMax's greedy answer counts as a sample).  Right:
+the same gradient from somebody else's samples by importance weights, as the behaviour policy avoids the
+best arm: the variance grows without bound, where CoPG's stays put: it gives up being the gradient, not
+the fixed point.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def run(progress: bool = False) -> Result:
 
 
 def claims(result: Result) -> list[Claim]:
-    """RLOO's variance formula (T2.2), the optimal baseline's place (T2.3), and the price of weights (T2.6)."""
+    """RLOO's variance formula (T2.2), the optimal baseline (T2.3), the price of weights (T2.6)."""
     rows = []
     for k in (2, 4):
         formula = k * (4 * (k - 2) / (k * (k - 1)) * result.z1 + 2 / (k * (k - 1)) * result.z2)
