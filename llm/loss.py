@@ -1,0 +1,174 @@
+"""The bridge: the gradient of an algorithm of `bandits`, as a loss of a language model.
+
+An algorithm is its coefficients, `update(samples) -> Update`, so
+
+    loss = - mean over groups of sum_i c_i log pi(y_i | x),     c not differentiated
+
+has as its gradient minus the algorithm's ascent direction, whatever the algorithm: no coefficient is
+written down here.  What is trained beside the policy (DRO's value V, SRPO's revision policy
+pi'(y_i | x, y_j)) comes with coefficients of its own.
+
+    B prompts, K sampled completions of each, of which the algorithm looks at k at a time
+
+From K > k samples an algorithm sees every choice of k of them: the mean over these is what it would do
+on average with k of the K drawn at random (RLOO on all pairs is RLOO on all K: T2.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from bandits.algorithms.samples import Samples, need
+from llm.log_probs import sequence_log_probs
+
+TRAINED = (
+    "log_prob",
+    "value",
+    "revision_log_prob",
+)  # fields of `Samples` that have a coefficient in `Update`
+
+
+def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
+    """A scalar whose gradient is minus the algorithm's expected update, averaged over the groups.
+
+        -sum_groups weight (sum_i c_i log pi(y_i) + c_V V + sum_ij c'_ij log pi'(y_i | y_j))
+
+    Its value means nothing, but it is differentiable in `samples.log_prob`, and in `samples.value` and
+    `samples.revision_log_prob` where the algorithm trains them.
+
+    Args:
+        algorithm: any object with `update`, those of `bandits` above all.
+        samples: groups of k completions, `log_prob` (..., k).
+        weight: of each group, (...), instead of one over their number: with the probabilities of all
+            groups the gradient is exact.
+
+    Raises:
+        ValueError: a field that has a coefficient is missing from `samples`, a coefficient is not
+            finite, or `weight` has another shape than the groups.
+
+    Example:
+        >>> from bandits import CoPG
+        >>> log_prob = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+        >>> start, reward = log_prob.detach(), torch.tensor([[1.0, 0.25]])
+        >>> pair = Samples(log_prob=log_prob, reference_log_prob=start, reward=reward)
+        >>> alignment_loss(CoPG(beta=0.5), pair).backward()
+        >>> log_prob.grad
+        tensor([[-0.7500,  0.7500]])
+    """
+    groups = samples.log_prob.shape[:-1]
+    if weight is None:
+        weight = samples.log_prob.new_full(groups, 1 / max(groups.numel(), 1))
+    elif weight.shape != groups:
+        raise ValueError(
+            f"weight must have the shape of the groups {tuple(groups)}, but has {tuple(weight.shape)}"
+        )
+    update = algorithm.update(detached(samples))
+    total = samples.log_prob.new_zeros(())
+    for name in TRAINED:
+        coefficient = getattr(update, name)
+        if coefficient is not None and _is_trained(samples, name):
+            total = total - (weight * _group_sum(coefficient, need(samples, name), groups, name)).sum()
+    return total
+
+
+def detached(samples: Samples) -> Samples:
+    """The same samples as constants: an algorithm's coefficients are never differentiated."""
+    tensors = {field.name: getattr(samples, field.name) for field in fields(samples)}
+    return replace(samples, **{k: v.detach() for k, v in tensors.items() if isinstance(v, Tensor)})
+
+
+def _is_trained(samples: Samples, name: str) -> bool:
+    """DRO without a value in training eliminates it; everything else must be there."""
+    return name != "value" or samples.value is not None
+
+
+def _group_sum(coefficient: Tensor, trained: Tensor, groups: torch.Size, name: str) -> Tensor:
+    """sum of c times what it moves, over all but the axes of the groups."""
+    bad = ~coefficient.isfinite()
+    if bad.any():
+        index = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"the coefficients of {name} must be finite, but one is {coefficient[index].item()} at "
+            f"{list(index)}; look at the rewards and log-probabilities of that group"
+        )
+    per_group = coefficient.reshape(*groups, -1) * trained.reshape(*groups, -1)
+    return per_group.sum(-1)
+
+
+def every_choice(samples: Samples, k: int) -> Samples:
+    """Groups of k from groups of K, all of them: (..., K) becomes (..., K! / (k! (K - k)!), k).
+
+    Raises:
+        ValueError: there are fewer samples than the algorithm looks at.
+
+    Example:
+        >>> three = Samples(log_prob=torch.tensor([[1.0, 2.0, 3.0]]))
+        >>> every_choice(three, 2).log_prob.tolist()
+        [[[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]]]
+    """
+    size = samples.log_prob.shape[-1]
+    if size < k:
+        raise ValueError(
+            f"the algorithm looks at k = {k} completions of a prompt, but there are {size}; sample more"
+        )
+    chosen = torch.tensor(list(combinations(range(size), k)), device=samples.log_prob.device)  # (groups, k)
+    rows, columns = chosen[:, :, None], chosen[:, None, :]
+    singles = ("log_prob", "reference_log_prob", "reward", "behavior_log_prob")
+    pairs = ("preference", "revision_log_prob", "reference_revision_log_prob")
+    of_a_prompt = ("value", "greedy_reward")
+    changes = {name: field[..., chosen] for name in singles if (field := getattr(samples, name)) is not None}
+    changes |= {
+        name: field[..., rows, columns] for name in pairs if (field := getattr(samples, name)) is not None
+    }
+    changes |= {
+        name: field[..., None].expand(*field.shape, len(chosen))
+        for name in of_a_prompt
+        if (field := getattr(samples, name)) is not None
+    }
+    return replace(samples, **changes)
+
+
+def revision_log_probs(
+    model: nn.Module,
+    prompts: Tensor,
+    completions: Tensor,
+    *,
+    instruction: Tensor,
+    prompt_mask: Tensor | None = None,
+    completion_mask: Tensor | None = None,
+) -> Tensor:
+    """log pi'(y_i | x, y_j) for all i and j: the model as its own reviser, SRPO's second policy (T7.1).
+
+    The revision prompt is the prompt, the answer to be revised and the instruction, one after another.
+
+    Args:
+        model, prompts, completions, prompt_mask, completion_mask: as for `sequence_log_probs`.
+        instruction: token ids, (I,), say of "Revise:"; may be empty.
+
+    Returns:
+        (B, k, k), [b, i, j] = log pi'(y_i | x_b, y_j), the layout of `Samples.revision_log_prob`.
+    """
+    B, k, T = completions.shape
+    x_real = torch.ones_like(prompts, dtype=torch.bool) if prompt_mask is None else prompt_mask.bool()
+    y_real = (
+        torch.ones_like(completions, dtype=torch.bool) if completion_mask is None else completion_mask.bool()
+    )
+    tail = instruction.expand(B * k, -1)
+    answers = completions.reshape(B * k, T)
+    asked = torch.cat([prompts.repeat_interleave(k, 0), answers, tail], dim=1)  # (B k, P + T + I)
+    real = torch.cat(
+        [x_real.repeat_interleave(k, 0), y_real.reshape(B * k, T), torch.ones_like(tail, dtype=torch.bool)],
+        dim=1,
+    )
+    found = sequence_log_probs(
+        model,
+        asked,
+        completions.repeat_interleave(k, 0),
+        prompt_mask=real,
+        completion_mask=y_real.repeat_interleave(k, 0),
+    )
+    return found.view(B, k, k).transpose(1, 2)  # from [j, i] to [i, j]

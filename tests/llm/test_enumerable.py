@@ -1,0 +1,298 @@
+"""Language models of 40 sequences, trained by `alignment_loss`, end where `bandits` says: KL <= 1e-10.
+
+The reference is the model before training.  Expectations are exact: every group of completions, weighted
+with the law that produced it.  Training takes Newton steps (J' K J)^-1 g with g the gradient of
+`alignment_loss` in the parameters, J the Jacobian of all log-probabilities, and K the slope of the
+expected coefficients: a plain optimiser would end at the same place, thousands of steps later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
+
+from bandits import (
+    DPO,
+    DRO,
+    IPO,
+    RLOO,
+    SRPO,
+    Bandit,
+    CoPG,
+    NashMD,
+    Offline,
+    OnlineIPO,
+    OnPolicy,
+    Pairs,
+    ReMax,
+    Samples,
+    fixed_point,
+)
+from bandits.policy import kl
+from llm.exact import Completions, as_bandit, enumerate_completions
+from llm.loss import TRAINED, alignment_loss, revision_log_probs
+
+PROMPT = torch.tensor([0, 1])
+REVISE = torch.tensor([2, 2])  # end of sequence twice: no prompt ends like this
+BETA = 0.5
+
+
+ENDS = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 2}
+
+
+def tiny_model(family: str, vocabulary: int = 4) -> PreTrainedModel:
+    """One layer, random weights, float64; token 2 ends the sequence.
+
+    A single GPT-NeoX layer as Pythia has it sends no attention through its non-linear part, and cannot
+    represent every policy: here the two parts stand behind each other, and all dimensions rotate.
+    """
+    if family == "gpt2":
+        config = GPT2Config(
+            vocab_size=vocabulary,
+            n_layer=1,
+            n_embd=16,
+            n_head=2,
+            n_positions=12,
+            initializer_range=0.1,
+            **ENDS,
+        )
+        config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
+        architecture = GPT2LMHeadModel
+    else:
+        config = GPTNeoXConfig(
+            vocab_size=vocabulary,
+            num_hidden_layers=1,
+            hidden_size=32,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=12,
+            initializer_range=0.1,
+            use_parallel_residual=False,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+            **ENDS,
+        )
+        architecture = GPTNeoXForCausalLM
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        return architecture._from_config(config, attn_implementation="sdpa", dtype=torch.float64)
+
+
+@dataclass
+class World:
+    """A model whose completions of one prompt are the arms of a bandit, and who samples them."""
+
+    model: PreTrainedModel
+    tokens: int = 3
+
+    def __post_init__(self) -> None:
+        self.start = Completions(*(field.detach() for field in self.completions()))
+        self.arms = len(self.start.lengths)
+        rng = np.random.default_rng(4)
+        self.reward = rng.normal(0, 0.5, self.arms)
+        self.mu1, self.mu2 = rng.dirichlet(np.full(self.arms, 2.0), size=2)
+        self.joint = rng.dirichlet(np.full(self.arms**2, 0.5)).reshape(self.arms, self.arms)
+        cyclic = rng.normal(0, 1.5, (self.arms, self.arms))
+        self.preference = 1 / (1 + np.exp(cyclic.T - cyclic))  # no order of the arms explains it
+
+    def completions(self) -> Completions:
+        return enumerate_completions(self.model, PROMPT, self.tokens, eos_token_id=2)
+
+    def by_reward(self) -> Bandit:
+        """Rewards, and Bradley-Terry preferences."""
+        return as_bandit(self.start, self.reward)
+
+    def by_preference(self) -> Bandit:
+        """Cyclic preferences, no rewards."""
+        return as_bandit(self.start, preference=self.preference)
+
+    def revisions(self) -> Tensor:
+        """log pi'(y_i | y_j) of all pairs, (A, A): the same model, asked to revise."""
+        y = self.start
+        return revision_log_probs(
+            self.model, PROMPT[None], y.tokens[None], instruction=REVISE, completion_mask=y.mask[None]
+        )[0]
+
+
+@dataclass
+class Training:
+    """An algorithm on all groups of arms.  What is trained is one vector: log pi, and maybe V or log pi'."""
+
+    algorithm: object
+    bandit: Bandit
+    sampling: object
+
+    def groups(self, trained: Tensor) -> tuple[Samples, Tensor]:
+        """Every group and its probability; the sampler is not differentiated."""
+        A, algorithm = self.bandit.arms, self.algorithm
+        log_reference = torch.from_numpy(self.bandit.log_reference.copy())
+        log_prob, beside = trained[:A], trained[A:]
+        law = self.sampling.law(algorithm, self.bandit, log_prob.detach().numpy())
+        [(arms, fixed_weight)] = law.tuples()
+        arm = torch.from_numpy(arms)
+        weight = torch.from_numpy(fixed_weight.copy())
+        reward = None if self.bandit.reward is None else torch.from_numpy(self.bandit.reward.copy())
+        revision = beside.view(A, A) if len(beside) == A * A else None
+        pair = (arm[:, :, None], arm[:, None, :])
+        samples = Samples(
+            log_prob=log_prob[arm],
+            reference_log_prob=log_reference[arm],
+            reward=None if reward is None else reward[arm],
+            preference=torch.from_numpy(self.bandit.preference_between(arms).copy()),
+            greedy_reward=None if reward is None else reward[log_prob.argmax()].expand(len(arm)),
+            value=beside.expand(len(arm)) if len(beside) == 1 else None,
+            revision_log_prob=None if revision is None else revision[pair],
+            reference_revision_log_prob=log_reference[arm][:, :, None].expand(-1, -1, 2)
+            if revision is not None
+            else None,
+        )
+        return samples, weight
+
+    def loss(self, trained: Tensor) -> Tensor:
+        samples, weight = self.groups(trained)
+        return alignment_loss(self.algorithm, samples, weight=weight)
+
+    def slope(self, trained: Tensor) -> Tensor:
+        """-d (expected coefficient of each entry) / d trained, (n, n)."""
+
+        def expected_coefficients(trained: Tensor) -> Tensor:
+            samples, weight = self.groups(trained)
+            update = self.algorithm.update(samples)
+            probe = torch.zeros_like(trained, requires_grad=True)
+            moved, _ = self.groups(probe)
+            total = sum(
+                (
+                    weight
+                    * (getattr(update, name) * getattr(moved, name).view_as(getattr(update, name)))
+                    .flatten(1)
+                    .sum(1)
+                ).sum()
+                for name in TRAINED
+                if getattr(update, name) is not None and getattr(moved, name) is not None
+            )
+            return torch.autograd.grad(total, probe, create_graph=True)[0]
+
+        return -torch.autograd.functional.jacobian(expected_coefficients, trained.detach())
+
+
+def train(
+    training: Training, outputs: Callable[[], Tensor], parameters: list[Tensor], steps: int = 25
+) -> None:
+    """Damped Newton steps along the gradient of `alignment_loss`, no output moving by more than about 1."""
+    for _ in range(steps):
+        trained = outputs()
+        gradient = flat(torch.autograd.grad(training.loss(trained), parameters, retain_graph=True))
+        if gradient.abs().max() < 1e-12:
+            return
+        jacobian = torch.stack(
+            [
+                flat(torch.autograd.grad(x, parameters, retain_graph=True, materialize_grads=True))
+                for x in trained
+            ]
+        )
+        left, size, right = torch.linalg.svd(jacobian, full_matrices=False)
+        kept = size > 1e-9 * size[0]  # log-probabilities that sum to one have a direction less
+        left, right = left[:, kept] * size[kept], right[kept]
+        slope = left.T @ training.slope(trained) @ left + 0.03 * gradient.norm() * torch.eye(int(kept.sum()))
+        step = -right.T @ torch.linalg.solve(slope, right @ gradient)
+        step *= min(1, 1 / float((jacobian @ step).abs().max()))
+        with torch.no_grad():
+            for parameter, change in zip(
+                parameters, step.split([p.numel() for p in parameters]), strict=True
+            ):
+                parameter += change.view_as(parameter)
+
+
+def flat(tensors: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([t.reshape(-1) for t in tensors])
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> World:
+    return World(tiny_model(request.param))
+
+
+both_families = pytest.mark.parametrize("world", ["gpt2", "gpt_neox"], indirect=True)
+
+
+def policy(world: World) -> np.ndarray:
+    return world.completions().log_prob.detach().exp().numpy()
+
+
+def reaches(world: World, algorithm, bandit: Bandit, sampling) -> float:
+    """KL(fixed point of `bandits` || model) after training; before, it is far larger."""
+    target = fixed_point(algorithm, bandit, sampling).policy
+    assert kl(target, policy(world)) > 1e-3
+    train(
+        Training(algorithm, bandit, sampling),
+        lambda: world.completions().log_prob,
+        list(world.model.parameters()),
+    )
+    return float(kl(target, policy(world)))
+
+
+@both_families
+@pytest.mark.parametrize(
+    "algorithm", [CoPG(beta=BETA), DPO(beta=BETA), IPO(beta=0.1)], ids=lambda a: type(a).__name__
+)
+def test_contrastive_algorithms_end_at_their_closed_form_whoever_sampled(world, algorithm):
+    """T3.3, T5.1, T4.3: any joint law of pairs.  Two laws give IPO two ends, and the others one."""
+    assert reaches(world, algorithm, world.by_reward(), Pairs(world.joint)) <= 1e-10
+
+
+@both_families
+def test_ipo_ends_at_the_least_squares_ranking_of_cyclic_preferences(world):
+    assert reaches(world, IPO(beta=0.1), world.by_preference(), Offline(world.mu1, world.mu2)) <= 1e-10
+
+
+@both_families
+def test_dro_ends_at_the_optimum_and_its_value(world):
+    """T8.1: (pi*, V* = J(pi*)), the value trained beside the model."""
+    algorithm, bandit, value = (
+        DRO(beta=BETA),
+        world.by_reward(),
+        torch.zeros(1, dtype=torch.float64, requires_grad=True),
+    )
+    training = Training(algorithm, bandit, Offline(world.mu1))
+    train(
+        training, lambda: torch.cat([world.completions().log_prob, value]), [*world.model.parameters(), value]
+    )
+    assert kl(bandit.optimal_policy(BETA), policy(world)) <= 1e-10
+    np.testing.assert_allclose(value.item(), bandit.optimal_value(BETA), rtol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_srpo_ends_at_both_closed_forms(family):
+    """T7.2, one model for both policies: it answers the prompt, and revises any of the 7 answers to it."""
+    world = World(tiny_model(family, vocabulary=3), tokens=2)
+    algorithm, bandit, sampling = SRPO(beta=BETA), world.by_preference(), Offline(world.mu1, world.mu2)
+    train(
+        Training(algorithm, bandit, sampling),
+        lambda: torch.cat([world.completions().log_prob, world.revisions().reshape(-1)]),
+        list(world.model.parameters()),
+    )
+    assert kl(fixed_point(algorithm, bandit, sampling).policy, policy(world)) <= 1e-10
+    revised = world.revisions().detach().T.exp().numpy()  # [y_j, y_i]: rows are conditions
+    assert kl(np.exp(algorithm.log_revision_policy(bandit)), revised).max() <= 1e-10
+
+
+ON_POLICY = [
+    (RLOO(beta=BETA), "reward"),
+    (ReMax(beta=BETA), "reward"),
+    (OnlineIPO(beta=0.2), "preference"),
+    (NashMD(beta=0.2), "preference"),
+    (NashMD(beta=0.2, mixture=0.25), "preference"),
+]
+
+
+@both_families
+@pytest.mark.parametrize(("algorithm", "kind"), ON_POLICY, ids=str)
+def test_on_policy_algorithms_end_at_their_equilibria(world, algorithm, kind):
+    """T2.1 for rewards, T6.4 and T6.6 for preferences; with a mixture it is another one."""
+    bandit = world.by_reward() if kind == "reward" else world.by_preference()
+    assert reaches(world, algorithm, bandit, OnPolicy()) <= 1e-10
