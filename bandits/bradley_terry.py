@@ -1,0 +1,333 @@
+"""Ranking by maximum likelihood: what the Bradley-Terry fit converges to, and when it does not exist.
+
+`wins[i, j]` = N_ij >= 0 is the weight of "arm i beat arm j": counts of a data set, or W(i, j) p(i beats j)
+for a population.  The weighted Bradley-Terry loss of the strengths x is
+
+    f(x) = sum_ij N_ij * -log sigma(x_i - x_j),          sigma(d) = 1 / (1 + e^-d),
+
+which is DPO's loss with x = beta h (T5.1), for any preferences, Bradley-Terry or not (T5.2).
+
+Read N_ij sigma(x_j - x_i) as a *flow* that pulls i up and j down by the same amount:
+- gradient:   -df/dx_i = (flow into i) - (flow out of i), so the sum of x over each connected component
+  never moves, and neither does an arm that was never compared;
+- Hessian:    the Laplacian of the comparison graph with conductances (N_ij + N_ji) sigma sigma'.
+
+Existence (T5.3; Ford 1957, Zermelo 1929).  Draw an arrow i -> j where N_ij > 0.  A minimiser exists iff
+each weakly connected component is strongly connected.  Otherwise the arrows between the strong
+components form an acyclic graph, nothing pulls their winners back, and each such gap grows for ever.
+
+Axes: arms, and arms x arms with the winner first.  Sources: Ford 1957, Amer. Math. Monthly 64(8); Zermelo
+1929, Math. Z. 29; damping: Sun & Tran-Dinh 2019, arXiv:1703.04599; sweeps: Newman 2023, arXiv:2207.00076.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.special import expit
+
+from bandits import graph
+from bandits.checks import Floats, floats, reject_first
+from bandits.laplacian import conjugate_gradients, eliminate, spectral_gap_bound
+
+TOLERANCE = 1e-13  # net flow of each arm, relative to its gross flow
+LAST_STEP = 1e-6  # Newton's error is the square of its last step
+MAX_STEPS = 500
+SMALL = 64  # so few arms are eliminated at once; in larger graphs, so many are looked at as hubs
+DENSE = 1000  # sparse comparisons of at most so many arms are solved as dense ones
+WELL_CONNECTED = 1e-7  # certified spectral gap above which conjugate gradients lose few digits
+ROWS = 64  # rows of the comparisons evaluated together: they stay in the cache
+
+Comparisons = Floats | sparse.csr_array
+Labels = NDArray[np.integer]
+
+
+class Fit(NamedTuple):
+    """The Bradley-Terry fit, or what the strengths tend to where no fit exists."""
+
+    strength: Floats  # (A,)  the fit inside each strong component, whose mean is that of `start`
+    limit: Floats | None  # (A,)  limit of the strengths, -inf where all mass is lost; None: not determined
+    residual: float  # largest |flow in - flow out| / (flow in + flow out) over the arms
+    exists: bool  # does the loss have a minimiser? then `strength` is one, and equals `limit`
+    unique: bool  # is `limit`, up to a constant, the same for every start?
+    iterations: int  # steps of the solver, over all strong components
+    component: Labels  # (A,) label of the weakly connected component: arms compared, however indirectly
+    strong: Labels  # (A,) label of the strongly connected component: chains of wins lead there and back
+    message: str  # why there is no minimiser, or why the limit is not unique; "" when all is well
+
+
+def fit(wins: ArrayLike | sparse.sparray | sparse.spmatrix, start: ArrayLike | None = None) -> Fit:
+    """Strengths x that minimise sum_ij N_ij * -log sigma(x_i - x_j)  (T5.1-T5.3).
+
+    Each weakly connected component keeps the mean of `start`, as the gradient flow does.
+
+    Where no minimiser exists, gradient flow still drives f to its infimum (f is convex and smooth), and
+    that is the sum over the strong components of their own minima, the gaps between them contributing 0.
+    So (1) inside each strong component the differences converge to the fit of its own comparisons, and
+    (2) every gap along an arrow between strong components tends to +inf.  Let exactly one weak component
+    diverge and let exactly one of its strong components, the top, never lose to an outsider.  The top
+    reaches all others along arrows, so they fall infinitely far below it; their common mean is kept, so
+    the top rises to +inf and leaves the other weak components, which stay bounded, behind.  All mass of
+    softmax(c + x), for every fixed c, ends in the top, where x is the inner fit: that is `limit`.
+
+    With two tops, or two diverging components, `limit` is None: the loss tends to the same infimum
+    whatever becomes of the gap between them, so the optimiser decides, not the loss.  (0 beats 2 with
+    weight a, 1 beats 2 with weight b: gradient flow ends at x_0 - x_1 = log(a / b), and x = (u + s, s, -s)
+    for any fixed u also minimises f as s grows.)
+
+    Accuracy: the residual is relative to each arm's own flow, so that arms of weight 1e-24 are solved as
+    well as the others, and at most 1e-13, or the rounding of the strengths, 4 eps max |x_i - x_j|.
+
+    Args:
+        wins: (A, A) array or sparse matrix, N_ij >= 0 on any scale; the diagonal does not matter.
+        start: (A,) strengths at the start, default 0.
+
+    Raises:
+        ValueError: `wins` is not a square matrix of finite, non-negative numbers, or `start` does not fit.
+
+    Example: 3 wins against 1 are odds of 3.
+        >>> found = fit([[0, 3], [1, 0]])
+        >>> found.exists, float(np.exp(found.strength[0] - found.strength[1]).round(12))
+        (True, 3.0)
+        >>> fit([[0, 3], [0, 0]]).limit
+        array([  0., -inf])
+    """
+    matrix = _comparisons(wins)
+    size = matrix.shape[0]
+    origin = np.zeros(size) if start is None else _start(start, size)
+    component, strong, arrows = _connectivity(matrix)
+    strength, residual, iterations = origin.copy(), 0.0, 0
+    for group in np.split(np.argsort(strong, kind="stable"), np.cumsum(np.bincount(strong))[:-1]):
+        if len(group) > 1:
+            inner = matrix if len(group) == size else matrix[group][:, group]
+            x, error, steps = _solve(inner)
+            strength[group] = x - x.mean() + origin[group].mean()
+            residual, iterations = float(np.maximum(residual, error)), iterations + steps
+    limit, unique, message = _limit(strength, component, strong, arrows)
+    if not residual <= 1e-10:  # also where it is NaN
+        message += f"; not converged: residual {residual:.2g} after {iterations} steps"
+    exists = arrows.shape[1] == 0
+    return Fit(strength, limit, residual, exists, unique, iterations, component, strong, message.lstrip("; "))
+
+
+# ---- the border -------------------------------------------------------------------------------------------
+
+
+def _comparisons(wins: ArrayLike | sparse.sparray | sparse.spmatrix) -> Comparisons:
+    """A private (A, A) copy with a zero diagonal: dense stays dense, sparse becomes CSR without zeros."""
+    if sparse.issparse(wins):
+        matrix = sparse.coo_array(wins, dtype=np.float64)
+        values = matrix.data
+    else:
+        try:
+            matrix = values = np.array(wins, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"wins must be a matrix of real numbers, but {error}") from error
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        raise ValueError(
+            f"wins must be a square matrix (winner, loser) of at least one arm, but has shape {matrix.shape}"
+        )
+    if values.size and not (values.min() >= 0 and values.max() < np.inf):  # NaN fails both
+        everything = matrix.toarray() if sparse.issparse(matrix) else matrix
+        bad = ~(np.isfinite(everything) & (everything >= 0))
+        remedy = "a loss of i to j belongs in wins[j, i]"
+        reject_first(bad, everything, "wins", "finite and non-negative", remedy)
+    if sparse.issparse(matrix):
+        winner, loser = matrix.coords
+        keep = (winner != loser) & (values > 0)
+        return sparse.csr_array((values[keep], (winner[keep], loser[keep])), shape=matrix.shape)
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
+
+
+def _start(start: ArrayLike, size: int) -> Floats:
+    origin = floats(start, "start")
+    if origin.shape != (size,):
+        raise ValueError(
+            f"start must hold one strength for each of the {size} arms, but its shape is {origin.shape}"
+        )
+    return origin
+
+
+# ---- Ford's condition -------------------------------------------------------------------------------------
+
+
+def _connectivity(wins: Comparisons) -> tuple[Labels, Labels, Labels]:
+    """Labels of the weak and of the strong components, and the arrows (2, n) between strong components."""
+    size = wins.shape[0]
+    if not sparse.issparse(wins) and np.count_nonzero(wins) == size * (size - 1):
+        return np.zeros(size, int), np.zeros(size, int), np.empty((2, 0), int)  # everyone beat everyone
+    beats = sparse.csr_array(wins)
+    component = graph.components(beats)
+    strong = csgraph.connected_components(beats, directed=True, connection="strong")[1]
+    winner, loser = beats.nonzero()
+    between = strong[winner] != strong[loser]
+    return component, strong, np.array([winner[between], loser[between]])
+
+
+def _limit(
+    strength: Floats, component: Labels, strong: Labels, arrows: Labels
+) -> tuple[Floats | None, bool, str]:
+    """Where the strengths go, whether they go there from every start, and why not."""
+    winner, loser = arrows
+    if not len(winner):
+        if component.max() == 0:
+            return strength, True, ""
+        reason = "not every arm was compared, however indirectly, with every other"
+        return strength, False, f"{reason}: each connected component keeps the mean of its start"
+    tops = np.setdiff1d(strong[winner], strong[loser])  # they beat outsiders and never lose to one
+    first = np.argmax(strong[winner] == tops[0])
+    verdict = (
+        f"the Bradley-Terry loss has no minimiser: arm {winner[first]} beat arm {loser[first]} and no chain "
+        f"of wins leads back, so their gap grows for ever; "
+    )
+    if len(tops) > 1:
+        a, b = (int(np.argmax(strong == top)) for top in tops[:2])
+        reason = f"arms {a} and {b} both run away from others, and the loss does not say which one faster"
+        return None, False, verdict + f"the limit is not determined: {reason}"
+    top = np.flatnonzero(strong == tops[0])
+    named = f"arm {top[0]}" if len(top) == 1 else f"arm {top[0]} and the {len(top) - 1} tied to it by cycles"
+    return np.where(strong == tops[0], strength, -np.inf), True, verdict + f"all mass ends on {named}"
+
+
+# ---- Newton on the logistic Laplacian ---------------------------------------------------------------------
+
+
+def _solve(wins: Comparisons) -> tuple[Floats, float, int]:
+    """The fit of one strong component by Newton's method: (strength, residual, steps).  Rescales `wins`.
+
+    Along a step whose largest change of a gap is delta, f'' changes by a factor within e^(+-delta).  So a
+    whole step descends if delta <= 1, and the fraction log(1 + delta) / delta of it from anywhere; far away,
+    the fraction is doubled as long as that still descends.  Unequal weights are first evened out by sweeps
+    of Newman's iteration, x_i += log(flow in / flow out), in which each arm moves as far as it needs: only
+    while the worst ratio is well below the best so far, hence finitely often.
+    """
+    wins = wins.toarray() if sparse.issparse(wins) and wins.shape[0] <= DENSE else wins
+    wins /= wins.max()
+    links = wins if sparse.issparse(wins) else np.empty_like(wins)  # work space
+    x, safe = _guess(wins), np.zeros(wins.shape[0])
+    delta = residual = best = np.inf
+    for steps in range(MAX_STEPS + 1):
+        pulls = _pulls(wins, links, x)
+        previous, residual = residual, pulls.imbalance
+        balanced = residual <= max(TOLERANCE, 4 * np.finfo(float).eps * np.ptp(x))
+        if steps == MAX_STEPS or (delta <= LAST_STEP and (balanced or residual >= previous)):
+            break
+        worst = np.max(np.abs(pulls.log_ratio))
+        share, progress = (0.5, 0.9) if worst > 1 else (1 - 1 / len(x), 0.5)
+        if 0.03 < worst < progress * best:
+            x, best = x + share * pulls.log_ratio, worst
+            continue
+        with np.errstate(all="ignore"):  # too far out, flows underflow to 0 / 0
+            step = _newton_step(wins, pulls, x)
+        delta = np.ptp(step)
+        if not np.isfinite(delta):
+            x = (x + safe) / 2
+            continue
+        fraction = np.log1p(delta) / delta if delta > 1 else 1.0
+        while delta > 3 and _descends(_pulls(wins, links, x + 2 * fraction * step), step, worst):
+            fraction *= 2
+        x, safe = x + fraction * step, x
+        x -= x.mean()
+    return x, residual, steps
+
+
+def _guess(wins: Comparisons) -> Floats:
+    """Strengths from the log-odds of each arm's wins: exact for two arms, close for many.
+
+    If the opponents' strengths are normal with variance s2, the mean win rate of strength x is about
+    sigma(x / sqrt(1 + pi s2 / 8)); so the log-odds, of variance v, are stretched by 1 / sqrt(1 - pi v / 8).
+    """
+    size = wins.shape[0]
+    log_odds = np.log(wins.sum(axis=1)) - np.log(wins.sum(axis=0))
+    variance = min((size - 2) / size * np.var(log_odds), 2.0)
+    x = (size - 1) / size * log_odds / np.sqrt(1 - np.pi / 8 * variance)
+    return x - x.mean()
+
+
+class _Pulls(NamedTuple):
+    """What pulls at the arms.  The conductances are odds_i (links + links.T)_ij odds_j."""
+
+    into: Floats  # (A,) sum_j N_ij sigma(x_j - x_i): wins pull up
+    out: Floats  # (A,) sum_j N_ji sigma(x_i - x_j): losses pull down
+    links: Comparisons  # (A, A)
+    odds: Floats  # (A,)
+
+    @property
+    def net(self) -> Floats:
+        """The ascent direction of the likelihood, (A,)."""
+        return self.into - self.out
+
+    @property
+    def imbalance(self) -> float:
+        """Largest |flow in - flow out| / (flow in + flow out) over the arms."""
+        with np.errstate(invalid="ignore"):  # all of an arm's flows underflowed: NaN, which never passes
+            return float(np.max(np.abs(self.net) / (self.into + self.out)))
+
+    @property
+    def log_ratio(self) -> Floats:
+        """log(flow in / flow out), (A,): zero at the fit."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # underflow: infinite, or NaN
+            return np.log(self.into) - np.log(self.out)
+
+    def conduct(self, v: Floats) -> Floats:
+        """The matrix of conductances times v."""
+        scaled = self.odds * v
+        return self.odds * (self.links @ scaled + scaled @ self.links)
+
+
+def _pulls(wins: Comparisons, links: Comparisons, x: Floats) -> _Pulls:
+    """The pulls at x; dense `links` are overwritten."""
+    if sparse.issparse(wins):
+        fall = x[wins.indices] - np.repeat(x, np.diff(wins.indptr))
+        flow, links = wins.copy(), wins.copy()
+        flow.data *= expit(fall)
+        links.data = flow.data * expit(-fall)
+        return _Pulls(flow.sum(axis=1), flow.sum(axis=0), links, np.ones_like(x))
+    near = np.ptp(x) < 300
+    odds = np.exp(x - (x.max() + x.min()) / 2) if near else np.ones_like(x)
+    into, out = np.empty_like(x), np.zeros_like(x)
+    for first in range(0, len(x), ROWS):
+        rows = slice(first, first + ROWS)
+        if near:  # sigma(x_j - x_i) = odds_j / (odds_i + odds_j): one division a pair, no exponential
+            loses = beats = 1.0 / (odds[rows, None] + odds)
+        else:
+            fall = x - x[rows, None]
+            loses, beats = expit(fall), expit(-fall)
+        pull = wins[rows] * loses
+        into[rows] = pull @ odds
+        out += pull.sum(axis=0)
+        np.multiply(pull, beats, out=links[rows])
+    return _Pulls(into, out * odds, links, odds)
+
+
+def _descends(pulls: _Pulls, step: Floats, worst: float) -> bool:
+    """Does the loss still fall along the step, beyond rounding, and did no light arm fly off?"""
+    falls = pulls.net @ step > 1e-10 * ((pulls.into + pulls.out) @ np.abs(step))
+    return bool(falls and np.max(np.abs(pulls.log_ratio)) <= max(1.0, worst))
+
+
+def _newton_step(wins: Comparisons, pulls: _Pulls, x: Floats) -> Floats:
+    """d with L d = (flow in - flow out), L the Laplacian of the conductances."""
+    degree = pulls.conduct(np.ones_like(x))
+    if sparse.issparse(wins) or (len(x) > SMALL and _well_connected(pulls, degree)):
+        accuracy = max(1e-10, 0.01 * pulls.imbalance)  # below Newton's own error
+        step = conjugate_gradients(pulls.conduct, degree, pulls.net, accuracy)
+        if step is not None:
+            return step
+    if sparse.issparse(wins):
+        return graph.solve(pulls.links + pulls.links.T, pulls.net)
+    half, flow = pulls.odds[:, None] * pulls.links * pulls.odds, wins * expit(x - x[:, None])
+    return eliminate(half + half.T, flow - flow.T)
+
+
+def _well_connected(pulls: _Pulls, degree: Floats) -> bool:
+    """Do the links to the arms of highest degree certify a spectral gap?"""
+    hubs = np.argsort(degree)[-SMALL:]
+    half = pulls.links[:, hubs] + pulls.links[hubs].T
+    to_hubs = pulls.odds[:, None] * half * pulls.odds[hubs]
+    return spectral_gap_bound(to_hubs, hubs, degree) > WELL_CONNECTED
