@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -50,12 +49,15 @@ def encode(
         ValueError: a completion is longer than `max_completion_tokens` and `skip_long` is false, or an
             instruction alone is longer than `max_prompt_tokens`.
     """
-    prompts = tokenizer(list(rows["prompt"])).input_ids
-    plain, end = partial(tokenizer, add_special_tokens=False), tokenizer.eos_token_id
+    texts = rows.to_list()
+    prompts = tokenizer([row["prompt"] for row in texts]).input_ids
+    answers = [y for row in texts for y in completions_of(row)]
+    answer_ids = iter(tokenizer(answers, add_special_tokens=False).input_ids)
     kept: list[dict[str, Any]] = []
     truncated, long = 0, []
-    for i, (row, prompt_ids) in enumerate(zip(rows, prompts, strict=True)):
-        ids = row.get("completion_ids") or [[*y, end] for y in plain(completions_of(row)).input_ids]
+    for i, (row, prompt_ids) in enumerate(zip(texts, prompts, strict=True)):
+        ids = [[*next(answer_ids), tokenizer.eos_token_id] for _ in completions_of(row)]
+        ids = row.get("completion_ids") or ids
         longest = max(len(y) for y in ids)
         if longest > max_completion_tokens:
             long.append(f"row {i}: a completion of {longest} tokens")

@@ -280,6 +280,12 @@ def test_a_prompt_without_an_instruction_loses_its_end(tokenizer):
     assert text.startswith(short) and len(tokenizer(short).input_ids) <= 12
 
 
+def test_a_post_inside_other_text_is_text(tokenizer):
+    text = "It sends an HTTP POST: first the headers, then whatever is left. " * 5
+    short = truncate_prompt(f"{text}\n\nTL;DR:", tokenizer, 40)
+    assert short.endswith("\n\nTL;DR:") and text.startswith(short[: -len("\n\nTL;DR:")])
+
+
 def test_an_instruction_that_leaves_no_room_is_refused(tokenizer):
     with pytest.raises(ValueError, match="max_prompt_tokens = 5 leaves no room for text beside .*SUBREDDIT"):
         truncate_prompt(TLDR, tokenizer, 5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
@@ -17,6 +18,7 @@ from transformers import (
     Gemma2Config,
     LlamaConfig,
     OPTConfig,
+    PreTrainedTokenizerFast,
 )
 
 from llm import log_probs
@@ -406,6 +408,26 @@ def test_a_tokenizer_with_another_end_is_refused(model_folder, tmp_path):
     words.eos_token = "a"
     words.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="its end-of-sequence token is .*, the model's 0"):
+        load_model(str(model_folder), tokenizer_name=str(tmp_path))
+
+
+def test_an_empty_tokenizer_is_refused(model_folder, tmp_path):
+    """What a tokenizer class makes of a vocabulary file that it was not asked to read."""
+    empty = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), eos_token="<|endoftext|>")
+    empty.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="turns text into no tokens"):
+        load_model(str(model_folder), tokenizer_name=str(tmp_path))
+
+
+def test_a_tokenizer_without_an_end_is_refused(model_folder, tmp_path):
+    words = train_tokenizer(["a kettle"], 270)
+    words.eos_token = None
+    words.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no end-of-sequence token"):
+        load_model(str(model_folder), tokenizer_name=str(tmp_path))
+    words.pad_token = None
+    words.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="neither a padding nor an end-of-sequence token"):
         load_model(str(model_folder), tokenizer_name=str(tmp_path))
 
 
