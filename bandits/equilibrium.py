@@ -219,7 +219,7 @@ def _krylov(payoff: Floats, policy: Floats, scale: float, target: Floats, produc
     for _ in range(products):
         centred = left - policy @ left
         covector = policy * centred  # H left
-        size = covector @ centred
+        size = float(covector @ centred)
         weight, size_old = 1 / (1 + size / (size_old * weight)), size
         d, d_old = d_old + weight * (left + d - d_old), d
         left, left_old = left_old + weight * (scale * (payoff @ covector) - left_old), left
@@ -262,9 +262,8 @@ def _payoff(preference: ArrayLike) -> Floats:
         raise ValueError(f"preference must have shape (..., A, A), but its shape is {matrix.shape}")
     with np.errstate(invalid="ignore"):  # inf - inf: refused below
         both = matrix + np.swapaxes(matrix, -1, -2)
-    if (
-        not max(both.max(initial=1.0) - 1, 1 - both.min(initial=1.0)) <= checks.SUM_TOLERANCE
-    ):  # NaN comes here too
+    low, high = both.min(initial=1.0), both.max(initial=1.0)
+    if not (1 - low <= checks.SUM_TOLERANCE and high - 1 <= checks.SUM_TOLERANCE):  # NaN too
         bad = ~(np.abs(both - 1) <= checks.SUM_TOLERANCE)
         checks.reject_first(
             bad, both, "preference + its transpose", "1", "make p(i beats j) = 1 - p(j beats i)"
@@ -280,7 +279,7 @@ def _log_reference(log_reference: ArrayLike, payoff: Floats) -> Floats:
     checks.same_arms(logs, payoff[..., 0], "log_reference", "preference")
     bad = np.isnan(logs) | np.isposinf(logs)
     checks.reject_first(bad, logs, "log_reference", "finite or -inf", "pass logarithms of probabilities")
-    empty = np.isneginf(logs).all(axis=-1)
+    empty = np.asarray(np.isneginf(logs).all(axis=-1))
     checks.reject_first(empty, logs.max(axis=-1), "max of log_reference", "finite", "give an arm some mass")
     return log_softmax(logs, axis=-1)
 

@@ -120,12 +120,13 @@ def test_the_answer_does_not_depend_on_the_start(game, rng):
     np.testing.assert_allclose(elsewhere.policy, equilibrium(*game).policy, rtol=0, atol=1e-10)
 
 
-def test_a_good_start_saves_steps():
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_good_start_saves_steps(weight):
     rng = np.random.default_rng(0)
     preference = _random_preference(rng, 40)
     log_reference = normalized(rng.normal(size=40))
-    cold = equilibrium(preference, log_reference, 1e-3)
-    warm = equilibrium(preference, log_reference, 1e-3, log_start=cold.log_policy)
+    cold = equilibrium(preference, log_reference, 1e-3, mixture=weight)
+    warm = equilibrium(preference, log_reference, 1e-3, mixture=weight, log_start=cold.log_policy)
     assert warm.iterations <= 1 < cold.iterations
 
 
