@@ -36,6 +36,9 @@ from bandits.policy import log_ratio, mixture, tilt
 def nash_md(bandit: Bandit, beta: float, learning_rate: float) -> Step:
     """Nash-MD: mix with the reference, then improve on the mixture, Eqs. (3)-(5), Munos 2023  (T6.5).
 
+    Near its end a constant step multiplies distances by (1 - eta beta)(1 +- i eta f), f the frequencies of
+    (P - 1/2)(diag(m) - m m'): it converges for eta up to about 2 beta / f^2, and circles beyond.
+
     Raises:
         ValueError: eta beta > 1, where the mixture has a negative weight.
 
@@ -78,7 +81,8 @@ def nash_md_bound(beta: float, steps: ArrayLike) -> Floats:
 def mirror_descent(bandit: Bandit, beta: float, learning_rate: float) -> Step:
     """Online mirror descent: as Nash-MD, but against the policy itself, Munos 2023  (T6.5).
 
-    Its only fixed point is the equilibrium, at any step; a step that is too long circles around it.
+    Its only fixed point is the equilibrium, at any step.  Near it a step multiplies distances by
+    1 - eta beta +- i eta f: longer than about 2 beta / f^2 it circles, as Nash-MD does.
     """
     weight = _mixing(beta, learning_rate)
 
