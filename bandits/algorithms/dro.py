@@ -41,7 +41,7 @@ class DRO:
         >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]),
         ...               value=np.array(0.25))
         >>> DRO(beta=0.5).update(one)
-        Update(log_prob=array([0.375]), value=array([0.75]), revision_log_prob=None)
+        Update(log_prob=array([0.375]), value=np.float64(0.75), revision_log_prob=None)
     """
 
     beta: float
@@ -53,7 +53,7 @@ class DRO:
     def update(self, samples: Samples) -> Update:
         """beta (r - V - beta h) on log pi, r - V - beta h on V  (T8.1)."""
         residual = _residual(samples, self.beta)
-        return Update(log_prob=self.beta * residual, value=residual)
+        return Update(log_prob=self.beta * residual, value=residual.sum(-1))
 
     def loss(self, samples: Samples) -> Array:
         """1/2 (r - V - beta h)^2, (...), for a V given in `samples.value`, Eq. (4), Richemond 2024."""
@@ -83,7 +83,7 @@ class DROV:
     def update(self, samples: Samples) -> Update:
         """r - V - beta h both on log pi and on V  (T8.1)."""
         residual = _residual(samples, self.beta)
-        return Update(log_prob=residual, value=residual)
+        return Update(log_prob=residual, value=residual.sum(-1))
 
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """With V eliminated: beta/2 L (r/beta - h)  (T3.7)."""

@@ -1,0 +1,99 @@
+"""DPO: Bradley-Terry is recovered whoever sampled; smoothing and margins in closed form (T5.1, T5.4)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy.special import expit, softmax
+
+import strategies
+from bandits import DPO, IPO, Bandit, Dataset, Offline, Samples, expected_loss, expected_update, fixed_point
+
+EXAMPLES = settings(max_examples=25)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.3, 30))
+def test_under_bradley_terry_every_connected_law_ends_at_the_optimum(data, beta):
+    """T5.1: at pi* beta dh = dr, and p sigma(-dr) = (1 - p) sigma(dr) for p = sigma(dr), pair by pair."""
+    world = data.draw(strategies.bandits_with_reward(max_arms=5, smallest=1e-2))
+    sampling = data.draw(strategies.pair_samplings(world.arms))
+    best = world.optimal_policy(beta)
+    assert_allclose(expected_update(DPO(beta), world, sampling, best), 0, atol=1e-13 * beta * 30)
+    assert_allclose(fixed_point(DPO(beta), world, sampling).policy, best, rtol=1e-12)
+
+
+def test_for_other_preferences_the_answer_depends_on_who_sampled():
+    """T5.2: the Bradley-Terry fit of a cycle weighs the comparisons by W."""
+    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
+    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
+    ends = [fixed_point(DPO(0.4), world, Offline(mu)).policy for mu in ([0.6, 0.3, 0.1], [0.1, 0.3, 0.6])]
+    assert np.abs(ends[0] - ends[1]).max() > 0.1
+
+
+@EXAMPLES
+@given(strategies.betas(), st.floats(1e-3, 0.49), strategies.references(2, smallest=1e-3))
+def test_smoothing_bounds_the_margin_of_a_deterministic_label(beta, smoothing, reference):
+    """T5.4: (1 - eps) sigma(-x) = eps sigma(x) at x = beta dh = log((1 - eps)/eps)."""
+    always = Bandit(preference=[[0.5, 1.0], [0.0, 0.5]], reference=reference)
+    gap = np.log((1 - smoothing) / smoothing) / beta
+    answer = softmax(np.log(reference) + [gap, 0.0])
+    if answer.min() < 1e-300:
+        return  # beyond what probabilities can say
+    for sampling in (Offline([0.3, 0.7]), Dataset([(0, 1)])):
+        update = expected_update(DPO(beta, smoothing=smoothing), always, sampling, answer)
+        assert_allclose(update, 0, atol=1e-13 * (1 + beta * np.abs(np.log(answer)).max()) * beta)
+        found = fixed_point(DPO(beta, smoothing=smoothing), always, sampling)
+        assert_allclose(found.policy, answer, rtol=1e-10)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.3, 30))
+def test_a_margin_is_subtracted_from_the_reward(data, beta):
+    """T5.4: x = beta dh + dGamma = dr at the optimum, so pi ~ ref exp((r - Gamma) / beta)."""
+    world = data.draw(strategies.bandits_with_reward(max_arms=5, smallest=1e-2))
+    gamma = data.draw(strategies.rewards(world.arms, scale=0.5))
+    algorithm = DPO(beta, margin=lambda samples: gamma[samples.arm])
+    sampling = data.draw(strategies.pair_samplings(world.arms))
+    pessimistic = softmax(np.log(world.reference) + (world.reward - gamma) / beta)
+    assert_allclose(expected_update(algorithm, world, sampling, pessimistic), 0, atol=1e-12 * beta)
+    assert_allclose(fixed_point(algorithm, world, sampling).policy, pessimistic, rtol=1e-10)
+    added = softmax(np.log(world.reference) + (world.reward + gamma) / beta)  # the flipped sign is no answer
+    assert np.abs(expected_update(algorithm, world, sampling, added)).max() > 1e-9
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.1, 10))
+def test_the_loss_is_the_cross_entropy_of_the_labels(data, beta):
+    """E[loss] = sum W [-p log q - (1 - p) log(1 - q)], q = sigma(beta dh): least where q = p."""
+    world = data.draw(strategies.bandits_with_reward(max_arms=4, smallest=1e-2))
+    mu, policy = data.draw(strategies.behaviors(world.arms)), data.draw(strategies.policies(world.arms))
+    h = np.log(policy / world.reference)
+    q, p = expit(beta * (h[:, None] - h)), world.preference
+    by_hand = (np.outer(mu, mu) * -(p * np.log(q) + (1 - p) * np.log(1 - q))).sum()
+    assert_allclose(expected_loss(DPO(beta), world, Offline(mu), policy), by_hand, rtol=1e-9)
+    best = expected_loss(DPO(beta), world, Offline(mu), world.optimal_policy(beta))
+    entropy = (np.outer(mu, mu) * -(p * np.log(p) + (1 - p) * np.log(1 - p))).sum()
+    assert_allclose(best, entropy, rtol=1e-9)
+    assert best <= by_hand
+
+
+@pytest.mark.parametrize("gap", [-1e6, -800.0, 800.0, 1e6])
+def test_large_margins_neither_overflow_nor_vanish(gap):
+    """-log sigma(x) = -x for x << 0, and its slope is 1; for x >> 0 both are 0."""
+    won = np.array([[0.5, 1.0], [0.0, 0.5]])
+    pair = Samples(log_prob=np.array([gap, 0.0]), reference_log_prob=np.zeros(2), preference=won)
+    assert_allclose(DPO(1.0).loss(pair), max(-gap, 0.0), rtol=1e-14)
+    assert_allclose(DPO(1.0).update(pair).log_prob, [float(gap < 0), -float(gap < 0)], atol=1e-300)
+
+
+def test_dpo_regresses_no_number_where_ipo_does():
+    """T11: DPO's margin is beta dh, IPO regresses dh on 1/(2 beta).  At dh = 1/(2 beta) only IPO rests."""
+    beta = 0.25
+    won = np.array([[0.5, 1.0], [0.0, 0.5]])
+    pair = Samples(log_prob=np.array([2.0, 0.0]), reference_log_prob=np.zeros(2), preference=won)
+    assert_allclose(IPO(beta).update(pair).log_prob, 0)
+    assert_allclose(DPO(beta).update(pair).log_prob[0], beta * expit(-beta * 2.0), rtol=1e-14)

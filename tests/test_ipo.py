@@ -1,0 +1,129 @@
+"""IPO, PsiPO and online IPO: the regression, its labels, and what the sampler changes (T4, T6.6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy.special import softmax
+
+import strategies
+from bandits import (
+    IPO,
+    Bandit,
+    Offline,
+    OnlineIPO,
+    OnPolicy,
+    Pairs,
+    PsiPO,
+    Samples,
+    expected_loss,
+    expected_update,
+)
+
+EXAMPLES = settings(max_examples=25)
+
+
+def _logit(p):
+    """Psi of RLHF in Azar 2023: BT preferences become reward gaps."""
+    return np.log(p) - np.log1p(-p)
+
+
+@EXAMPLES
+@given(strategies.generators(), strategies.betas())
+def test_the_loss_is_zero_where_the_winner_leads_by_one_over_two_beta(rng, beta):
+    """Eq. (17), T4.2: (h_w - h_l - 1/(2 beta))^2, whose slope in h_w is -2 (1/(2 beta) - dh)."""
+    reference = -rng.random(2)
+    won = np.array([[0.5, 1.0], [0.0, 0.5]])
+    for gap in (1 / (2 * beta), 0.3, -1.1):
+        pair = Samples(log_prob=reference + [gap, 0.0], reference_log_prob=reference, preference=won)
+        missing = 1 / (2 * beta) - gap
+        size = 1e-14 * (1 + 1 / beta)
+        assert_allclose(IPO(beta).loss(pair), missing**2, atol=size * (1 + 1 / beta))
+        assert_allclose(IPO(beta).update(pair).log_prob, [2 * missing, -2 * missing], atol=4 * size)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas())
+def test_on_pairs_from_one_law_psipo_with_the_identity_is_ipo(data, beta):
+    """T4.1: the flow 2 mu (P mu - 1/2) / beta is L s / beta with s = P mu, because mu' P mu = 1/2.
+
+    PsiPO's coefficient carries no 2/beta: its update is beta/2 times IPO's.
+    """
+    world = data.draw(strategies.bandits_with_preference(max_arms=4))
+    mu, policy = data.draw(strategies.behaviors(world.arms)), data.draw(strategies.policies(world.arms))
+    one, two = (expected_update(a, world, Offline(mu), policy) for a in (PsiPO(beta), IPO(beta)))
+    size = 1 + beta * np.abs(np.log(policy / world.reference)).max()
+    assert_allclose(one, beta / 2 * two, rtol=0, atol=1e-13 * size)
+
+
+def test_on_two_laws_they_differ():
+    """T4.3: for mu1 != mu2 the regression of IPO is not the tilt by p(y beats mu2)."""
+    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
+    world, beta = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2]), 0.4
+    one, two = np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.2, 0.7])
+    tilt = softmax(np.log(world.reference) + np.array(matrix) @ two / beta)
+    assert_allclose(expected_update(PsiPO(beta), world, Offline(one, two, two), tilt), 0, atol=1e-14)
+    assert np.abs(expected_update(IPO(beta), world, Offline(one, two), tilt)).max() > 1e-2
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.3, 30))
+def test_psipo_with_the_logit_maximises_the_reward(data, beta):
+    """T4.1: under Bradley-Terry Psi(p(y beats y')) = r(y) - r(y'), so PsiPO ends at RLHF's pi*."""
+    world = data.draw(strategies.bandits_with_reward(max_arms=4, smallest=1e-2))
+    mu = data.draw(strategies.behaviors(world.arms))
+    found = PsiPO(beta, psi=_logit).closed_form(world, Offline(mu), world.log_reference)
+    assert_allclose(found.policy, world.optimal_policy(beta), rtol=1e-9)
+    size = 1e-12 * (1 + np.abs(world.reward).max()) * np.exp(np.ptp(world.reward))  # p near 1 loses digits
+    assert_allclose(expected_update(PsiPO(beta, psi=_logit), world, Offline(mu), found.policy), 0, atol=size)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.1, 10))
+def test_ipo_minimises_its_expected_loss(data, beta):
+    """The closed form is a minimum over policies: moving away by d costs E[(d - d')^2] > 0 exactly."""
+    world = data.draw(strategies.bandits_with_preference(max_arms=5, smallest=1e-2))
+    sampling = data.draw(strategies.pair_samplings(world.arms))
+    found = IPO(beta).closed_form(world, sampling, world.log_reference)
+    d = data.draw(strategies.rewards(world.arms))
+    moved = softmax(found.log_policy + d)
+    pairs = isinstance(sampling, Pairs)
+    joint = sampling.joint if pairs else np.outer(sampling.behaviors[0], sampling.behaviors[-1])
+    cost = (joint * (d[:, None] - d) ** 2).sum()
+    least, more = (expected_loss(IPO(beta), world, sampling, p) for p in (found.policy, moved))
+    h = np.abs(found.log_policy - world.log_reference).max() + np.abs(d).max()
+    assert_allclose(more - least, cost, rtol=1e-9, atol=1e-12 * (1 / beta + h) ** 2)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.05, 20))
+def test_online_ipo_rests_at_the_equilibrium_and_offline_ipo_does_not(data, beta):
+    """T6.6: pairs from the policy move the answer from ref exp(P mu / beta) to ref exp(P pi / beta)."""
+    world = data.draw(strategies.bandits_with_preference(3, 6, smallest=1e-2))
+    nash = world.nash_policy(beta)
+    size = 1e-12 * (1 + 1 / beta)
+    assert_allclose(expected_update(OnlineIPO(beta), world, OnPolicy(), nash), 0, atol=size)
+    assert_allclose(expected_update(IPO(beta), world, OnPolicy(), nash), 0, atol=size)
+
+
+def test_offline_ipo_does_not_rest_at_the_equilibrium():
+    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
+    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
+    nash = world.nash_policy(0.4)
+    assert np.abs(expected_update(IPO(0.4), world, Offline([0.6, 0.3, 0.1]), nash)).max() > 1e-2
+
+
+@pytest.mark.parametrize("algorithm", [IPO, OnlineIPO])
+def test_on_policy_the_equilibrium_keeps_to_the_support_of_the_start(algorithm):
+    """An arm that starts at zero is never sampled: the game is played without it."""
+    matrix = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
+    with np.errstate(divide="ignore"):
+        log_start = np.log([0.4, 0.0, 0.6])
+    found = algorithm(0.4).closed_form(world, OnPolicy(), log_start).policy
+    rest = Bandit(preference=matrix[[0, 2]][:, [0, 2]], reference=[5 / 7, 2 / 7])
+    assert_allclose(found, [rest.nash_policy(0.4)[0], 0, rest.nash_policy(0.4)[1]], rtol=1e-13)
+    assert_allclose(expected_update(algorithm(0.4), world, OnPolicy(), found), 0, atol=1e-13)
