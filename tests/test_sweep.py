@@ -1,0 +1,168 @@
+"""Laws of sweeps: order, no dependence on the number of processes, results that survive an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+
+from bandits import Bandit, CoPG, Offline
+from bandits.simulation import simulate
+from bandits.sweep import sweep
+
+WORLD, DATA = Bandit([1.0, 0.2, -0.5]), Offline([0.2, 0.5, 0.3])
+SETTINGS = [{"algorithm": CoPG(beta), "seed": seed, "rate": 0.1} for beta in (0.5, 1.5) for seed in range(3)]
+ROOT = Path(__file__).parents[1]
+
+
+def final_policy(algorithm: CoPG, seed: int, rate: float) -> dict[str, np.ndarray]:
+    trace = simulate(
+        algorithm,
+        WORLD,
+        DATA,
+        steps=20,
+        batch_size=2,
+        learning_rate=rate,
+        rng=np.random.default_rng([7, seed]),
+    )
+    return {"steps": trace.steps, "policies": trace.policies}
+
+
+def square(x: float) -> float:
+    return x * x
+
+
+def count_calls(x: float, log: str) -> float:
+    with open(log, "a") as stream:
+        stream.write(f"{x}\n")
+    return x * x
+
+
+def text(x: int) -> str:
+    return f"x = {x}"
+
+
+def test_results_come_in_order_and_do_not_depend_on_the_processes_or_the_folder(tmp_path: Path) -> None:
+    alone = sweep(final_policy, SETTINGS, jobs=1)
+    for other in (
+        sweep(final_policy, SETTINGS, jobs=2),
+        sweep(final_policy, SETTINGS, jobs=2, folder=tmp_path),
+    ):
+        for a, b in zip(alone, other, strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                np.testing.assert_array_equal(a[name], b[name])
+    ends = np.stack([one["policies"][-1, 0] for one in alone])
+    assert len(np.unique(ends, axis=0)) == len(SETTINGS)  # every setting has a stream of its own
+
+
+def test_the_order_is_that_of_the_settings_even_when_later_calls_finish_first() -> None:
+    waits = [0.3, 0.0, 0.2, 0.0]
+    assert sweep(wait, [{"seconds": s} for s in waits], jobs=2) == waits
+
+
+def wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_what_is_finished_is_not_computed_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    settings = [{"x": float(x), "log": str(log)} for x in range(4)]
+    first = sweep(count_calls, settings[:3], folder=tmp_path / "out", jobs=1)
+    again = sweep(count_calls, settings, folder=tmp_path / "out", jobs=1)
+    assert again == [0.0, 1.0, 4.0, 9.0] and first == again[:3]
+    assert len(log.read_text().splitlines()) == 4
+
+
+def test_a_backend_that_gives_no_generators_will_do(tmp_path: Path) -> None:
+    """Ray's backend derives from joblib's multiprocessing backend, which refuses `return_as`."""
+    with joblib.parallel_config(backend="multiprocessing"):
+        assert sweep(square, [{"x": 2.0}, {"x": 3.0}], jobs=2, folder=tmp_path) == [4.0, 9.0]
+
+
+def test_every_part_of_a_setting_names_the_file(tmp_path: Path) -> None:
+    base = SETTINGS[0]
+    others = [{**base, "seed": 1}, {**base, "rate": 0.2}, {**base, "algorithm": CoPG(0.5, k=3)}]
+    sweep(final_policy, [base, *others], folder=tmp_path, jobs=1)
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+
+
+def test_an_error_in_one_call_keeps_the_finished_ones(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        sweep(inverse, [{"x": 2.0}, {"x": 0.0}], folder=tmp_path, jobs=1)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def inverse(x: float) -> float:
+    return 1 / x
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="arrays of numbers, but its result has type <U5"):
+        sweep(text, [{"x": 1}], jobs=1)
+    with pytest.raises(ValueError, match="give it a name of its own"):
+        sweep(lambda x: x, [{"x": 1}], jobs=1, folder=tmp_path)
+    with pytest.raises(ValueError, match="give it a name of its own"):
+        sweep(square, [{"x": object()}], jobs=1, folder=tmp_path)
+    sweep(square, [{"x": 1.0}], jobs=1, folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ValueError, match=f"{file.name} is damaged or not ours"):
+        sweep(square, [{"x": 1.0}], jobs=1, folder=tmp_path)
+
+
+SCRIPT = """
+    import sys, time
+    from bandits.sweep import sweep
+
+    def slow(x, log):
+        time.sleep(0.4)
+        with open(log, "a") as stream:
+            stream.write(f"{x}\\n")
+        return x * x
+
+    if __name__ == "__main__":
+        folder, log = sys.argv[1:]
+        found = sweep(slow, [{"x": x, "log": log} for x in range(8)], folder=folder, jobs=2)
+        print([int(x) for x in found])
+"""
+
+
+def test_ctrl_c_leaves_finished_results_and_the_next_call_resumes(tmp_path: Path) -> None:
+    script, out, log = tmp_path / "script.py", tmp_path / "out", tmp_path / "log"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, str(script), str(out), str(log)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(
+        command, env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.npz"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGINT)  # Ctrl-C reaches the whole foreground group
+    _, complaint = first.communicate(timeout=60)
+    assert first.returncode != 0 and b"KeyboardInterrupt" in complaint
+    assert b"of 8 results are kept in" in complaint
+
+    kept = set(out.glob("*.npz"))
+    assert 2 <= len(kept) < 8
+    before = {file: file.stat().st_mtime_ns for file in kept}
+    for file in kept:  # whole, not half-written
+        with np.load(file, allow_pickle=False) as stored:
+            assert stored["result"] in np.arange(8) ** 2
+
+    calls = len(log.read_text().splitlines())
+    second = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+    assert json.loads(second.stdout) == [x * x for x in range(8)]
+    assert {file: file.stat().st_mtime_ns for file in kept} == before
+    assert len(log.read_text().splitlines()) - calls == 8 - len(kept)
