@@ -110,7 +110,7 @@ def test_an_arm_that_is_never_sampled_keeps_its_logit_and_stays_out_of_the_value
 
 @BOTH
 def test_on_policy_an_arm_that_starts_at_zero_stays_out_of_the_value(algorithm):
-    """pi* and J* of the world without the arm: J* = beta log of the sum of ref e^(r/beta) over its support."""
+    """pi* and J* of the world without the arm: beta log of the sum of ref e^(r/beta) over the others."""
     world, beta = Bandit([1.0, 99.0, -0.5], reference=[0.5, 0.3, 0.2]), 0.7
     found = fixed_point(algorithm(beta), world, OnPolicy(), start=[0.4, 0.0, 0.6])
     weights = world.reference * np.exp(world.reward / beta) * [1, 0, 1]
