@@ -6,7 +6,8 @@ The expected ascent direction on the logits of pi = softmax(theta) is
 
 the expectation running over all A^k groups with the law that produced them; the sampler is not
 differentiated.  Any object with `k` and `update` will do.  Where the algorithm knows E[c] of each arm in
-closed form (`expected_coefficient`: CoPG, IPO) that route is taken: O(A) instead of O(A^2) (T3.2).
+closed form (`expected_coefficient`: CoPG, IPO, DPO; `linear`: DRO, SRPO) that route is taken: O(A) instead
+of O(A^k) for independent samples (T3.2).
 
 What is trained beside the policy are keywords: `value` is DRO's V (eliminated by default, V = E_mu[R]),
 `revision_policy` SRPO's pi', (..., A, A) with [..., y1, y2] = pi'(y2 | y1) (its optimum by default).
@@ -21,10 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bandits import checks
-from bandits.algorithms.samples import Samples
+from bandits.algorithms.samples import Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import WON, Arms, Law
+from bandits.laws import BLOCK, WON, Arms, Law
 from bandits.observation import State, samples_of
 from bandits.policy import log_policy_of, log_ratio
 from bandits.sampling import Sampling
@@ -50,8 +51,7 @@ def expected_update(
         >>> expected_update(CoPG(beta=1.0), Bandit([1.0, 0.0]), Offline([0.5, 0.5]), [0.5, 0.5])
         array([ 0.5, -0.5])
     """
-    state = state_of(algorithm, bandit, policy, value, revision_policy)
-    return update_at(algorithm, bandit, sampling, state)
+    return update_at(algorithm, bandit, sampling, state_of(bandit, policy, value, revision_policy))
 
 
 def expected_loss(
@@ -75,11 +75,9 @@ def expected_loss(
     """
     if not hasattr(algorithm, "loss"):
         raise ValueError(f"{type(algorithm).__name__} has no loss; use expected_update")
-    state = state_of(algorithm, bandit, policy, value, revision_policy)
-    law = sampling.law(algorithm, bandit, state.log_policy)
-    check_mass(law, state.log_policy)
+    state, law = _bound(algorithm, bandit, sampling, policy, value, revision_policy)
     total: Floats = np.zeros(())
-    for arms, weight in law.tuples():
+    for arms, weight in law.tuples(_block(bandit, law, state)):
         with np.errstate(invalid="ignore", over="ignore"):
             loss = weight * algorithm.loss(samples_of(bandit, law, state, arms))
         total = total + np.where(weight > 0, loss, 0.0).sum(-1)
@@ -87,7 +85,14 @@ def expected_loss(
 
 
 def update_covariance(
-    algorithm, bandit: Bandit, sampling: Sampling, policy: ArrayLike, *, label_noise: bool = False
+    algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    policy: ArrayLike,
+    *,
+    value: ArrayLike | None = None,
+    revision_policy: ArrayLike | None = None,
+    label_noise: bool = False,
 ) -> Floats:
     """Covariance of one group's step on the logits, sum_i c_i (e_{y_i} - pi), (..., A, A)  (T2.2).
 
@@ -103,12 +108,10 @@ def update_covariance(
         array([[ 0.0625, -0.0625],
                [-0.0625,  0.0625]])
     """
-    state = state_of(algorithm, bandit, policy, None, None)
-    law = sampling.law(algorithm, bandit, state.log_policy)
-    check_mass(law, state.log_policy)
+    state, law = _bound(algorithm, bandit, sampling, policy, value, revision_policy)
     mean: Floats = np.zeros(())
     second: Floats = np.zeros(())
-    for arms, weight in law.tuples():
+    for arms, weight in law.tuples(max(1, _block(bandit, law, state) // bandit.arms)):
         samples = samples_of(bandit, law, state, arms)
         for share, labelled in _labellings(samples, label_noise):
             w = weight * share
@@ -118,41 +121,20 @@ def update_covariance(
     return second - mean[..., :, None] * mean[..., None, :]
 
 
-def state_of(
-    algorithm, bandit: Bandit, policy: ArrayLike, value: ArrayLike | None, revision_policy: ArrayLike | None
-) -> State:
-    """Validated arguments as a `State`."""
-    log_revision = None
-    if revision_policy is not None:
-        log_revision = log_policy_of(checks.distribution(revision_policy, "revision_policy"))
-    V = None if value is None else checks.floats(value, "value")
-    return complete(algorithm, bandit, State(bandit.checked_log_policy(policy), V, log_revision))
-
-
-def complete(algorithm, bandit: Bandit, state: State) -> State:
-    """The state with the algorithm's optimal revision policy where it takes one and none is given."""
-    if state.log_revision is None and hasattr(algorithm, "log_revision_policy"):
-        return replace(state, log_revision=algorithm.log_revision_policy(bandit))
-    return state
-
-
 def update_at(algorithm, bandit: Bandit, sampling: Sampling, state: State) -> Floats:
     """`expected_update` in log space, where policies below 1e-308 are still told apart, (..., A)."""
-    state = complete(algorithm, bandit, state)
     law = sampling.law(algorithm, bandit, state.log_policy)
     check_mass(law, state.log_policy)
-    if hasattr(algorithm, "expected_coefficient"):
-        h = log_ratio(state.log_policy, bandit.log_reference)
-        a = algorithm.expected_coefficient(bandit, law, h)
-    else:
-        a = enumerated_coefficient(algorithm, bandit, law, state)
+    a = _known_coefficient(algorithm, bandit, law, state)
+    if a is None:
+        a = enumerated_coefficient(algorithm, bandit, law, _completed(algorithm, bandit, law, state))
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
 
 def enumerated_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats:
     """a(z) = E[sum_i c_i 1{y_i = z}], (..., A), over every group of arms."""
     total: Floats = np.zeros(bandit.arms)
-    for arms, weight in law.tuples():
+    for arms, weight in law.tuples(_block(bandit, law, state)):
         c = weight[..., None] * _coefficients(algorithm, samples_of(bandit, law, state, arms), weight)
         total = total + _sum_by_arm(c, arms, bandit.arms)
     return total
@@ -164,6 +146,8 @@ def check_mass(law: Law, log_policy: Floats) -> None:
     Raises:
         ValueError: it is.
     """
+    if log_policy.min() > -np.inf:
+        return
     behavior, log_policy = np.broadcast_arrays(law.behavior, log_policy)
     checks.reject_first(
         np.isneginf(log_policy) & (behavior > 0),
@@ -174,23 +158,95 @@ def check_mass(law: Law, log_policy: Floats) -> None:
     )
 
 
+def _bound(
+    algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    policy: ArrayLike,
+    value: ArrayLike | None,
+    revision_policy: ArrayLike | None,
+) -> tuple[State, Law]:
+    """Validated arguments: where training stands, completed for enumeration, and the law of its samples."""
+    given = state_of(bandit, policy, value, revision_policy)
+    law = sampling.law(algorithm, bandit, given.log_policy)
+    check_mass(law, given.log_policy)
+    return _completed(algorithm, bandit, law, given), law
+
+
+def state_of(
+    bandit: Bandit, policy: ArrayLike, value: ArrayLike | None, revision_policy: ArrayLike | None
+) -> State:
+    """Validated arguments as a `State`."""
+    log_revision = None
+    if revision_policy is not None:
+        log_revision = log_policy_of(checks.distribution(revision_policy, "revision_policy"))
+        if log_revision.shape[-2:] != (bandit.arms, bandit.arms):
+            raise ValueError(
+                f"revision_policy must have shape (..., {bandit.arms}, {bandit.arms}), "
+                f"[y1, y2] = pi'(y2 | y1), but its shape is {log_revision.shape}"
+            )
+    V = None if value is None else checks.floats(value, "value")
+    return State(bandit.checked_log_policy(policy), V, log_revision)
+
+
+def _completed(algorithm, bandit: Bandit, law: Law, state: State) -> State:
+    """The state with the algorithm's optimal revision policy where it takes one and none is given."""
+    if state.log_revision is None and hasattr(algorithm, "log_revision_policy"):
+        return replace(state, log_revision=algorithm.log_revision_policy(bandit, law))
+    return state
+
+
+def _known_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats | None:
+    """E[c] of each arm where the algorithm has a formula for it and nothing else is being trained."""
+    if state.value is not None or state.log_revision is not None:
+        return None
+    h = state.log_ratio
+    if h is None:
+        h = log_ratio(state.log_policy, bandit.log_reference)
+    if hasattr(algorithm, "expected_coefficient"):
+        return algorithm.expected_coefficient(bandit, law, h)
+    linear = algorithm.linear(bandit, law) if hasattr(algorithm, "linear") else None
+    return None if linear is None else linear.expected_coefficient(h)
+
+
+def _block(bandit: Bandit, law: Law, state: State) -> int:
+    """Groups to enumerate at a time, so that memory does not grow with the number of contexts."""
+    contexts = np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
+    return max(1, BLOCK // int(np.prod(contexts)))
+
+
 def _coefficients(algorithm, samples: Samples, weight: Floats) -> Floats:
-    """The algorithm's coefficients, (..., n, k); groups that never occur count zero, whatever they hold."""
+    """The algorithm's coefficients, (..., n, k); groups that never occur count zero, whatever they hold.
+
+    Raises:
+        ValueError: `update` returns something else.
+    """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        c = np.asarray(algorithm.update(samples).log_prob)
-    if c.shape[-1:] != samples.log_prob.shape[-1:]:
+        update = algorithm.update(samples)
+    name, arms = type(algorithm).__name__, np.asarray(samples.arm)
+    c = np.asarray(getattr(update, "log_prob", None), dtype=float)
+    if c.shape[-2:] != arms.shape:
         raise ValueError(
-            f"{type(algorithm).__name__}.update must return one coefficient for each of the "
-            f"{samples.log_prob.shape[-1]} samples, but its shape is {c.shape}"
+            f"{name}.update must return an Update whose log_prob holds one coefficient for each of the "
+            f"k = {arms.shape[-1]} samples, (..., {arms.shape[-1]}) like samples.log_prob, "
+            f"but {'its shape is ' + str(c.shape) if isinstance(update, Update) else f'it is {update!r}'}"
         )
-    return np.where(weight[..., None] > 0, c, 0.0)
+    c = np.where(weight[..., None] > 0, c, 0.0)
+    if not np.isfinite(c).all():
+        index = tuple(np.argwhere(~np.isfinite(c))[0])
+        raise ValueError(
+            f"{name}.update must return finite coefficients, but it returns {c[index]} for sample "
+            f"{index[-1]} of the arms {arms[index[-2]].tolist()}; look at log-probabilities and rewards there"
+        )
+    return c
 
 
 def _sum_by_arm(c: Floats, arms: Arms, size: int) -> Floats:
     lead = c.shape[:-2]
     context = np.arange(int(np.prod(lead)))[:, None] * size
     cells = context + arms.reshape(1, -1)
-    return np.bincount(cells.ravel(), c.ravel(), minlength=context.size * size).reshape(*lead, size)
+    sums = np.bincount(cells.ravel(), c.ravel(), minlength=context.size * size)
+    return np.asarray(sums, dtype=float).reshape(*lead, size)
 
 
 def _steps(c: Floats, arms: Arms, log_policy: Floats) -> Floats:
@@ -209,6 +265,6 @@ def _labellings(samples: Samples, label_noise: bool) -> Iterator[tuple[Floats | 
         return
     if samples.log_prob.shape[-1] != 2:
         raise ValueError("label_noise needs pairs (k = 2): larger groups have several labels")
-    p = samples.preference
+    p = need(samples, "preference")
     for share, label in ((p[..., 0, 1], WON), (p[..., 1, 0], WON.T)):
         yield share, replace(samples, preference=np.broadcast_to(label, p.shape))

@@ -14,10 +14,12 @@ limit policy if that is unique.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 
 from bandits import checks, search
 from bandits.bandit import Bandit
@@ -27,7 +29,9 @@ from bandits.observation import State
 from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 
-ACCEPTED = 1e-10  # residual, relative to the size of the coefficients' slope, that certifies a fixed point
+ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
+ARRIVED = 1e-6  # largest last step of Newton's method, in logits
+DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again has not come to rest
 SAME = 1e-6  # policies closer than this are one attractor
 
 
@@ -52,11 +56,11 @@ def fixed_point(algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike 
     log_start = _log_start(bandit, start)
     law = sampling.law(algorithm, bandit, log_start)
     check_mass(law, log_start)
+    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
     closed_form = getattr(algorithm, "closed_form", None)
     found = None if closed_form is None else closed_form(bandit, sampling, log_start)
     if found is not None:
-        return _certified(algorithm, bandit, sampling, found)
-    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
+        return _certified(algorithm, bandit, sampling, found, shape)
     starts = np.broadcast_to(log_start, (*shape, bandit.arms))
     each = [
         _solve(algorithm, bandit.at(index, shape), sampling.at(index, shape), starts[index])
@@ -81,26 +85,32 @@ def fixed_points(
     `starts` random policies (drawn with `rng`, required unless `starts` is 0).
 
     Raises:
-        NoFixedPoint: there is none.
-        ValueError: the world has several contexts, or no generator is given where one is needed.
+        NoFixedPoint: there is none, or no flow came to rest.
+        ValueError: there are several contexts, or no generator is given where one is needed.
     """
-    if bandit.contexts:
-        raise ValueError(
-            f"fixed_points takes one context, but the bandit has {bandit.contexts}; use bandit.at(...)"
-        )
     log_start = _log_start(bandit, start)
     law = sampling.law(algorithm, bandit, log_start)
-    known = _attractors(algorithm, bandit, law, log_start)
+    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
+    if shape:
+        raise ValueError(f"fixed_points takes one context, but there are {shape}; use bandit.at(...)")
+    check_mass(law, log_start)
+    known = _attractors(algorithm, bandit, sampling, log_start)
     if known is not None:
-        return [_certified(algorithm, bandit, sampling, one) for one in known]
-    first = fixed_point(algorithm, bandit, sampling, start)
-    if first.unique:
-        return [first]
-    found = [first] if first.stable else []
-    for policy in _spread_starts(np.exp(log_start), starts, rng):
-        one = fixed_point(algorithm, bandit, sampling, policy)
-        if one.stable and all(np.abs(one.policy - other.policy).max() > SAME for other in found):
+        return known
+    try:
+        first = fixed_point(algorithm, bandit, sampling, start)
+    except NotConverged as error:
+        first = error.solution
+    else:
+        if first.unique:
+            return [first]
+    ends = [first, *_ends(algorithm, bandit, sampling, _spread_starts(np.exp(log_start), starts, rng))]
+    found: list[Solution] = []
+    for one in ends:
+        if one.stable and all(_distance(one, other) > SAME for other in found):
             found.append(one)
+    if not found:
+        raise NoFixedPoint(f"no flow of {type(algorithm).__name__} came to a stable rest", first)
     return found
 
 
@@ -119,25 +129,52 @@ def _log_start(bandit: Bandit, start: ArrayLike | None) -> Floats:
     return log_start
 
 
-def _certified(algorithm, bandit: Bandit, sampling: Sampling, found: Solution) -> Solution:
-    """The same solution with the exact expected update as its residual."""
-    state = State(found.log_policy, found.value, found.revision_log_policy)
-    update = update_at(algorithm, bandit, sampling, state)
-    return replace(found, residual=np.abs(update).max(axis=-1))
+def _certified(
+    algorithm, bandit: Bandit, sampling: Sampling, found: Solution, shape: tuple[int, ...]
+) -> Solution:
+    """The same solution in all contexts, with the exact expected update as its residual.
+
+    Raises:
+        NotConverged: the residual is too large.
+    """
+    log_policy = found.log_policy
+    assert log_policy is not None  # closed forms without one raise
+    state = State(log_policy, log_ratio=found.log_ratio)
+    residual = np.abs(update_at(algorithm, bandit, sampling, state)).max(axis=-1)
+    if not (residual <= ACCEPTED).all():
+        at_reference = np.abs(update_at(algorithm, bandit, sampling, State(bandit.log_reference)))
+        if not (residual <= ACCEPTED * max(1.0, at_reference.max())).all():
+            raise NotConverged(
+                f"{type(algorithm).__name__} does not rest where its {found.method} says: the largest "
+                f"expected update there is {np.max(residual):.2g}",
+                replace(found, residual=residual),
+            )
+    if log_policy.shape[:-1] != shape:
+        log_policy = np.broadcast_to(log_policy, (*shape, bandit.arms))
+    return replace(found, log_policy=log_policy, residual=np.broadcast_to(residual, shape)[()])
 
 
-def _attractors(algorithm, bandit: Bandit, law, log_start: Floats) -> list[Solution] | None:
+def _attractors(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> list[Solution] | None:
+    """The attractors that the algorithm can enumerate, one context; None if it cannot."""
     enumerate_ = getattr(algorithm, "attractors", None)
-    known = enumerate_(bandit, law, log_start) if enumerate_ is not None else None
+    if enumerate_ is None or sampling.on_policy:
+        return None
+    known = enumerate_(bandit, sampling.law(algorithm, bandit, log_start), log_start)
     if known is None:
         return None
     return [
-        Solution(
-            log_policy=one.log_policy,
-            residual=one.residual,
-            stable=True,
-            unique=len(known) == 1,
-            method="enumerated attractors (T2.5)",
+        _certified(
+            algorithm,
+            bandit,
+            sampling,
+            Solution(
+                log_policy=one.log_policy,
+                residual=one.residual,
+                stable=True,
+                unique=len(known) == 1,
+                method="enumerated attractors (T2.5)",
+            ),
+            (),
         )
         for one in known
     ]
@@ -145,47 +182,78 @@ def _attractors(algorithm, bandit: Bandit, law, log_start: Floats) -> list[Solut
 
 def _solve(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
     """One context without a closed form."""
-    known = None
-    if not sampling.on_policy:
-        known = _attractors(algorithm, bandit, sampling.law(algorithm, bandit, log_start), log_start)
+    known = _attractors(algorithm, bandit, sampling, log_start)
     if known is not None and len(known) == 1:
-        return _certified(algorithm, bandit, sampling, known[0])
-    reached = _end_of_flow(algorithm, bandit, sampling, log_start)
+        return known[0]
+    motion = _Motion(algorithm, bandit, sampling, log_start)
     if known is None:
-        return reached
-    distance = [np.abs(one.policy - reached.policy).max() for one in known]
-    return _certified(algorithm, bandit, sampling, known[int(np.argmin(distance))])
+        return motion.end()
+    reached = motion.policy(search.follow(motion.velocity, motion.start))
+    return min(known, key=lambda one: _distance(one, reached))
 
 
-def _end_of_flow(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
-    """The rest point of the flow on the arms that the start supports."""
-    alive = np.flatnonzero(np.isfinite(log_start))
+class _Motion:
+    """The flow of one context on the arms that the start supports; a point is h = log pi/ref + a constant."""
 
-    def log_policy(logits: Floats) -> Floats:
-        full = np.full(bandit.arms, -np.inf)
-        full[alive] = logits - np.logaddexp.reduce(logits)
-        return full
+    def __init__(self, algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> None:
+        self.algorithm, self.bandit, self.sampling = algorithm, bandit, sampling
+        self.alive = np.isfinite(log_start)
+        self.start = (log_start - np.where(self.alive, bandit.log_reference, 0.0))[self.alive]
 
-    def field(logits: Floats) -> Floats:
-        return update_at(algorithm, bandit, sampling, State(log_policy(logits)))[alive]
+    def state(self, h: Floats) -> State:
+        """Where training stands, for a batch of coordinates (..., n)."""
+        full = np.full((*h.shape[:-1], self.bandit.arms), -np.inf)
+        full[..., self.alive] = h
+        return State(log_softmax(self.bandit.log_reference + full, axis=-1), log_ratio=full)
 
-    logits = search.follow(field, log_start[alive])
-    logits, residual, steps = search.polish(field, logits)
-    slope = search.jacobian(field, logits)
-    solution = Solution(
-        log_policy=log_policy(logits),
-        residual=residual,
-        stable=search.is_stable(slope),
-        method="flow, then Newton",
-        iterations=steps,
-    )
-    if not residual <= ACCEPTED * max(1.0, np.abs(slope).max()):
-        raise NotConverged(
-            f"{type(algorithm).__name__} does not come to rest from this start: the largest expected update is "
-            f"still {residual:.2g}; the logits may diverge (see .solution for where it stood)",
-            solution,
+    def velocity(self, h: Floats) -> Floats:
+        """The expected update, (..., n)."""
+        return update_at(self.algorithm, self.bandit, self.sampling, self.state(h))[..., self.alive]
+
+    def weight(self, h: Floats) -> Floats:
+        """How often an arm is sampled, plus its probability: the size of its terms in the update, (n,)."""
+        log_policy = self.state(h).log_policy
+        law = self.sampling.law(self.algorithm, self.bandit, log_policy)
+        return (law.behavior + np.exp(log_policy))[self.alive]
+
+    def policy(self, h: Floats) -> Floats:
+        """Probabilities of all arms, (A,)."""
+        return np.exp(self.state(h).log_policy)
+
+    def end(self) -> Solution:
+        """The rest point that the start leads to.
+
+        Raises:
+            NotConverged: there is none within the horizon.
+        """
+        found = search.rest(self.velocity, self.weight, self.start)
+        state = self.state(found.logits)
+        solution = Solution(
+            log_policy=state.log_policy,
+            log_ratio=state.log_ratio,
+            residual=found.residual,
+            stable=found.stable,
+            method="flow, then Newton",
+            iterations=found.steps,
         )
-    return solution
+        arrived = found.last_step <= ARRIVED and found.drift <= DRIFT
+        if not (arrived and found.residual <= ACCEPTED * max(1.0, np.abs(found.slope).max())):
+            raise NotConverged(
+                f"{type(self.algorithm).__name__} does not come to rest from this start: the logits diverge or "
+                f"go round in circles; where they stood (.solution), the largest expected update is "
+                f"{found.residual:.2g}",
+                solution,
+            )
+        return solution
+
+
+def _ends(algorithm, bandit: Bandit, sampling: Sampling, starts: list[Floats]) -> Iterator[Solution]:
+    """Where the flows end that do come to rest."""
+    for policy in starts:
+        try:
+            yield fixed_point(algorithm, bandit, sampling, policy)
+        except NotConverged:
+            continue
 
 
 def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator | None) -> list[Floats]:
@@ -201,16 +269,30 @@ def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator | None)
     return list(full)
 
 
+def _distance(one: Solution, other: Solution | Floats) -> float:
+    """Largest difference of the probabilities."""
+    p, q = one.policy, other.policy if isinstance(other, Solution) else other
+    assert p is not None and q is not None
+    return float(np.abs(p - q).max())
+
+
 def _gathered(each: list[Solution], shape: tuple[int, ...]) -> Solution:
+    """The solutions of all contexts as one."""
     if not shape:
         return each[0]
+
+    def together(values: list) -> Floats | None:
+        return None if any(v is None for v in values) else np.stack(values).reshape(*shape, -1)
+
     return Solution(
-        log_policy=np.stack([one.log_policy for one in each]).reshape(*shape, -1),
+        log_policy=together([one.log_policy for one in each]),
+        log_ratio=together([one.log_ratio for one in each]),
         residual=np.reshape([one.residual for one in each], shape),
         stable=np.reshape([bool(one.stable) for one in each], shape),
         unique=_all_known([one.unique for one in each]),
-        method=each[0].method,
+        method="; ".join(dict.fromkeys(one.method for one in each)),
         iterations=max(one.iterations for one in each),
+        message="; ".join(dict.fromkeys(one.message for one in each if one.message)),
     )
 
 

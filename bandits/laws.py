@@ -8,12 +8,15 @@ Each law offers the same questions: `tuples` to enumerate, `behavior` (who sampl
 sampling graph of its pairs, S = W + W^T summed over the pairs of the group: its Laplacian L x (T3.2), its
 components (T3.3), the flow of preferences sum_y' S(y, y') (P(y, y') - 1/2) (T4.3), and the
 weights of "y beat y'" (T5.2).
+
+Axes: arms last; the leading axes of a law are contexts and broadcast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +27,7 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 
 Arms = NDArray[np.intp]
-BLOCK = 2**16  # tuples enumerated at a time
+BLOCK = 2**16  # groups enumerated at a time
 
 WON = np.array([[0.5, 1.0], [0.0, 0.5]])  # preference matrix of a pair listed as (winner, loser)
 WON.flags.writeable = False
@@ -42,42 +45,50 @@ class Product:
         """Arms in a group."""
         return len(self.marginals)
 
-    @property
+    @cached_property
     def behavior(self) -> Floats:
         """Probability that a sample, in whichever place of the group, is this arm, (..., A)."""
-        return sum(self.marginals[1:], self.marginals[0]) / self.k
+        first = self.marginals[0]
+        if all(m is first for m in self.marginals):
+            return first
+        return sum(self.marginals[1:], first) / self.k
 
     def place_behavior(self) -> tuple[Floats, ...]:
         """Law of each place of the group, k arrays (..., A)."""
         return self.marginals
 
-    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
-        """All A^k groups in blocks: arms (n, k) with their probabilities (..., n)."""
+    def tuples(self, block: int = BLOCK) -> Iterator[tuple[Arms, Floats]]:
+        """All A^k groups, `block` at a time: arms (n, k) with their probabilities (..., n)."""
         shape = (self.marginals[0].shape[-1],) * self.k
         total = int(np.prod(shape))
-        for first in range(0, total, BLOCK):
-            arms = np.stack(np.unravel_index(np.arange(first, min(first + BLOCK, total)), shape), axis=-1)
+        for first in range(0, total, block):
+            arms = np.stack(np.unravel_index(np.arange(first, min(first + block, total)), shape), axis=-1)
             weight = self.marginals[0][..., arms[:, 0]]
             for place in range(1, self.k):
                 weight = weight * self.marginals[place][..., arms[:, place]]
             yield arms, weight
 
     def laplacian(self, x: Floats) -> Floats:
-        """L x summed over the pairs of the group: (k-1) M x - M (M.x) + sum_i m_i (m_i.x), M = sum_i m_i.
+        """L x summed over the pairs of the group, (..., A)  (T3.2).
 
-        O(k A); L is a diagonal plus a matrix of rank k  (T3.2).
+        For pairs m1 (x - m2.x) + m2 (x - m1.x).  For k arms, with M = sum_i m_i,
+        (k-1) M x - M (M.x) + sum_i m_i (m_i.x): a diagonal plus rank k, O(k A).
         """
-        finite = np.where(self.behavior > 0, x, 0.0)  # 0 * inf: what is not sampled does not pull
+        x = _seen(self.behavior, x)
         if self.k == 2:
             first, second = self.marginals
-            return first * (finite - _dot(second, finite)) + second * (finite - _dot(first, finite))
+            if first is second:
+                return 2 * first * (x - _dot(first, x))
+            return first * (x - _dot(second, x)) + second * (x - _dot(first, x))
         total = self.k * self.behavior
-        own = sum(m * _dot(m, finite) for m in self.marginals)
-        return (self.k - 1) * total * finite - total * _dot(total, finite) + own
+        own = sum(m * _dot(m, x) for m in self.marginals)
+        return (self.k - 1) * total * x - total * _dot(total, x) + own
 
     def components(self, arms: int) -> Arms:
         """All sampled arms hang together; arms never sampled are alone, (..., A)."""
         sampled = self.behavior > 0
+        if sampled.all():
+            return np.zeros(sampled.shape, dtype=np.intp)
         return np.where(sampled, sampled.argmax(axis=-1, keepdims=True), np.arange(arms))
 
     def preference_flow(self, bandit: Bandit) -> Floats:
@@ -102,23 +113,21 @@ class Product:
 
     def wins(self, bandit: Bandit) -> Floats:
         """Weight of "y beat y'", (m1 m2' + m2 m1') P(y, y'), (..., A, A)  (T5.2)."""
-        first, second = self._pair()
-        weight = first[..., :, None] * second[..., None, :] + second[..., :, None] * first[..., None, :]
-        return weight * bandit.preference
+        return self._pair_weight() * bandit.preference
 
-    def covers_all_pairs(self) -> bool:
-        """Whether every two different arms are sampled together."""
-        first, second = self._pair()
-        weight = first[..., :, None] * second[..., None, :] + second[..., :, None] * first[..., None, :]
-        return _off_diagonal_positive(weight)
+    def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
+        """Whether every two different arms among these, (..., A), are sampled together."""
+        return _covers(self._pair_weight(), among)
 
     def resampled(self) -> Product:
         """Pairs i.i.d. from `behavior`: the contrast that a mean over the sampler implies  (T3.7)."""
         return Product((self.behavior, self.behavior))
 
-    def first(self, places: int) -> Product:
-        """The law of the first places of the group."""
-        return Product(self.marginals[:places])
+    def _pair_weight(self) -> Floats:
+        """S = m1 m2' + m2 m1', (..., A, A)."""
+        first, second = self._pair()
+        weight = first[..., :, None] * second[..., None, :]
+        return 2 * weight if first is second else weight + np.swapaxes(weight, -1, -2)
 
     def _pair(self) -> tuple[Floats, Floats]:
         if self.k != 2:
@@ -134,32 +143,32 @@ class Joint:
     k = 2
     labels = None
 
-    @property
-    def behavior(self) -> Floats:
-        """Probability that a sample, in whichever place, is this arm, (..., A)."""
-        return self.symmetric.sum(-1) / 2
-
-    @property
+    @cached_property
     def symmetric(self) -> Floats:
         """S = W + W^T, (..., A, A)."""
         return self.pairs + np.swapaxes(self.pairs, -1, -2)
+
+    @cached_property
+    def behavior(self) -> Floats:
+        """Probability that a sample, in whichever place, is this arm, (..., A)."""
+        return self.symmetric.sum(-1) / 2
 
     def place_behavior(self) -> tuple[Floats, ...]:
         """Law of the first and of the second arm."""
         return self.pairs.sum(-1), self.pairs.sum(-2)
 
-    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
-        """All A^2 pairs: arms (n, 2) with their probabilities (..., n)."""
+    def tuples(self, block: int = BLOCK) -> Iterator[tuple[Arms, Floats]]:
+        """All A^2 pairs, `block` at a time: arms (n, 2) with their probabilities (..., n)."""
         size = self.pairs.shape[-1]
         flat = self.pairs.reshape(*self.pairs.shape[:-2], -1)
-        for first in range(0, size**2, BLOCK):
-            index = np.arange(first, min(first + BLOCK, size**2))
+        for first in range(0, size**2, block):
+            index = np.arange(first, min(first + block, size**2))
             yield np.stack(np.divmod(index, size), axis=-1), flat[..., index]
 
     def laplacian(self, x: Floats) -> Floats:
         """L x = diag(S 1) x - S x, (..., A)  (T3.2)."""
-        finite = np.where(self.behavior > 0, x, 0.0)
-        return 2 * self.behavior * finite - (self.symmetric @ finite[..., None])[..., 0]
+        x = _seen(self.behavior, x)
+        return 2 * self.behavior * x - (self.symmetric @ x[..., None])[..., 0]
 
     def components(self, arms: int) -> Arms:
         """Connected components of S, (..., A)."""
@@ -181,9 +190,9 @@ class Joint:
         """Weight of "y beat y'", S P, (..., A, A)  (T5.2)."""
         return self.symmetric * bandit.preference
 
-    def covers_all_pairs(self) -> bool:
-        """Whether every two different arms are sampled together."""
-        return _off_diagonal_positive(self.symmetric)
+    def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
+        """Whether every two different arms among these, (..., A), are sampled together."""
+        return _covers(self.symmetric, among)
 
     def resampled(self) -> Product:
         """Pairs i.i.d. from `behavior`  (T3.7)."""
@@ -192,7 +201,7 @@ class Joint:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Distinct (winner, loser) pairs, (n, 2), with their shares of the data, (n,); the same in every context."""
+    """Distinct (winner, loser) pairs, (n, 2), with their shares of the data, (n,); one for all contexts."""
 
     pairs: Arms
     share: Floats
@@ -204,7 +213,7 @@ class Labelled:
         """Preference matrix of a listed pair: the first arm won."""
         return WON
 
-    @property
+    @cached_property
     def behavior(self) -> Floats:
         """Share of the listed answers that are this arm, (A,)."""
         first, second = self.place_behavior()
@@ -212,24 +221,42 @@ class Labelled:
 
     def place_behavior(self) -> tuple[Floats, ...]:
         """Law of the winner and of the loser."""
-        return tuple(np.bincount(self.pairs[:, i], self.share, self.arms) for i in (0, 1))
+        winner, loser = self.pairs.T
+        return _sums(winner, self.share, self.arms), _sums(loser, self.share, self.arms)
 
-    def tuples(self) -> Iterator[tuple[Arms, Floats]]:
-        """The distinct pairs with their shares."""
-        yield self.pairs, self.share
+    def tuples(self, block: int = BLOCK) -> Iterator[tuple[Arms, Floats]]:
+        """The distinct pairs with their shares, `block` at a time."""
+        for first in range(0, len(self.pairs), block):
+            yield self.pairs[first : first + block], self.share[first : first + block]
+
+    @cached_property
+    def won(self) -> sparse.csr_array:
+        """Share of "y beat y'" in the data, sparse (A, A)."""
+        return sparse.csr_array((self.share, tuple(self.pairs.T)), shape=(self.arms, self.arms))
+
+    @cached_property
+    def symmetric(self) -> sparse.csr_array:
+        """Share of the comparisons of y and y', sparse (A, A)."""
+        return (self.won + self.won.T).tocsr()
 
     def wins(self, bandit: Bandit) -> sparse.csr_array:
         """Share of "y beat y'" in the data, sparse (A, A)  (T5.2)."""
-        return sparse.csr_array((self.share, tuple(self.pairs.T)), shape=(self.arms, self.arms))
+        return self.won
+
+    def preference(self) -> Floats:
+        """Share of their comparisons that y won against y', (A, A); 1/2 where there is none."""
+        won, played = self.won.toarray(), self.symmetric.toarray()
+        return np.where(played > 0, won / np.where(played > 0, played, 1.0), 0.5)
 
     def laplacian(self, x: Floats) -> Floats:
         """L x = sum over pairs of share (x_w - x_l)(e_w - e_l), (..., A): O(n)."""
-        pull = self.share * (x[..., self.pairs[:, 0]] - x[..., self.pairs[:, 1]])
-        return pull @ self._incidence()
+        flat = x.reshape(-1, self.arms)
+        pull = self.share * (flat[:, self.pairs[:, 0]] - flat[:, self.pairs[:, 1]])
+        return (pull @ self._incidence).reshape(x.shape)
 
     def components(self, arms: int) -> Arms:
         """Connected components of the comparisons, (A,)."""
-        return graph.components(self._symmetric())
+        return graph.components(self.symmetric)
 
     def preference_flow(self, bandit: Bandit) -> Floats:
         """Half the wins minus half the losses, (A,)  (T4.3)."""
@@ -238,21 +265,19 @@ class Labelled:
 
     def solve_laplacian(self, flow: Floats) -> Floats:
         """x with L x = flow, mean zero on each component, (A,): a sparse solve."""
-        return graph.solve(self._symmetric(), flow)
+        return graph.solve(self.symmetric, flow)
 
-    def covers_all_pairs(self) -> bool:
-        """Whether every two different arms are compared."""
-        return self._symmetric().count_nonzero() >= self.arms * (self.arms - 1)
+    def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
+        """Whether every two different arms among these, (..., A), are compared."""
+        return _covers(self.symmetric.toarray(), among)
 
     def resampled(self) -> Product:
         """Pairs i.i.d. from `behavior`  (T3.7)."""
         return Product((self.behavior, self.behavior))
 
-    def _symmetric(self) -> sparse.csr_array:
-        wins = sparse.csr_array((self.share, tuple(self.pairs.T)), shape=(self.arms, self.arms))
-        return (wins + wins.T).tocsr()
-
+    @cached_property
     def _incidence(self) -> sparse.csr_array:
+        """One row e_w - e_l for each pair, (n, A)."""
         rows = np.repeat(np.arange(len(self.pairs)), 2)
         signs = np.tile([1.0, -1.0], len(self.pairs))
         return sparse.csr_array((signs, (rows, self.pairs.ravel())), shape=(len(self.pairs), self.arms))
@@ -261,9 +286,19 @@ class Labelled:
 Law = Product | Joint | Labelled
 
 
+def _sums(arms: Arms, weight: Floats, size: int) -> Floats:
+    return np.asarray(np.bincount(arms, weight, size), dtype=float)
+
+
 def _dot(a: Floats, b: Floats) -> Floats:
     return np.vecdot(a, b)[..., None]
 
 
-def _off_diagonal_positive(weight: Floats) -> bool:
-    return bool(np.all((weight > 0) | np.eye(weight.shape[-1], dtype=bool)))
+def _seen(behavior: Floats, x: Floats) -> Floats:
+    """x where arms are sampled, else 0: an arm that is not sampled does not pull, even from infinity."""
+    return x if behavior.min() > 0 else np.where(behavior > 0, x, 0.0)
+
+
+def _covers(weight: Floats, among: NDArray[np.bool_]) -> bool:
+    needed = among[..., :, None] & among[..., None, :] & ~np.eye(among.shape[-1], dtype=bool)
+    return bool(np.all((weight > 0) | ~needed))

@@ -28,7 +28,7 @@ class State:
 
 
 def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
-    """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world's."""
+    """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world."""
     return Samples(
         log_prob=gather(state.log_policy, arms, axes=2),
         reference_log_prob=gather(bandit.log_reference, arms, axes=2),

@@ -14,6 +14,7 @@ world and a policy, checks that they fit, and gives the law that `bandits.laws` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -44,8 +45,10 @@ class Offline:
     def __init__(self, *behaviors: ArrayLike) -> None:
         if not behaviors:
             raise ValueError("Offline needs at least one behaviour policy: Offline(mu) or Offline(mu1, mu2)")
-        names = ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
-        checked = tuple(checks.distribution(mu, name) for mu, name in zip(behaviors, names, strict=True))
+        named = zip(behaviors, _names(behaviors), strict=True)
+        checked = tuple(checks.distribution(mu, name) for mu, name in named)
+        for i, mu in enumerate(checked[1:], start=2):
+            checks.same_arms(checked[0], mu, "mu1", f"mu{i}")
         object.__setattr__(self, "behaviors", checked)
 
     def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
@@ -62,8 +65,8 @@ class Offline:
                 f"{type(algorithm).__name__} looks at groups of k = {k} samples, but Offline holds "
                 f"{len(self.behaviors)} behaviour policies; give 1 (for all places) or {k}"
             )
-        for mu in self.behaviors:
-            _check_support(mu, bandit, "mu")
+        for mu, name in zip(self.behaviors, _names(self.behaviors), strict=True):
+            _check_support(mu, bandit, name)
         return Product(self.behaviors * k if len(self.behaviors) == 1 else self.behaviors)
 
     def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Offline:
@@ -90,6 +93,10 @@ class Pairs:
         checks.distribution(matrix.reshape(*matrix.shape[:-2], -1), "joint (all pairs of a context)")
         object.__setattr__(self, "joint", matrix)
 
+    @cached_property
+    def _law(self) -> Joint:
+        return Joint(self.joint)
+
     def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Joint:
         """The law itself.
 
@@ -98,9 +105,8 @@ class Pairs:
                 reference's support.
         """
         _need_pairs(algorithm, self)
-        law = Joint(self.joint)
-        _check_support(law.behavior, bandit, "joint (its marginal)")
-        return law
+        _check_support(self._law.behavior, bandit, "joint (its marginal)")
+        return self._law
 
     def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Pairs:
         """The same rule in one context."""
@@ -143,6 +149,13 @@ class Dataset:
         array.flags.writeable = False
         object.__setattr__(self, "pairs", array)
 
+    @cached_property
+    def counted(self) -> tuple[NDArray[np.intp], Floats]:
+        """The distinct pairs, (n, 2), and the share of each in the data, (n,)."""
+        size = self.pairs.max() + 1
+        codes, counts = np.unique(self.pairs[:, 0] * size + self.pairs[:, 1], return_counts=True)
+        return np.stack(np.divmod(codes, size), axis=-1), counts / counts.sum()
+
     def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Labelled:
         """The distinct pairs with their shares.
 
@@ -158,8 +171,7 @@ class Dataset:
             f"indices below {bandit.arms}",
             "the bandit has no such arm",
         )
-        distinct, counts = np.unique(self.pairs, axis=0, return_counts=True)
-        law = Labelled(distinct, counts / counts.sum(), bandit.arms)
+        law = Labelled(*self.counted, bandit.arms)
         _check_support(law.behavior, bandit, "pairs (share of an arm)")
         return law
 
@@ -191,6 +203,10 @@ class OnPolicy:
 Sampling = Offline | Pairs | Dataset | OnPolicy
 
 
+def _names(behaviors: tuple) -> list[str]:
+    return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
+
+
 def _group_size(algorithm) -> int:
     k = getattr(algorithm, "k", None)
     if k is None:
@@ -220,7 +236,9 @@ def _refuse_on_policy_algorithms(algorithm, sampling) -> None:
 
 
 def _check_support(behavior: Floats, bandit: Bandit, name: str) -> None:
-    checks.same_arms(behavior, bandit.reference, name, "the bandit")
+    checks.same_arms(behavior, np.broadcast_to(0.0, (*bandit.contexts, bandit.arms)), name, "the bandit")
+    if bandit.reference.min() > 0:
+        return
     reference = np.broadcast_to(bandit.reference, np.broadcast_shapes(behavior.shape, bandit.reference.shape))
     bad = (behavior > 0) & (reference == 0)
     checks.reject_first(

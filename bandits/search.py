@@ -1,14 +1,22 @@
 """Where does the motion end?  For algorithms without a closed form: follow the flow, then polish.
 
 The expected update g moves the logits, d theta/dt = g(theta).  `follow` integrates this from the start with
-a stiff solver until nothing moves, so that the answer is the attractor that *this* start reaches;
-Newton's method on g then takes the residual to rounding level, and its Jacobian says whether the point
-is stable.  Logits are free up to a constant, which both steps leave alone (the sum of g is zero).
+a stiff solver until time itself makes no difference (t |g| is small: a tenfold wait would move nothing), so
+that the answer is the attractor that *this* start reaches.  `polish` takes the residual to rounding
+level by Newton's method.  A flow that creeps past a saddle looks at rest there: if the polished point is
+unstable, the flow is followed further.
+
+Rare arms: g(y) is of the order of the probability of y, so rows are divided by this `weight` before they
+are compared.  Logits are free up to a constant, and so are those of components that nothing connects:
+steps are of least norm, which leaves them alone.
+
+Axes: logits (n,) of the arms that take part.  A `Field` moves one point, a `Batch` of them (..., n) alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -16,72 +24,112 @@ from scipy.integrate import solve_ivp
 from bandits.checks import Floats
 
 Field = Callable[[Floats], Floats]  # logits (n,) to their velocity (n,)
+Batch = Callable[[Floats], Floats]  # logits (..., n) to velocities (..., n)
 
-HORIZON = 1e12  # in units of 1 / |g(start)|: flows that are still moving then are said not to arrive
-STILL = 1e-9  # |g| / |g(start)| at which Newton takes over
-TOLERANCE = 1e-13  # residual relative to the largest entry of the Jacobian
+HORIZON = 1e11  # in units of 1 / |g(start)|: flows that are still moving then are said not to arrive
+STILL = 1e-6  # t |g| below which the flow is at rest
+SHIFT = 1e-6  # of a logit, for differences
+RANK = 1e-9  # singular values below this, relative to the largest, are the noise of differences
 NEWTON_STEPS = 30
+RESTARTS = 3  # times that the flow is followed away from a saddle
+
+
+class Rest(NamedTuple):
+    """Where the motion ended."""
+
+    logits: Floats  # (n,)
+    velocity: Floats  # (n,)  g there
+    slope: Floats  # (n, n)  dg / d theta there
+    stable: bool
+    steps: int  # of Newton
+    last_step: float  # largest change of a logit in the last of them: Newton's error is below it
+    drift: float  # largest change of a logit if one waits as long again
+
+    @property
+    def residual(self) -> float:
+        """Largest entry of the expected update."""
+        return float(np.abs(self.velocity).max())
+
+
+def rest(field: Batch, weight: Field, start: Floats) -> Rest:
+    """The end of the flow along `field` from `start`; `weight` is the size of each arm's terms in it."""
+    logits, total, found = start, 0.0, None
+    for _ in range(RESTARTS):
+        logits, time = _journey(field, lambda x: batched_jacobian(field, x), logits)
+        total += time
+        polished, steps, last_step = polish(field, weight, logits)
+        velocity, slope = field(polished), batched_jacobian(field, polished)
+        drift = float(total * np.abs(velocity).max())
+        found = Rest(polished, velocity, slope, is_stable(slope), steps, last_step, drift)
+        if found.stable or time == 0:
+            break
+    assert found is not None
+    return found
 
 
 def follow(field: Field, start: Floats) -> Floats:
     """Logits where the flow from `start` has come to rest, or where it stands at the horizon, (n,)."""
+    return _journey(field, lambda logits: jacobian(field, logits), start)[0]
+
+
+def _journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float]:
+    """The end of the flow, (n,), and the time that it took."""
     speed = np.abs(field(start)).max()
     if speed == 0:
-        return start
+        return start, 0.0
 
-    def still(_: float, logits: Floats) -> float:
-        return float(np.abs(field(logits)).max() - STILL * speed)
+    def moving(time: float, logits: Floats) -> float:
+        return float(np.abs(field(logits)).max() * max(time, 1 / speed) - STILL)
 
-    still.terminal = True  # type: ignore[attr-defined]
+    moving.terminal = True  # type: ignore[attr-defined]
     run = solve_ivp(
         lambda _, logits: field(logits),
         (0.0, HORIZON / speed),
         start,
         method="LSODA",
-        events=still,
-        rtol=1e-8,
-        atol=1e-10,
+        jac=lambda _, logits: slope(logits),
+        events=moving,
+        rtol=1e-6,
+        atol=1e-8,
     )
-    return run.y[:, -1]
+    return run.y[:, -1], float(run.t[-1])
 
 
-def polish(field: Field, logits: Floats) -> tuple[Floats, float, int]:
-    """Newton's method on the velocity from nearby logits: (logits, residual max|g|, steps)."""
+def polish(field: Batch, weight: Field, logits: Floats) -> tuple[Floats, int, float]:
+    """Newton's method on g / weight from nearby logits: (logits, steps, size of the last step)."""
+    size = np.inf
     velocity = field(logits)
     for step in range(NEWTON_STEPS):
-        residual = float(np.abs(velocity).max())
-        slope = jacobian(field, logits)
-        if residual <= TOLERANCE * np.abs(slope).max():
-            return logits, residual, step
-        move = np.linalg.lstsq(slope, -velocity, rcond=1e-14)[0]
+        scale = 1 / np.maximum(weight(logits), np.finfo(float).tiny)
+        slope = batched_jacobian(field, logits)
+        move = np.linalg.lstsq(scale[:, None] * slope, -scale * velocity, rcond=RANK)[0]
         candidate = logits + move - move.mean()
         with np.errstate(all="ignore"):
             candidate_velocity = field(candidate)
-        if not np.abs(candidate_velocity).max() < residual:
-            return logits, residual, step
+        if not np.abs(scale * candidate_velocity).max() < np.abs(scale * velocity).max():
+            return logits, step, min(size, float(np.abs(move).max()))
+        size = float(np.abs(move).max())
         logits, velocity = candidate, candidate_velocity
-    return logits, float(np.abs(velocity).max()), NEWTON_STEPS
+    return logits, NEWTON_STEPS, size
 
 
 def jacobian(field: Field, logits: Floats) -> Floats:
     """d g / d theta by central differences, (n, n), [i, j] = d g_i / d theta_j."""
-    step = 1e-6
-    columns = []
-    for j in range(len(logits)):
-        shift = np.zeros_like(logits)
-        shift[j] = step
-        columns.append((field(logits + shift) - field(logits - shift)) / (2 * step))
-    return np.stack(columns, axis=-1)
+    return batched_jacobian(lambda points: np.stack([field(point) for point in points]), logits)
+
+
+def batched_jacobian(field: Batch, logits: Floats) -> Floats:
+    """`jacobian` of a field that moves all shifted points together."""
+    shifts = SHIFT * np.eye(len(logits))
+    return (field(logits + shifts) - field(logits - shifts)).T / (2 * SHIFT)
 
 
 def is_stable(slope: Floats) -> bool:
-    """Whether every eigenvalue of the Jacobian, beside the constant direction's zero, has a negative real part."""
+    """Whether no eigenvalue of the Jacobian has a positive real part, constants left aside."""
     n = len(slope)
     if n == 1:
         return True
-    basis = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]]))[0][
-        :, 1:
-    ]  # orthogonal to constants
-    return bool(
-        np.linalg.eigvals(basis.T @ slope @ basis).real.max() < 1e-9 * max(np.abs(slope).max(), 1e-300)
-    )
+    constant_first = np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]])
+    basis = np.linalg.qr(constant_first)[0][:, 1:]
+    growth = np.linalg.eigvals(basis.T @ slope @ basis).real.max()
+    return bool(growth < 1e-9 * max(np.abs(slope).max(), 1e-300))

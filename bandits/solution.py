@@ -37,6 +37,7 @@ class Solution:
     iterations: int = 0  # 0 for closed forms
     value: Array | None = None  # (...)     DRO's V
     revision_log_policy: Array | None = None  # (..., A, A)  SRPO's log pi'(y2 | y1): [..., y1, y2]
+    log_ratio: Array | None = None  # (..., A)  log pi/ref + a constant, where known to more digits
     message: str = ""  # what a reader should know: limits, departures, remedies
 
     def __post_init__(self) -> None:

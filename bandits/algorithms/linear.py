@@ -15,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.laws import Arms, Law
-from bandits.policy import tilt
+from bandits.policy import log_ratio, tilt
 from bandits.solution import Solution
 
 
@@ -32,47 +33,69 @@ class Linear:
     score: Floats  # (..., A)
     beta: float
 
+    def expected_coefficient(self, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, (rate / beta) L (score - beta h), (..., A)  (T3.2)."""
+        return self.rate / self.beta * self.law.laplacian(self.score - self.beta * log_ratio)
+
     def fixed_point(self, bandit: Bandit, log_start: Floats) -> Solution:
         """Tilt of the reference inside each component; mean logits and unsampled arms stay  (T3.3)."""
-        return settle(self.law, bandit, log_start, tilt(bandit.log_reference, self.score, self.beta))
+        return settle(self.law, bandit, log_start, self.score, self.beta)
 
 
-def settle(law: Law, bandit: Bandit, log_start: Floats, log_target: Floats) -> Solution:
-    """The policy that equals `log_target` up to a constant on each component, with the start's mean logits.
+def settle(law: Law, bandit: Bandit, log_start: Floats, score: Floats, beta: float) -> Solution:
+    """ref exp(score / beta) inside each component of the sampling graph, with the start's mean logits.
 
     Any update that is a sum of c (e_y - e_y') over sampled pairs keeps the sum of the logits of each
     connected component of the sampling graph: that fixes the constants  (T3.3).
     """
     labels = law.components(bandit.arms)
-    supported = np.isfinite(log_target)
-    lowest = np.where(supported, labels, bandit.arms).min(axis=-1)
-    highest = np.where(supported, labels, -1).max(axis=-1)
-    if (lowest == highest).all():
-        return Solution(
-            log_policy=log_target, residual=np.nan, stable=True, unique=True, method="closed form (T3.3)"
-        )
-    log_policy = _shift_components(labels, log_start, log_target)
+    h = _centred(bandit, score, beta)
+    connected = _is_connected(labels, bandit.log_reference)
+    if not connected:
+        h = _shift_components(labels, log_ratio(log_start, bandit.log_reference), h)
+    logits = bandit.log_reference + h
     return Solution(
-        log_policy=log_policy,
+        log_policy=log_softmax(logits, axis=-1),
+        log_ratio=h,
         residual=np.nan,
         stable=True,
-        unique=False,
+        unique=connected,
         method="closed form (T3.3)",
-        message="the sampling graph is not connected: the answer depends on the start",
+        message="" if connected else "the sampling graph is not connected: the answer depends on the start",
     )
 
 
-def _shift_components(labels: Arms, log_start: Floats, log_target: Floats) -> Floats:
-    shape = np.broadcast_shapes(labels.shape, log_start.shape, log_target.shape)
-    supported = np.broadcast_to(np.isfinite(log_start) & np.isfinite(log_target), shape)
-    offset = np.where(supported, log_start, 0.0) - np.where(supported, log_target, 0.0)
+def _centred(bandit: Bandit, score: Floats, beta: float) -> Floats:
+    """(score - its maximum) / beta on the support of the reference, 0 elsewhere, (..., A)."""
+    if bandit.reference.min() > 0:
+        return (score - score.max(axis=-1, keepdims=True)) / beta
+    supported = bandit.reference > 0
+    best = np.where(supported, score, -np.inf).max(axis=-1, keepdims=True)
+    return np.where(supported, score - best, 0.0) / beta
+
+
+def _is_connected(labels: Arms, log_reference: Floats) -> bool:
+    """Whether, in every context, all arms that the reference supports are in one component."""
+    if not labels.any():
+        return True
+    supported = np.isfinite(log_reference)
+    lowest = np.where(supported, labels, labels.shape[-1]).min(axis=-1)
+    highest = np.where(supported, labels, -1).max(axis=-1)
+    return bool((lowest == highest).all())
+
+
+def _shift_components(labels: Arms, log_ratio_start: Floats, h: Floats) -> Floats:
+    """h plus a constant on each component, such that its mean there is the start's; -inf where that is."""
+    shape = np.broadcast_shapes(labels.shape, log_ratio_start.shape, h.shape)
+    start, h = np.broadcast_to(log_ratio_start, shape), np.broadcast_to(h, shape)
+    alive = np.isfinite(start)
     contexts = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
-    cells = (contexts * shape[-1] + labels).ravel()
-    size = np.bincount(cells, weights=supported.ravel(), minlength=labels.size)
-    total = np.bincount(cells, weights=offset.ravel(), minlength=labels.size)
+    cells = (contexts * shape[-1] + np.broadcast_to(labels, shape)).ravel()
+    size = np.bincount(cells, weights=alive.ravel(), minlength=alive.size)
+    offset = np.where(alive, np.where(alive, start, 0.0) - h, 0.0)
+    total = np.bincount(cells, weights=offset.ravel(), minlength=alive.size)
     mean = (total / np.maximum(size, 1))[cells].reshape(shape)
-    logits = np.where(supported, log_target + mean, -np.inf)
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    return np.where(alive, h + mean, -np.inf)
 
 
 def optimum_on_support(bandit: Bandit, beta: float, log_start: Floats) -> Solution:

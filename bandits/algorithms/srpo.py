@@ -18,16 +18,18 @@ Source: Choi et al. 2024, "Self-Improving Robust Preference Optimization", arXiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 
 from bandits import checks
+from bandits.algorithms.linear import Linear
 from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Labelled, Law
 from bandits.policy import tilt
 from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, Solution
@@ -71,30 +73,39 @@ class SRPO:
         return Update(log_prob=stack(g, -g), revision_log_prob=revision)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
-        """pi'* and pi* of T7.2, whatever the law, if it covers every pair of arms.
+        """pi'* and pi* of T7.2 under any law that covers every pair of arms.
 
         Raises:
             NoFixedPoint: some pair of arms is never sampled, which leaves pi' undetermined there.
         """
-        if not sampling.law(self, bandit, log_start).covers_all_pairs():
+        law = sampling.law(self, bandit, log_start)
+        if not law.covers_all_pairs(np.isfinite(bandit.log_reference)):
             raise NoFixedPoint(
                 "SRPO's revision policy is undetermined for pairs of arms that are never sampled; "
                 "use a law that covers every pair, such as Offline(mu) with full support",
                 Solution(log_policy=None, residual=np.inf, unique=False),
             )
-        log_policy, log_revision = optimal_policies(bandit, self.beta)
-        return Solution(
-            log_policy=log_policy,
-            revision_log_policy=log_revision,
-            residual=np.nan,
-            stable=True,
-            unique=True,
+        solution = self.linear(bandit, law).fixed_point(bandit, log_start)
+        return replace(
+            solution,
+            revision_log_policy=self.log_revision_policy(bandit, law),
             method="closed form (T7.2)",
         )
 
-    def log_revision_policy(self, bandit: Bandit) -> Floats:
-        """log pi'*, the optimal revision policy, (..., A, A)  (T7.2)."""
-        return optimal_policies(bandit, self.beta)[1]
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
+        """With pi' at its optimum: 2 beta^2 (1 - alpha) L (-log Z - h), Z(y1) of T7.2.
+
+        There beta [h'(w|l) - h'(l|w)] = p(w beats l) - p(l beats w) - beta (log Z(l) - log Z(w)), so the
+        margin of L_gen misses its target by beta times the difference of log Z + h.
+        """
+        log_Z = log_normaliser(_preference(bandit, law), bandit.log_reference, self.beta)
+        rate = 2 * self.beta**2 * (1 - self.alpha)
+        return Linear(rate=rate, law=law, score=-self.beta * log_Z, beta=self.beta)
+
+    def log_revision_policy(self, bandit: Bandit, law: Law | None = None) -> Floats:
+        """log pi'*, the optimal revision policy, (..., A, A); a data set brings its own labels  (T7.2)."""
+        beaten = np.swapaxes(_preference(bandit, law), -1, -2)  # [y1, y2] = p(y2 beats y1)
+        return tilt(bandit.log_reference[..., None, :], beaten, self.beta)
 
     def _margins(self, samples: Samples) -> tuple[Array, Array, Array, Array]:
         """p and the margins beta [...] of T7.3 for "y_0 wins": generative, given y_0, given y_1."""
@@ -106,12 +117,14 @@ class SRPO:
         return need(samples, "preference")[..., 0, 1], generative, given_0, given_1
 
 
-def optimal_policies(bandit: Bandit, beta: float) -> tuple[Floats, Floats]:
-    """log pi*, (..., A), and log pi'*, (..., A, A) with [..., y1, y2] = log pi'*(y2 | y1)  (T7.2)."""
-    beaten = np.swapaxes(bandit.preference, -1, -2)  # [y1, y2] = p(y2 beats y1)
-    log_reference = bandit.log_reference[..., None, :]
-    log_Z = logsumexp(log_reference + (beaten - 0.5) / beta, axis=-1)
-    return log_softmax(bandit.log_reference - log_Z, axis=-1), tilt(log_reference, beaten, beta)
+def log_normaliser(preference: Floats, log_reference: Floats, beta: float) -> Floats:
+    """log Z(y1) = log E_{y2 ~ ref}[exp((p(y2 beats y1) - 1/2) / beta)], (..., A)  (T7.2)."""
+    beaten = np.swapaxes(preference, -1, -2)
+    return logsumexp(log_reference[..., None, :] + (beaten - 0.5) / beta, axis=-1)
+
+
+def _preference(bandit: Bandit, law: Law | None) -> Floats:
+    return law.preference() if isinstance(law, Labelled) else bandit.preference
 
 
 def _square(p: Array, target: float, margin: Array) -> Array:
