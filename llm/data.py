@@ -105,12 +105,16 @@ def preference(row: Row) -> dict[str, str]:
 
 
 def scored(row: Row) -> dict[str, Any]:
-    """`prompt, completions, rewards`: k sampled answers, kept as they are, and a finite reward each."""
+    """`prompt, completions, rewards`: k sampled answers, kept as they are, and a finite reward each.
+
+    An answer may be empty if its `completion_ids` say what was sampled: end-of-sequence at once.
+    """
     completions, rewards = _list(row, "completions"), _list(row, "rewards")
     if len(completions) != len(rewards):
         raise ValueError(f"it has {len(completions)} completions and {len(rewards)} rewards")
     for i, (completion, reward) in enumerate(zip(completions, rewards, strict=True)):
-        _text({"completion": completion}, "completion")
+        if "completion_ids" not in row or not isinstance(completion, str):
+            _text({"completion": completion}, "completion")
         if isinstance(reward, bool) or not isinstance(reward, int | float) or not math.isfinite(reward):
             raise ValueError(f"rewards[{i}] must be a finite number, but is {reward!r}")
     return {**row, "prompt": _text(row, "prompt")}

@@ -66,19 +66,14 @@ def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None)
         raise ValueError(
             f"weight must have the shape of the groups {tuple(groups)}, but has {tuple(weight.shape)}"
         )
-    update = algorithm.update(detached(samples))
+    with torch.no_grad():
+        update = algorithm.update(samples)
     total = samples.log_prob.new_zeros(())
     for name in TRAINED:
         coefficient = getattr(update, name)
         if coefficient is not None and _is_trained(samples, name):
             total = total - (weight * _group_sum(coefficient, need(samples, name), groups, name)).sum()
     return total
-
-
-def detached(samples: Samples) -> Samples:
-    """The same samples as constants: an algorithm's coefficients are never differentiated."""
-    tensors = {field.name: getattr(samples, field.name) for field in fields(samples)}
-    return replace(samples, **{k: v.detach() for k, v in tensors.items() if isinstance(v, Tensor)})
 
 
 def _is_trained(samples: Samples, name: str) -> bool:
@@ -124,12 +119,20 @@ def every_choice(samples: Samples, k: int) -> Samples:
     changes |= {
         name: field[..., rows, columns] for name in pairs if (field := getattr(samples, name)) is not None
     }
+    if samples.population is not None:
+        changes["population"] = _with_group_axis(samples.population)
     changes |= {
         name: field[..., None].expand(*field.shape, len(chosen))
         for name in of_a_prompt
         if (field := getattr(samples, name)) is not None
     }
     return replace(samples, **changes)
+
+
+def _with_group_axis(population: Samples) -> Samples:
+    """The same completions for every group of a prompt: (..., A) becomes (..., 1, A)."""
+    tensors = {field.name: getattr(population, field.name) for field in fields(population)}
+    return replace(population, **{k: v[..., None, :] for k, v in tensors.items() if isinstance(v, Tensor)})
 
 
 def revision_log_probs(

@@ -1,0 +1,166 @@
+"""Laws of sampling: the law of the samples is the model's, and nothing but (seed, prompt) decides them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bandits import NashMD
+from llm.decode import (
+    greedy_completions,
+    sample_completions,
+    sequence_opponents,
+    token_opponents,
+    uniform_noise,
+)
+from llm.exact import enumerate_completions
+
+EOS = 0
+PROMPT = torch.tensor([7, 2, 9])
+STEPS, DRAWS = 2, 20_000
+
+
+def counts(decoded, completions) -> np.ndarray:
+    """How often each enumerated completion was drawn."""
+    key = {
+        tuple(y[:n]): i
+        for i, (y, n) in enumerate(
+            zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)
+        )
+    }
+    drawn = [
+        key[tuple(torch.masked_select(y, real).tolist())]
+        for y, real in zip(decoded.tokens.flatten(0, 1), decoded.mask.flatten(0, 1), strict=True)
+    ]
+    return np.bincount(drawn, minlength=len(key))
+
+
+def chi_square_excess(observed: np.ndarray, probability: np.ndarray) -> float:
+    """(X^2 - its mean) in standard deviations, cells with few expected draws put together."""
+    expected = probability * observed.sum()
+    rare = expected < 5
+    o = np.append(observed[~rare], observed[rare].sum())
+    e = np.append(expected[~rare], expected[rare].sum())
+    o, e = o[e > 0], e[e > 0]
+    degrees = len(o) - 1
+    return float((((o - e) ** 2 / e).sum() - degrees) / np.sqrt(2 * degrees))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_samples_follow_the_models_law(make_model, family):
+    """111 completions, 20 000 draws: Pearson's statistic within 5 standard deviations of its mean."""
+    model = make_model(family)
+    completions = enumerate_completions(model, PROMPT, STEPS, eos_token_id=EOS)
+    prompts, mask = PROMPT[None], torch.ones(1, 3, dtype=torch.bool)
+    decoded = sample_completions(
+        model, prompts, mask, uniform_noise([3], [0], DRAWS, STEPS), eos_token_id=EOS
+    )
+    observed = counts(decoded, completions)
+    assert abs(chi_square_excess(observed, completions.log_prob.detach().exp().numpy())) < 5
+    twin = completions.log_prob.detach().exp().sqrt().numpy()  # another temperature
+    assert chi_square_excess(observed, twin / twin.sum()) > 50
+
+
+def two_models(make_model, family):
+    policy, reference = make_model(family), make_model(family)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(4)
+        for parameter in policy.parameters():
+            parameter += 0.4 * torch.randn_like(parameter)
+    return policy, reference
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_both_mixtures_follow_their_law_and_differ(make_model, family):
+    """T6.4 and T10: sequence level is softmax of the mixed sequence log-probabilities; token-wise is not."""
+    policy, reference = two_models(make_model, family)
+    algorithm = NashMD(beta=1.0, mixture=0.4)
+    pi = enumerate_completions(policy, PROMPT, STEPS, eos_token_id=EOS)
+    ref = enumerate_completions(reference, PROMPT, STEPS, eos_token_id=EOS)
+    law = algorithm.opponent(pi.log_prob, ref.log_prob).detach().softmax(-1).numpy()
+    draws = 5000
+    prompts, mask = PROMPT.expand(draws, 3), torch.ones(draws, 3, dtype=torch.bool)
+    whole = sequence_opponents(
+        algorithm.opponent,
+        policy,
+        reference,
+        prompts,
+        mask,
+        max_new_tokens=STEPS,
+        eos_token_id=EOS,
+        seed=[5],
+        numbers=range(draws),
+    )
+    assert abs(chi_square_excess(counts(whole, pi), law)) < 5
+    assert (whole.log_mass <= 1e-12).all()
+    token_wise = token_opponents(
+        algorithm.opponent,
+        policy,
+        reference,
+        prompts,
+        mask,
+        uniform_noise([6], range(draws), 1, STEPS),
+        eos_token_id=EOS,
+    )
+    assert chi_square_excess(counts(token_wise, pi), law) > 10
+
+
+def test_a_completion_depends_on_its_prompt_and_its_number_only(make_model):
+    """Alone or in a batch, padded on either side."""
+    model = make_model("gpt2")
+    prompts = torch.tensor([[7, 2, 9, 0, 0], [0, 0, 0, 4, 4], [1, 2, 3, 4, 5]])
+    mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [1, 1, 1, 1, 1]]).bool()
+    together = sample_completions(
+        model, prompts, mask, uniform_noise([9], [10, 11, 12], 3, 6), eos_token_id=EOS
+    )
+    for b in range(3):
+        x = prompts[b][mask[b]][None]
+        alone = sample_completions(
+            model,
+            x,
+            torch.ones_like(x, dtype=torch.bool),
+            uniform_noise([9], [10 + b], 3, 6),
+            eos_token_id=EOS,
+        )
+        assert torch.equal(alone.tokens[0], together.tokens[b]) and torch.equal(
+            alone.mask[0], together.mask[b]
+        )
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_greedy_agrees_with_generate(make_model, family):
+    """An independent implementation: `transformers`' own greedy search."""
+    model = make_model(family)
+    prompts = torch.tensor([[7, 2, 9], [3, 3, 1]])
+    found = greedy_completions(
+        model, prompts, torch.ones_like(prompts).bool(), max_new_tokens=5, eos_token_id=EOS
+    )
+    theirs = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=5,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=EOS,
+    )
+    width = theirs.shape[1] - 3
+    assert torch.equal(found.tokens[:, 0, :width], theirs[:, 3:])
+    assert (found.mask.sum(-1) >= 1).all()
+
+
+def test_far_apart_policies_are_refused(make_model, monkeypatch):
+    policy, reference = two_models(make_model, "gpt2")
+    monkeypatch.setattr("llm.decode.ATTEMPTS", 1)
+    with pytest.raises(ValueError, match="was rejected 1 times.*use the token-wise mixture"):
+        sequence_opponents(
+            NashMD(beta=1.0, mixture=0.5).opponent,
+            policy,
+            reference,
+            PROMPT.expand(500, 3),
+            torch.ones(500, 3, dtype=torch.bool),
+            max_new_tokens=STEPS,
+            eos_token_id=EOS,
+            seed=[5],
+            numbers=range(500),
+        )
