@@ -127,7 +127,7 @@ def test_a_contradiction_says_nothing_of_the_third_arm(algorithm):
 def test_the_readings_of_d3_that_can_show_the_effect():
     """T4.5, beta = .5.  {ab, bc} is a path: every gap is 1/(2 beta) = 1.  {ab, ba, ac}: see the equations.
 
-    a-b has weight 2/3 and no net flow, a-c weight 1/3 and the flow 1/3 * 1/2 / beta: h = (1, 1, 0) + a constant.
+    a-b has weight 2/3 and no net flow, a-c weight 1/3 and the flow 1/3 * 1/2 / beta: h = (1, 1, 0) + const.
     """
     world, _ = examples.contradiction()
     path = fixed_point(IPO(0.5), world, Dataset([(0, 1), (1, 2)])).policy

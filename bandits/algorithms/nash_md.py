@@ -2,7 +2,7 @@
 
     c = p(y beats y') - 1/2 - beta h(y),   y ~ pi,   y' ~ pi^(1-eps) ref^eps / Z,   h = log pi/ref
 
-Only y is trained; the opponent y' has coefficient zero.  The fixed point is
+Who samples: the policy y, the mixture its opponent y', whose coefficient is zero.  The fixed point is
 pi = ref exp(p(y beats mixture) / beta) / Z: the regularised equilibrium for eps = 0, and IPO's policy
 with mu = ref for eps = 1 (T6.4).  So the mixture weight moves the answer, and Nash-MD at a constant
 step eta, whose mixture is eps = eta beta, misses the equilibrium by a KL of order eta^2 (T6.5).

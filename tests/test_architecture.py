@@ -1,0 +1,309 @@
+"""The house: who imports whom, what the core never imports, what it never builds, and the public names."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bandits
+from bandits import ALGORITHMS, DRO, IPO, SRPO, Bandit, CoPG, Offline, expected_update, fixed_point
+
+PACKAGE = Path(bandits.__file__).parent
+FORBIDDEN = {"torch", "transformers", "datasets", "accelerate", "jax", "llm"}
+
+
+# ---- imports -----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    """Name inside the package ("", "bandit", "algorithms.copg", ...) to syntax tree."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(name: str) -> set[str]:
+    """Modules of the package that a module imports, anywhere in its text."""
+    found = set()
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {inner(n) if inner(n) in modules() else inner(node.module) for n in names if ours(n)}
+        elif isinstance(node, ast.Import):
+            found |= {inner(alias.name) for alias in node.names if ours(alias.name)}
+    return found
+
+
+def ours(name: str) -> bool:
+    return name.split(".")[0] == "bandits"
+
+
+def inner(name: str) -> str:
+    """Name inside the package."""
+    return name.partition(".")[2]
+
+
+def reading_order() -> list[str]:
+    """The modules that the package's docstring lists, in its order."""
+    listed = bandits.__doc__.split("those above it.")[1].split("Notation")[0]
+    return [line.split()[0].rstrip("/") for line in listed.splitlines() if line.strip()]
+
+
+def reachable(name: str) -> set[str]:
+    """What is imported, directly or through other modules; a package brings its modules."""
+    seen, queue = set(), [name]
+    while queue:
+        for each in imports(queue.pop()):
+            if each not in seen:
+                seen.add(each)
+                queue.append(each)
+    return seen
+
+
+def test_the_reading_order_names_modules_that_exist():
+    assert len(reading_order()) >= 11
+    assert set(reading_order()) <= {name.split(".")[0] for name in modules()}
+
+
+@pytest.mark.parametrize("name", reading_order())
+def test_each_module_imports_only_those_above_it(name):
+    """Also through modules that the list leaves out."""
+    order = reading_order()
+    members = [m for m in modules() if m.split(".")[0] == name]
+    below = order[order.index(name) + 1 :]
+    for member in members:
+        wrong = {each for each in reachable(member) if each.split(".")[0] in below}
+        assert not wrong, f"bandits.{member} imports {sorted(wrong)}, which the reading order puts below it"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_imports_itself_in_a_circle(name):
+    assert name not in reachable(name)
+
+
+def test_the_core_reads_names_from_where_they_are_defined():
+    """Only entry points and experiments may use the front door `from bandits import ...`."""
+    order = set(reading_order())
+    through_the_door = {name for name in modules() if "" in imports(name) and name.split(".")[0] in order}
+    assert through_the_door == set()
+
+
+def test_the_import_checks_would_notice():
+    """The wrong twin: were `policy` to import `exact`, it would import what is below it."""
+    below = reading_order()[1:]
+    assert {each for each in reachable("exact") if each in below} >= {"bandit", "laws", "sampling"}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_of_the_core_imports_torch(name):
+    nodes = ast.walk(modules()[name])
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in ast.walk(modules()[name]) if isinstance(n, ast.ImportFrom) and n.module}
+    assert not {each.split(".")[0] for each in names} & FORBIDDEN
+
+
+def test_the_core_runs_where_torch_cannot_be_imported():
+    """Every module imports and an algorithm updates while torch and transformers are blocked."""
+    names = [f"bandits.{name}".rstrip(".") for name in modules() if name.split(".")[-1] != "__main__"]
+    script = f"""
+import importlib, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {sorted(FORBIDDEN)}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+for name in {names}:
+    importlib.import_module(name)
+import bandits
+world, sampling = bandits.examples.copg_toy()
+for algorithm in bandits.ALGORITHMS:
+    rule = bandits.OnPolicy() if hasattr(algorithm, "needs_on_policy") else bandits.Offline([0.2, 0.3, 0.5])
+    bandits.expected_update(algorithm(beta=0.5), world, rule, [0.5, 0.3, 0.2])
+assert not {{name.split(".")[0] for name in sys.modules}} & set({sorted(FORBIDDEN)})
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+# ---- memory ------------------------------------------------------------------------------------------------
+
+
+def _questions_that_need_no_matrix(world: Bandit, mu, policy):
+    yield from (world.optimal_policy(1.0), world.optimal_value(1.0), world.value(policy, 1.0))
+    yield from (world.regret(policy, 1.0), world.win_rate(policy, mu), world.best_response(mu, 1.0))
+    for algorithm in (CoPG(1.0), DRO(1.0), IPO(1.0)):
+        yield fixed_point(algorithm, world, Offline(mu)).policy
+    yield expected_update(CoPG(1.0), world, Offline(mu), policy)
+    yield expected_update(IPO(1.0), world, Offline(mu), policy)
+
+
+def test_a_reward_bandit_holds_no_matrix_until_asked():
+    """4 000 arms: the matrix would take 128 MB; blocks of rows stay below that at all times."""
+    rng, arms = np.random.default_rng(0), 4_000
+    world = Bandit(rng.normal(size=arms), reference=rng.dirichlet(np.ones(arms) * 5))
+    mu, policy = rng.dirichlet(np.ones(arms) * 5, size=2)
+    tracemalloc.start()
+    try:
+        for _ in _questions_that_need_no_matrix(world, mu, policy):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 90e6
+    assert "preference" not in vars(world)
+    assert world.preference.nbytes == 8 * arms**2
+    assert "preference" in vars(world)
+
+
+# ---- the public names --------------------------------------------------------------------------------------
+
+STATE = "value=None, revision_policy=None"  # what is trained beside the policy
+SIGNATURES = {
+    "Bandit": "(reward=None, *, preference=None, reference=None)",
+    "Bandit.optimal_policy": "(self, beta)",
+    "Bandit.optimal_value": "(self, beta)",
+    "Bandit.value": "(self, policy, beta)",
+    "Bandit.regret": "(self, policy, beta)",
+    "Bandit.win_rate": "(self, policy, opponent)",
+    "Bandit.best_response": "(self, opponent, beta)",
+    "Bandit.nash_policy": "(self, beta)",
+    "Bandit.duality_gap": "(self, policy, beta)",
+    "CoPG": "(beta, k=2)",
+    "IPO": "(beta)",
+    "PsiPO": "(beta, psi=identity)",
+    "DPO": "(beta, smoothing=0.0, margin=None)",
+    "PolicyGradient": "(beta, baseline=0.0, k=1)",
+    "RLOO": "(beta, k=2)",
+    "ReMax": "(beta)",
+    "DRO": "(beta)",
+    "DROV": "(beta)",
+    "NashMD": "(beta, mixture=0.0)",
+    "OnlineIPO": "(beta)",
+    "SRPO": "(beta, alpha=0.5)",
+    "ImportanceWeighted": "(algorithm, clip=inf)",
+    "Offline": "(*behaviors)",
+    "Pairs": "(joint)",
+    "Dataset": "(pairs)",
+    "OnPolicy": "()",
+    "expected_update": f"(algorithm, bandit, sampling, policy, *, {STATE})",
+    "expected_loss": f"(algorithm, bandit, sampling, policy, *, {STATE})",
+    "update_covariance": f"(algorithm, bandit, sampling, policy, *, {STATE}, label_noise=False)",
+    "fixed_point": "(algorithm, bandit, sampling, start=None)",
+    "fixed_points": "(algorithm, bandit, sampling, start=None, *, starts=20, rng=None)",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_public_names_keep_their_signatures(name):
+    thing = bandits
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    assert name.split(".")[0] in bandits.__all__
+    assert _signature(thing) == SIGNATURES[name]
+
+
+def _signature(thing) -> str:
+    """Names and defaults, without types; functions as defaults by their names."""
+    parameters = []
+    for parameter in inspect.signature(thing).parameters.values():
+        default = parameter.default
+        if inspect.isfunction(default):
+            default = type(default.__name__, (), {"__repr__": lambda _, n=default.__name__: n})()
+        parameters.append(parameter.replace(annotation=parameter.empty, default=default))
+    return str(inspect.Signature(parameters))
+
+
+def test_all_names_are_there_and_sorted():
+    assert all(hasattr(bandits, name) for name in bandits.__all__)
+    assert sorted(bandits.__all__) == list(bandits.__all__)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda cls: cls.__name__)
+def test_an_algorithm_is_a_frozen_record_with_update_and_k(algorithm):
+    """Hyper-parameters only, no base class; `k`, `update(samples)` and, where it has one, `loss(samples)`."""
+    assert algorithm.__mro__ == (algorithm, object)
+    assert algorithm.__dataclass_params__.frozen
+    assert algorithm(beta=0.5).k >= 1
+    assert list(inspect.signature(algorithm.update).parameters) == ["self", "samples"]
+    if hasattr(algorithm, "loss"):
+        assert list(inspect.signature(algorithm.loss).parameters) == ["self", "samples"]
+
+
+def test_a_readers_algorithm_needs_only_k_and_update():
+    """No subclassing: a plain object runs through every public function."""
+
+    class Mine:
+        k = 1
+
+        def update(self, samples):
+            return bandits.Update(log_prob=samples.regularized_reward(0.7))
+
+    world, policy = Bandit([1.0, -0.5, 0.25]), np.array([0.2, 0.5, 0.3])
+    theirs = bandits.PolicyGradient(0.7)
+    for sampling in (bandits.OnPolicy(), Offline([0.3, 0.3, 0.4])):
+        np.testing.assert_array_equal(
+            expected_update(Mine(), world, sampling, policy), expected_update(theirs, world, sampling, policy)
+        )
+        end, known = (fixed_point(a, world, sampling) for a in (Mine(), theirs))
+        np.testing.assert_allclose(end.policy, known.policy, atol=1e-9)
+
+
+# ---- the style of the house --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", modules())
+def test_each_module_begins_with_its_theory(name):
+    """A docstring, of at most 25 lines (the map of the package may be longer)."""
+    text = ast.get_docstring(modules()[name])
+    assert text
+    assert name == "" or len(text.splitlines()) <= 25
+
+
+@pytest.mark.parametrize("name", modules())
+def test_functions_are_short_and_take_no_open_keywords(name):
+    """Fewer than 45 lines without the docstring; no **kwargs."""
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert lines < 45, f"bandits.{name}.{node.name} has {lines} lines"
+            assert node.args.kwarg is None, f"bandits.{name}.{node.name} takes **{node.args.kwarg.arg}"
+
+
+@pytest.mark.parametrize("name", bandits.__all__)
+def test_public_names_say_what_they_are(name):
+    """A docstring of its own for every public name and every public method."""
+    thing = getattr(bandits, name)
+    methods = vars(thing).items() if inspect.isclass(thing) else []
+    public = {key: value for key, value in methods if inspect.isfunction(value) and key[0] != "_"}
+    for key, value in {name: thing, **public}.items():
+        assert not callable(value) or value.__doc__, f"{name}.{key} has no docstring"
+        assert not str(value.__doc__).startswith(f"{key}("), f"{key} has only the docstring of its dataclass"
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, bandits.ImportanceWeighted], ids=lambda cls: cls.__name__)
+def test_each_algorithm_cites_its_theory_and_its_source(algorithm):
+    """A tag of the theory in the module and in `update`; a paper or the wrapped algorithm's as the source."""
+    module = sys.modules[algorithm.__module__]
+    assert "(T" in module.__doc__ and "(T" in algorithm.update.__doc__
+    assert "arXiv:" in module.__doc__ or algorithm is bandits.ImportanceWeighted
+    assert "sample" in module.__doc__
+
+
+def test_srpo_is_the_only_algorithm_that_needs_the_matrix_of_a_reward():
+    """Its answer is a policy for each arm to revise: A^2 numbers by nature."""
+    world = Bandit([1.0, -0.5, 0.25])
+    fixed_point(SRPO(1.0), world, Offline([0.3, 0.3, 0.4]))
+    assert "preference" in vars(world)
