@@ -13,7 +13,6 @@ The sampler is the reference itself unless another model is named.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +26,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm.data import Row, completions_of, load_rows, scored, write_json_lines
 from llm.decode import Decoded, sample_completions, uniform_noise
+from llm.folder import claim
 from llm.log_probs import sequence_log_probs
 from llm.rewards import Reward, score
 from llm.tokens import pad
 
-SETTINGS, SHARDS = "settings.json", "shards"
+SHARDS = "shards"
 DEVICE_BATCH = 32  # prompts that are sampled together
 
 
@@ -80,7 +80,8 @@ def write_scored(
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
-    _claim(folder, {**asdict(sampling), "prompts": len(prompts), **(names or {})})
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    claim(folder, {**asdict(sampling), "prompts": len(prompts), **(names or {})})
     starts = range(0, len(prompts), sampling.shard_size)
     for number, start in enumerate(tqdm(starts, desc="sampling", unit="shard", disable=not progress)):
         path = folder / SHARDS / f"shard-{number:05d}.jsonl"
@@ -142,25 +143,6 @@ def best_of_n(rows: Dataset) -> Dataset:
         }
 
     return Dataset.from_list([best(row) for row in rows])
-
-
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Write down what the data will be, or check that what is there is the same."""
-    path = folder / SETTINGS
-    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        write_json_lines(path, [settings])
-        return
-    try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is corrupt ({error}); choose another folder") from error
-    for name in sorted(there.keys() | settings.keys()):
-        if there.get(name) != settings.get(name):
-            raise ValueError(
-                f"{folder} holds samples made with {name} = {there.get(name)!r}, not "
-                f"{settings.get(name)!r}; choose another folder, or the same settings"
-            )
 
 
 def _scored_rows(

@@ -1,0 +1,138 @@
+"""The steps of alignment, each from one folder to the next, each resumed where it was killed.
+
+    fine_tune      demonstrations          -> a policy, the reference of what follows
+    train_reward   comparisons             -> a reward model
+    align          scored rows or prompts  -> a policy better than the reference
+
+Sampling is `llm.generate.write_scored`.  A step whose result is there is not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from llm.folder import claim, save_model, write_log
+from llm.model import load_model
+from llm.rewards import Scorer, load_scorer
+from llm.train import (
+    AlignmentTrainer,
+    RewardTrainer,
+    Source,
+    comparison_batch,
+    fine_tuning_batch,
+    last_checkpoint,
+)
+
+
+def fine_tune(
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    args: TrainingArguments,
+    settings: Mapping[str, Any],
+) -> PreTrainedModel:
+    """Supervised fine-tuning on encoded demonstrations, by the plain Trainer; the tuned model.
+
+    Raises:
+        ValueError: the folder was made with other settings.
+    """
+    folder = Path(folder)
+    claim(folder, settings)
+    if not (folder / "model").exists():
+        trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=fine_tuning_batch)
+        _run(trainer, folder)
+        save_model(folder, model, tokenizer)
+    return load_model(str(folder / "model"))[0]
+
+
+def train_reward(
+    folder: str | Path,
+    start: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    args: TrainingArguments,
+    settings: Mapping[str, Any],
+    *,
+    context: int,
+) -> Scorer:
+    """A reward model from a causal language model and preferences, by the plain Trainer.
+
+    Raises:
+        ValueError: the folder was made with other settings.
+    """
+    folder = Path(folder)
+    claim(folder, settings)
+    if not (folder / "model").exists():
+        model = load_scorer(str(start), fresh=True).model
+        collator = comparison_batch(tokenizer, context)
+        trainer = RewardTrainer(model=model, args=args, train_dataset=rows, data_collator=collator)
+        trainer.model_accepts_loss_kwargs = False
+        _run(trainer, folder)
+        save_model(folder, model, tokenizer)
+    return load_scorer(str(folder / "model"))
+
+
+def align(
+    folder: str | Path,
+    algorithm: Any,
+    source: Source,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    args: TrainingArguments,
+    settings: Mapping[str, Any],
+    *,
+    held_out: Callable[[Any], Mapping[str, float]] | None = None,
+    lora_rank: int | None = None,
+) -> PreTrainedModel:
+    """Train the policy by an algorithm of `bandits`; the aligned model.
+
+    Args:
+        folder: of this run: checkpoints, log, model.
+        algorithm, source, rows, args, held_out: as for `AlignmentTrainer`.
+        model: equal to the reference.
+        tokenizer: saved with the model.
+        settings: what decides the result.
+        lora_rank: train low-rank adapters only (needs `peft`), merged into the weights at the end.
+
+    Raises:
+        ValueError: the folder was made with other settings, or the policy does not start at the reference.
+    """
+    folder = Path(folder)
+    claim(folder, settings)
+    if not (folder / "model").exists():
+        policy = model if lora_rank is None else with_adapters(model, lora_rank)
+        trainer = AlignmentTrainer(policy, algorithm, source, args, rows, held_out=held_out)
+        _run(trainer, folder)
+        if trainer.is_world_process_zero():
+            save_model(folder, model if lora_rank is None else policy.merge_and_unload(), tokenizer)
+        trainer.accelerator.wait_for_everyone()
+    return load_model(str(folder / "model"))[0]
+
+
+def with_adapters(model: PreTrainedModel, rank: int) -> Any:
+    """The model with trainable low-rank adapters, which change nothing at the start.
+
+    Raises:
+        ValueError: `peft` is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ValueError("lora_rank needs the package peft; install it, or train all weights") from error
+    fan_in_fan_out = model.config.model_type == "gpt2"  # its layers hold their weights transposed
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=fan_in_fan_out))
+
+
+def _run(trainer: Trainer, folder: Path) -> None:
+    resume = last_checkpoint(folder)
+    trainer.args.eval_on_start = trainer.args.eval_on_start and resume is None
+    trainer.train(resume_from_checkpoint=resume)
+    if trainer.is_world_process_zero():
+        write_log(folder, trainer.state.log_history)
