@@ -10,8 +10,10 @@ from numpy.testing import assert_allclose
 
 import strategies
 from bandits import (
+    DRO,
     IPO,
     RLOO,
+    SRPO,
     Bandit,
     CoPG,
     ImportanceWeighted,
@@ -19,6 +21,7 @@ from bandits import (
     OnPolicy,
     Pairs,
     PolicyGradient,
+    Samples,
     expected_update,
     update_covariance,
 )
@@ -49,6 +52,32 @@ def test_weights_restore_the_on_policy_mean(name, data, beta):
     weighted = expected_update(ImportanceWeighted(algorithm), world, mu, policy)
     size = np.abs(world.reward).max() + (1 + beta) * np.abs(np.log(policy / world.reference)).max() + 2 / beta
     assert_allclose(weighted, on_policy, rtol=0, atol=1e-13 * 10 * size)
+
+
+def test_what_is_trained_beside_the_policy_is_weighted_too():
+    """E_mu[w (r - V - beta h)] = E_pi[r - V - beta h] for DRO's value; SRPO's revision policy likewise."""
+    mu, R = np.array([0.6, 0.1, 0.3]), WORLD.reward - BETA * np.log(POLICY / WORLD.reference)
+    every = Samples(
+        log_prob=np.log(POLICY)[:, None],
+        reference_log_prob=WORLD.log_reference[:, None],
+        reward=WORLD.reward[:, None],
+        behavior_log_prob=np.log(mu)[:, None],
+        value=np.full(3, 0.4),
+    )
+    steps = ImportanceWeighted(DRO(BETA)).update(every).value
+    assert_allclose(mu @ steps, POLICY @ R - 0.4, rtol=1e-13)
+    rng = np.random.default_rng(3)
+    pair = Samples(
+        log_prob=np.log(POLICY[:2]),
+        reference_log_prob=WORLD.log_reference[:2],
+        preference=np.array([[0.5, 0.7], [0.3, 0.5]]),
+        behavior_log_prob=np.log(mu[:2]),
+        revision_log_prob=-rng.random((2, 2)),
+        reference_revision_log_prob=-rng.random((2, 2)),
+    )
+    weight = np.prod(POLICY[:2] / mu[:2])
+    plain, weighted = (a.update(pair).revision_log_prob for a in (SRPO(BETA), ImportanceWeighted(SRPO(BETA))))
+    assert_allclose(weighted, weight * plain, rtol=1e-13)
 
 
 def test_without_weights_there_is_bias():

@@ -11,7 +11,7 @@ this equality.  On dependent pairs w is no likelihood ratio: the expectation is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,12 @@ class ImportanceWeighted:
         log_weight = (samples.log_prob - need(samples, "behavior_log_prob")).sum(-1)
         weight = xp.exp(xp.clip(log_weight, max=math.log(self.clip)))
         update = self.algorithm.update(samples)
-        return replace(update, log_prob=weight[..., None] * update.log_prob)
+        V, revision = update.value, update.revision_log_prob
+        return Update(
+            log_prob=weight[..., None] * update.log_prob,
+            value=None if V is None else weight * V,
+            revision_log_prob=None if revision is None else weight[..., None, None] * revision,
+        )
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """The on-policy fixed point, if no weight is clipped and every place of the group sees every arm.
