@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 def _regenerate(experiment: ModuleType, folder: Path, progress: bool) -> list[Claim]:
     """Run one experiment and write its picture and its numbers."""
     name = _name(experiment)
-    print(f"{name}: {experiment.__doc__.strip().splitlines()[0]}", file=sys.stderr)
+    print(f"{name}: {(experiment.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr)
     result = experiment.run(progress=progress)
     claims = experiment.claims(result)
     write(folder / f"{name}.svg", svg_bytes(experiment.draw(result)))

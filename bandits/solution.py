@@ -49,9 +49,15 @@ class Solution:
                 object.__setattr__(self, field.name, frozen)
 
     @property
-    def policy(self) -> Array | None:
-        """The probabilities exp(log_policy), shape (..., A); None where there is no policy."""
-        return None if self.log_policy is None else np.exp(self.log_policy)
+    def policy(self) -> Array:
+        """The probabilities exp(log_policy), shape (..., A).
+
+        Raises:
+            ValueError: there is no policy to speak of (`log_policy` is None).
+        """
+        if self.log_policy is None:
+            raise ValueError(f"this solution holds no policy; {self.message or 'see its message'}")
+        return np.exp(self.log_policy)
 
     def __str__(self) -> str:
         facts = [f"residual {np.max(self.residual, initial=0.0):.2g}"]
@@ -62,7 +68,7 @@ class Solution:
         if self.unique is not None:
             facts.append("unique" if self.unique else "not unique")
         lines = [f"Solution by {self.method or 'unnamed method'}: {', '.join(facts)}"]
-        policy = "no policy" if self.policy is None else f"policy {_short(self.policy)}"
+        policy = "no policy" if self.log_policy is None else f"policy {_short(self.policy)}"
         return "\n  ".join([*lines, policy, *filter(None, [self.message])])
 
 

@@ -23,7 +23,8 @@ def test_arrays_are_copied_and_read_only():
 def test_policy_is_the_exponential_and_keeps_zeros():
     solution = Solution(log_policy=np.array([np.log(0.3), -np.inf, np.log(0.7)]), residual=0.0)
     np.testing.assert_allclose(solution.policy, [0.3, 0, 0.7], rtol=1e-15)
-    assert Solution(log_policy=None, residual=np.inf).policy is None
+    with pytest.raises(ValueError, match="no policy; the logits part"):
+        _ = Solution(log_policy=None, residual=np.inf, message="the logits part").policy
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bandits.algorithms import CoPG
 from bandits.bandit import Bandit
@@ -116,7 +117,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _tail(regret: Floats) -> Floats:
+def _tail(regret: Floats) -> NDArray[np.intp]:
     """Indices where the slowest mode rules and rounding does not."""
     return np.flatnonzero((regret < 1e-5) & (regret > 1e-11))
 

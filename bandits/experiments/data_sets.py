@@ -155,7 +155,7 @@ def _over_seeds(policies: Floats) -> Floats:
 def _limit(algorithm, pairs: tuple[tuple[int, int], ...]) -> Floats:
     """The fixed point, or the limit that comes with the refusal."""
     try:
-        policy = fixed_point(algorithm, WORLD, Dataset(pairs)).policy
+        return fixed_point(algorithm, WORLD, Dataset(pairs)).policy
     except NoFixedPoint as refusal:
-        policy = refusal.solution.policy
-    return NO_LIMIT if policy is None else policy
+        undetermined = refusal.solution.log_policy is None
+        return NO_LIMIT if undetermined else refusal.solution.policy

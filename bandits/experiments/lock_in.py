@@ -8,6 +8,7 @@ pi* only at b = J*.  Far above, there is one for each arm: whichever arm the sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -87,7 +88,7 @@ def draw(result: Result) -> Figure:
             algorithm = PolicyGradient(beta=result.beta, baseline=b)
             simplex.frame(axes, ("r = 2.5", "r = 2", "r = 1"))
             simplex.level_sets(axes, lambda p: bandit.regret(p, result.beta), levels=np.linspace(0, 1, 6))
-            simplex.vector_field(axes, lambda p, a=algorithm: expected_update(a, bandit, law, p))
+            simplex.vector_field(axes, partial(expected_update, algorithm, bandit, law))
             simplex.point(axes, result.optimum, color=style.BLACK, marker="s", label="π*")
             simplex.point(axes, result.behavior, color=style.GREEN, marker="D", label="μ, who samples")
             for i, policy in enumerate(result.attractors[name]):

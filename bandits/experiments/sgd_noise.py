@@ -9,6 +9,7 @@ standard deviation of the log-odds of arms 0 and 2, computed from a recursion, n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +28,7 @@ from bandits.simulation import simulate
 BETA, STEP, STEPS, EVERY, RUNS = 0.5, 0.1, 600, 5, 2000
 REWARD, MU = (1.5, 1.0, 0.0), (0.2, 0.3, 0.5)
 CONTRAST = np.array([1.0, 0.0, -1.0])
-CASES = {
+CASES: dict[str, tuple[Any, float, dict[str, Any]]] = {
     "CoPG, rewards exact": (CoPG(beta=BETA), STEP, {"reward_noise": 0.0}),
     "CoPG, rewards ± 1": (CoPG(beta=BETA), STEP, {"reward_noise": 1.0}),
     "IPO, 0/1 labels": (IPO(beta=BETA), STEP / 4, {"label_noise": True}),
