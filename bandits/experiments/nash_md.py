@@ -54,7 +54,7 @@ class Result:
 def run(progress: bool = False) -> Result:
     """Iterate the maps exactly and solve for their limits; nothing is sampled."""
     star = {
-        name: equilibrium(game.preference, game.log_reference, BETA).log_policy
+        name: np.log(equilibrium(game.preference, game.log_reference, BETA).policy)
         for name, game in GAMES.items()
     }
     iterations = np.unique(np.geomspace(1, STEPS, 60).astype(int))
@@ -73,7 +73,8 @@ def run(progress: bool = False) -> Result:
         bound=nash_md_bound(BETA, iterations),
         etas=etas,
         bias={
-            name: np.array([kl(star[name], s.log_policy) for s in found]) for name, found in limits.items()
+            name: np.array([kl(star[name], np.log(s.policy)) for s in found])
+            for name, found in limits.items()
         },
         limit_error=max(_iterated_error(game, eta) for game in GAMES.values() for eta in (0.1, 1.0)),
     )
