@@ -283,7 +283,7 @@ def test_nash_policy_is_its_own_best_response(world, beta):
 
 
 @EXAMPLES
-@given(st.data(), betas(0.01, 100))
+@given(st.data(), betas(0.3, 30))
 def test_optimum_and_equilibrium_differ(data, beta):
     """Maximising the reward and winning the Bradley-Terry game are two questions with two answers."""
     world = data.draw(bandits_with_reward(max_arms=4, smallest=1e-2, scale=3.0))
