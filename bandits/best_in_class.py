@@ -30,9 +30,9 @@ from bandits.sampling import Offline, OnPolicy
 from bandits.solution import NotConverged, Solution
 
 STARTS = 20  # arms that a law leans to in turn
-CLIMB = 2000  # steps at most
-NEAR = 1e-4  # natural gradient over beta, relative to the weights, at which Newton's method takes over
-SHORTEST = 1e-6  # of a full step: where J no longer rises by more than round-off
+CLIMB = 300  # steps at most, of which the last are Newton's anyway
+SHORTEST = 1e-6  # of a full step
+ROUND_OFF = 1e-15  # of J, relative to the largest reward
 SAME = 1e-6  # policies closer than this are one top
 
 
@@ -80,27 +80,29 @@ def class_optimum(
 def _climb(bandit: Bandit, beta: float, Phi: Floats, w: Floats) -> Fit | None:
     """The top of J reached from w along its natural gradient; None if the way ends at a saddle or nowhere."""
     around, velocity = chart(bandit, Phi, w), gradient_velocity(PolicyGradient(beta), bandit, OnPolicy())
+    reward = bandit.needed_reward()
+    round_off = ROUND_OFF * np.abs(reward).max()
 
-    def height(z: Floats) -> float:
+    def view(z: Floats) -> tuple[float, Floats]:
+        """J and its natural gradient."""
         log_policy = around.log_policy(z)
-        return float(
-            np.exp(log_policy) @ (bandit.needed_reward() - beta * log_ratio(log_policy, bandit.log_reference))
-        )
+        J = np.exp(log_policy) @ (reward - beta * log_ratio(log_policy, bandit.log_reference))
+        return float(J), around.natural(log_policy, velocity(log_policy))
 
     z, step = (
         np.zeros(around.basis.shape[1]),
         1 / beta,
     )  # in full, the least-squares answer for samples from pi
+    J, uphill = view(z)
     for _ in range(CLIMB):
-        log_policy = around.log_policy(z)
-        direction = around.natural(log_policy, velocity(log_policy))
-        if np.abs(direction).max(initial=0.0) <= NEAR * beta * max(1.0, np.abs(z).max(initial=0.0)):
+        new_J, new_uphill = view(z + step * uphill)
+        flatter = np.abs(new_uphill).max(initial=0.0) < np.abs(uphill).max(initial=0.0)
+        if new_J > J + round_off or (new_J >= J - round_off and flatter):
+            z, J, uphill, step = z + step * uphill, new_J, new_uphill, min(2 * step, 1 / beta)
+        elif step < SHORTEST / beta:
             break
-        while not height(z + step * direction) > height(z) and step > SHORTEST / beta:
+        else:
             step /= 2
-        if step <= SHORTEST / beta:
-            break
-        z, step = z + step * direction, min(2 * step, 1 / beta)
     try:
         z, slope = settled(around, velocity, z, "the natural gradient of J")
     except NotConverged:

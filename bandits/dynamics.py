@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from bandits import checks, motion, relaxation, search
+from bandits import checks, motion, relaxation
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
@@ -239,7 +239,7 @@ def _rates(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> 
     end = fixed_point(algorithm, bandit, sampling, np.exp(log_start)).log_policy
     alive = np.isfinite(end)
     field, n = motion.on_alive(gradient_velocity(algorithm, bandit, sampling), alive), np.count_nonzero(alive)
-    slope = search.jacobian(field, end[alive])
+    slope = motion.jacobian(field, end[alive])
     basis = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]]))[0][:, 1:]
     return -np.linalg.eigvals(basis.T @ slope @ basis)
 

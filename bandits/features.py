@@ -46,16 +46,20 @@ class Chart:
         """log pi, (..., A)."""
         return log_policy_at(self.log_reference, self.features, self.weights(z))
 
-    def pulled_back(self, g: Floats) -> Floats:
+    def pulled_back(self, log_policy: Floats, g: Floats) -> Floats:
         """D' g, the ascent direction on z, (r,)."""
-        return g @ (self.features @ self.basis)
+        return g @ self._contrast(log_policy)
 
     def natural(self, log_policy: Floats, g: Floats) -> Floats:
         """F_z^-1 D' g, the natural ascent direction on z, (r,)."""
-        design, root = self.features @ self.basis, np.exp(log_policy / 2)
-        contrast = np.column_stack([np.ones(len(design)), design - design[root.argmax()]])
-        seen = root > 1e-150
-        return _solved(root[seen, None] * contrast[seen], g[seen] / root[seen])[1:]
+        contrast, root = self._contrast(log_policy), np.exp(log_policy / 2)
+        rows, seen = np.column_stack([np.ones(len(root)), contrast]), root > 1e-150
+        return _solved(root[seen, None] * rows[seen], g[seen] / root[seen])[1:]
+
+    def _contrast(self, log_policy: Floats) -> Floats:
+        """D less that of the likeliest arm, (A, r): g sums to zero, and has lost digits on that arm."""
+        design = self.features @ self.basis
+        return design - design[log_policy.argmax()]
 
     def fisher(self, log_policy: Floats) -> Floats:
         """F_z = Cov_pi[D], (r, r)."""

@@ -18,13 +18,12 @@ Axes: features (A, d) or (..., A, d), weights (..., d); every context has weight
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bandits import motion, search
+from bandits import motion
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
@@ -34,6 +33,7 @@ from bandits.motion import Velocity
 from bandits.sampling import Sampling
 from bandits.solution import NotConverged, Solution
 
+NEAR = 1.0  # of a logit: what is further away is not the end of this flow
 ACCEPTED = 1e-10  # natural update that certifies a fixed point, relative to its largest derivative
 
 
@@ -104,7 +104,8 @@ def log_linear_flow(
         around, velocity = chart(world, Phi, w), gradient_velocity(algorithm, world, data)
 
         def field(z: Floats) -> Floats:
-            return around.pulled_back(velocity(around.log_policy(z)))
+            log_policy = around.log_policy(z)
+            return around.pulled_back(log_policy, velocity(log_policy))
 
         start = np.zeros(around.basis.shape[1])
         return around.weights(motion.trajectory(field, start, times, motion.TOLERANCE, around.log_policy))
@@ -194,8 +195,12 @@ def _off_span(bandit: Bandit, Phi: Floats) -> float:
 def _end_of_flow(algorithm, bandit: Bandit, data: Sampling, Phi: Floats, w: Floats) -> tuple[Floats, bool]:
     """Weights where the flow from w comes to rest, and whether that is stable."""
     around, velocity = chart(bandit, Phi, w), gradient_velocity(algorithm, bandit, data)
-    start = np.zeros(around.basis.shape[1])
-    z, _ = search.follow(lambda z: around.pulled_back(velocity(around.log_policy(z))), start)
+
+    def field(z: Floats) -> Floats:
+        log_policy = around.log_policy(z)
+        return around.pulled_back(log_policy, velocity(log_policy))
+
+    z = motion.to_rest(field, np.zeros(around.basis.shape[1]))
     z, slope = settled(around, velocity, z, type(algorithm).__name__)
     plain = around.fisher(around.log_policy(z)) @ slope  # of D' g = F_z u, where u = 0
     largest = np.abs(plain).max(initial=0.0)
@@ -209,12 +214,11 @@ def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Fl
         NotConverged: there is none.
     """
 
-    @partial(np.vectorize, signature="(r)->(r)")
     def field(z: Floats) -> Floats:
         log_policy = around.log_policy(z)
         return around.natural(log_policy, velocity(log_policy))
 
-    z, slope = _newton(field, z) if z.size else (z, np.empty((0, 0)))
+    z, slope = _newton(field, around.features @ around.basis, z) if z.size else (z, np.empty((0, 0)))
     left = np.abs(field(z)).max(initial=0.0)
     if not left <= ACCEPTED * max(1.0, np.abs(slope).max(initial=0.0)):
         raise NotConverged(
@@ -225,15 +229,15 @@ def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Fl
     return z, slope
 
 
-def _newton(field: Callable[[Floats], Floats], z: Floats) -> tuple[Floats, Floats]:
-    """Newton's method while it improves: z and the Jacobian there."""
-    velocity, slope = field(z), search.jacobian(field, z)
+def _newton(field: Callable[[Floats], Floats], design: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """Newton's method while it improves and moves no logit by more than NEAR: z and the Jacobian there."""
+    velocity, slope = field(z), motion.jacobian(field, z)
     while True:
-        candidate = z - np.linalg.lstsq(slope, velocity)[0]
-        moved = field(candidate)
-        if not np.abs(moved).max() < np.abs(velocity).max():
+        step = np.linalg.lstsq(slope, velocity)[0]
+        moved = field(z - step)
+        if np.ptp(design @ step) > NEAR or not np.abs(moved).max() < np.abs(velocity).max():
             return z, slope
-        z, velocity, slope = candidate, moved, search.jacobian(field, candidate)
+        z, velocity, slope = z - step, moved, motion.jacobian(field, z - step)
 
 
 def _each_context(path, algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start) -> Floats:

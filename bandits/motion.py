@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
+from scipy.integrate import LSODA, solve_ivp
 from scipy.special import log_softmax
 
 from bandits import checks
@@ -31,6 +31,10 @@ Step = Callable[[Floats], Floats]
 Velocity = Callable[[Floats], Floats]
 
 TOLERANCE = 1e-10  # local error of the solver, relative to the logits (absolute: a hundredth of it)
+STILL = 1e-6
+HORIZON = 1e60  # in units of 1 / speed
+STEPS = 1000  # of the solver
+SHIFT = 1e-6  # of a logit, for differences
 FINER = 1e-12  # the same for the second run, against which the error is measured
 
 
@@ -138,6 +142,34 @@ def trajectory(
         reason = run.message if not run.success else "the logits run off to infinity"
         raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {reason}", last)
     return run.y.T
+
+
+def to_rest(field: Callable[[Floats], Floats], start: Floats) -> Floats:
+    """Where dy/dt = field(y) from `start` (n,) rests: to wait as long again would move it by less than STILL.
+
+    A plateau, on which y creeps like log t, is no rest; what still moves after `STEPS` steps is left there.
+    """
+    speed = np.abs(field(start)).max(initial=0.0)
+    if speed == 0:
+        return start
+    reached = start
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", UserWarning)
+        solver = LSODA(lambda _, y: field(y), 0.0, start, HORIZON / speed, rtol=1e-8, atol=1e-10)
+        for _ in range(STEPS):
+            solver.step()
+            if solver.status != "running" or not np.isfinite(solver.y).all():
+                break
+            reached = solver.y
+            if np.abs(field(reached)).max() * max(solver.t, 1 / speed) <= STILL:
+                break
+    return reached
+
+
+def jacobian(field: Callable[[Floats], Floats], y: Floats) -> Floats:
+    """d field_i / d y_j by central differences, (n, n)."""
+    shifts = SHIFT * np.eye(len(y))
+    return np.stack([field(y + shift) - field(y - shift) for shift in shifts], axis=-1) / (2 * SHIFT)
 
 
 def on_alive(velocity: Velocity, alive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
