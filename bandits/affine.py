@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bandits import checks
-from bandits.algorithms.samples import Samples
+from bandits.algorithms.samples import Samples, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.laws import WON
@@ -89,7 +88,7 @@ def affine_pairs(
         slopes.append(slope)
     np.fill_diagonal(W, 0.0)
     slope = np.concatenate(slopes)
-    _need_affine(algorithm, slope, slope.mean(), "the same slope in every pair")
+    _need_affine(algorithm, slope, float(slope.mean()), "the same slope in every pair")
     return AffinePairs(W, t, v, float(slope.mean()))
 
 
@@ -98,7 +97,7 @@ def _observed(algorithm, samples: Samples, noise: Noise) -> tuple[Floats, Floats
     target, slope = _line(algorithm, samples)
     variance = np.zeros_like(target)
     if noise.label:
-        p = samples.preference[..., 0, 1]
+        p = need(samples, "preference")[..., 0, 1]
         won, lost = (replace(samples, preference=np.broadcast_to(w, (len(p), 2, 2))) for w in (WON, WON.T))
         step = _line(algorithm, won)[0] - _line(algorithm, lost)[0]
         _need_noise(algorithm, step, "label_noise", "labels")
@@ -132,7 +131,7 @@ def _coefficient(algorithm, samples: Samples, shift: tuple[float, float]) -> Flo
     return c[..., 0]
 
 
-def _need_affine(algorithm, value: Floats, expected: ArrayLike, rule: str) -> None:
+def _need_affine(algorithm, value: Floats, expected: Floats | float, rule: str) -> None:
     size = max(1.0, float(np.abs(value).max()), float(np.abs(expected).max()))
     if not np.abs(value - expected).max() <= ROUNDING * size:
         raise ValueError(

@@ -55,18 +55,14 @@ def class_optimum(
         >>> class_optimum(bandit, np.eye(2), beta=1.0)[0].policy.round(4)
         array([0.75, 0.25])
     """
-    if bandit.contexts:
-        raise ValueError(
-            f"class_optimum takes one context, but the bandit has {bandit.contexts}; use bandit.at(...)"
-        )
     Phi, beta = checked_features(features, bandit), checks.positive(beta, "beta")
-    given = (
-        np.empty((0, Phi.shape[-1]))
-        if starts is None
-        else checked_weights(starts, Phi, "starts").reshape(-1, Phi.shape[-1])
-    )
+    if bandit.contexts or Phi.ndim > 2:
+        contexts = np.broadcast_shapes(bandit.contexts, Phi.shape[:-2])
+        raise ValueError(f"class_optimum takes one context, but there are {contexts}; use bandit.at(...)")
+    zero = np.zeros(Phi.shape[-1])
+    given = [] if starts is None else list(np.atleast_2d(checked_weights(starts, Phi, "starts")))
     tops: list[tuple[float, Fit]] = []
-    for w in [np.zeros(Phi.shape[-1]), *_leaning_answers(bandit, Phi, beta), *given]:
+    for w in [zero, *_leaning_answers(bandit, Phi, beta), *given]:
         fit = _climb(bandit, beta, Phi, w)
         if fit is not None and all(np.abs(fit.policy - other.policy).max() > SAME for _, other in tops):
             tops.append((float(bandit.value(fit.policy, beta)), fit))
@@ -89,10 +85,8 @@ def _climb(bandit: Bandit, beta: float, Phi: Floats, w: Floats) -> Fit | None:
         J = np.exp(log_policy) @ (reward - beta * log_ratio(log_policy, bandit.log_reference))
         return float(J), around.natural(log_policy, velocity(log_policy))
 
-    z, step = (
-        np.zeros(around.basis.shape[1]),
-        1 / beta,
-    )  # in full, the least-squares answer for samples from pi
+    z = np.zeros(around.basis.shape[1])
+    step = 1 / beta  # in full, this is the least-squares answer for samples from pi
     J, uphill = view(z)
     for _ in range(CLIMB):
         new_J, new_uphill = view(z + step * uphill)
@@ -109,7 +103,7 @@ def _climb(bandit: Bandit, beta: float, Phi: Floats, w: Floats) -> Fit | None:
         return None
     log_policy = around.log_policy(z)
     residual = np.abs(velocity(log_policy) @ Phi).max()
-    fit = Fit(around.weights(z), np.exp(log_policy), residual, np.bool_(True))
+    fit = Fit(around.weights(z), np.exp(log_policy), residual, np.asarray(True))
     return fit if np.linalg.eigvals(slope).real.max(initial=-1.0) < 0 else None
 
 
@@ -117,11 +111,9 @@ def _leaning_answers(bandit: Bandit, Phi: Floats, beta: float) -> list[Floats]:
     """CoPG's weights when half of the samples are one arm and half the reference's, for the best 20 arms."""
     alive = np.flatnonzero(bandit.reference > 0)
     best = alive[np.argsort(-bandit.needed_reward()[alive], kind="stable")][:STARTS]
-    zero = np.zeros(Phi.shape[-1])
     answers = []
     for arm in best:
-        law = Offline((bandit.reference + np.eye(bandit.arms)[arm]) / 2).law(
-            CoPG(beta), bandit, bandit.log_reference
-        )
-        answers.append(least_squares(CoPG(beta).linear(bandit, law), Phi, zero)[0])
+        leaning = Offline((bandit.reference + np.eye(bandit.arms)[arm]) / 2)
+        linear = CoPG(beta).linear(bandit, leaning.law(CoPG(beta), bandit, bandit.log_reference))
+        answers.append(least_squares(linear, Phi, np.zeros(Phi.shape[-1]))[0])
     return answers

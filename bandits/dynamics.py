@@ -237,8 +237,9 @@ def _rates(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> 
     if linear is not None:
         return _linear_rates(linear, np.isfinite(log_start))
     end = fixed_point(algorithm, bandit, sampling, np.exp(log_start)).log_policy
+    assert end is not None  # it raises where there is none
     alive = np.isfinite(end)
-    field, n = motion.on_alive(gradient_velocity(algorithm, bandit, sampling), alive), np.count_nonzero(alive)
+    field, n = motion.on_alive(gradient_velocity(algorithm, bandit, sampling), alive), int(alive.sum())
     slope = motion.jacobian(field, end[alive])
     basis = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]]))[0][:, 1:]
     return -np.linalg.eigvals(basis.T @ slope @ basis)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bandits import motion
 from bandits.algorithms.linear import Linear
@@ -43,7 +43,7 @@ class Fit(NamedTuple):
     weights: Floats  # (..., d)
     policy: Floats  # (..., A)
     residual: Floats  # (...)  largest entry of Phi' g there
-    stable: Floats  # (...)  does the motion come back when pushed?
+    stable: NDArray[np.bool_]  # (...)  does the motion come back when pushed?
 
 
 def log_linear_policy(bandit: Bandit, features: ArrayLike, weights: ArrayLike) -> Floats:

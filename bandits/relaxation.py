@@ -37,7 +37,7 @@ def laplacian_matrix(law: Law, arms: int) -> Floats:
 
 def relax(law: Law, x: Floats, times: Floats) -> Floats:
     """exp(-t L) x at each time t >= 0, (times, A)."""
-    if _without_matrix(law, len(x)):
+    if isinstance(law, Product) and len(x) > LARGE:
         return np.stack([_contour(law, x, t) for t in times])
     eigenvalues, vectors = spectrum(law, len(x))
     return (np.exp(-np.outer(times, eigenvalues)) * (vectors.T @ x)) @ vectors.T
@@ -45,7 +45,7 @@ def relax(law: Law, x: Floats, times: Floats) -> Floats:
 
 def contract(law: Law, x: Floats, factor: float, steps: NDArray[np.integer]) -> Floats:
     """(I - factor L)^n x for each n of the increasing `steps`, (steps, A)."""
-    if not _without_matrix(law, len(x)):
+    if not (isinstance(law, Product) and len(x) > LARGE):
         eigenvalues, vectors = spectrum(law, len(x))
         return ((1 - factor * eigenvalues) ** steps[:, None] * (vectors.T @ x)) @ vectors.T
     records = np.empty((len(steps), len(x)))
@@ -71,7 +71,7 @@ def spectrum(law: Law, arms: int) -> tuple[Floats, Floats]:
 def extreme_eigenvalues(law: Law, alive: NDArray[np.bool_]) -> tuple[float, float]:
     """lambda_2 and lambda_max of L on the arms that take part; lambda_2 = 0 if they do not hang together."""
     arms = len(alive)
-    if not _without_matrix(law, arms):
+    if not (isinstance(law, Product) and arms > LARGE):
         eigenvalues = spectrum(law, arms)[0][np.count_nonzero(~alive) :]  # arms outside add zeros
         return float(eigenvalues[min(1, len(eigenvalues) - 1)]), float(eigenvalues[-1])
     largest = _lanczos(law.laplacian, arms)
@@ -103,10 +103,6 @@ def resolvent(law: Product, x: Floats, shift: complex) -> NDArray:
     system[:, -1] = -K @ weighted.sum(0) / (k - 1)
     c = np.linalg.solve(system, K @ (weighted.T @ x))
     return inverse * (x - N[:, :-1] @ c[:-1] - M * (c[-1] / shift))
-
-
-def _without_matrix(law: Law, arms: int) -> bool:
-    return isinstance(law, Product) and arms > LARGE
 
 
 def _contour(law: Product, x: Floats, time: float) -> Floats:
