@@ -46,21 +46,21 @@ class Size:
     validation: tuple[str, ...] = VALIDATION
     vocabulary: int = 2000
     layers: int = 3
-    width: int = 96
+    width: int = 64
     prompt_tokens: int = 64
     completion_tokens: int = 28
-    fine_tuning_steps: int = 700
-    comparisons: int = 2048
-    reward_steps: int = 120
-    prompts: int = 1536
+    fine_tuning_steps: int = 500
+    comparisons: int = 1024
+    reward_steps: int = 80
+    prompts: int = 1024
     k: int = 4
-    betas: tuple[float, ...] = (0.1, 0.3, 1.0)
-    offline_steps: int = 96
-    online_steps: int = 60
+    betas: tuple[float, ...] = (0.05, 0.2, 1.0)
+    offline_steps: int = 64
+    online_steps: int = 48
     batch: int = 16
-    learning_rate: float = 5e-4
-    held_out: int = 512
-    watched: int = 128  # held-out prompts that are looked at during training
+    learning_rate: float = 1e-3
+    held_out: int = 400
+    watched: int = 80  # held-out prompts that are looked at during training
 
 
 QUICK = Size(

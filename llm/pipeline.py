@@ -9,6 +9,7 @@ Sampling is `llm.generate.write_scored`.  A step whose result is there is not do
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,9 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ValueError("lora_rank needs the package peft; install it, or train all weights") from error
-    fan_in_fan_out = model.config.model_type == "gpt2"  # its layers hold their weights transposed
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=fan_in_fan_out))
+    transposed = model.config.model_type == "gpt2"  # how its layers hold their weights
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks for an old name
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=transposed))
 
 
 def _run(trainer: Trainer, folder: Path) -> None:

@@ -73,7 +73,11 @@ class Recorded:
         if self.revision is None:
             return samples
         revised = revision_log_probs(
-            model, batch["prompts"], batch["completions"], instruction=self.revision.to(model.device), **masks
+            model,
+            batch["prompts"],
+            batch["completions"],
+            instruction=self.revision.to(batch["prompts"].device),
+            **masks,
         )
         reference = batch["reference_log_probs"][..., :, None].expand_as(revised)
         return replace(samples, revision_log_prob=revised, reference_revision_log_prob=reference)

@@ -1,0 +1,288 @@
+"""Laws of training: batches and processes are equivalent, a killed run resumed is the run, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, OnlineIPO, ReMax
+from llm.generate import Sampling, write_scored
+from llm.model import load_model
+from llm.pipeline import align, with_adapters
+from llm.rewards import length
+from llm.tokens import encode
+from llm.train import (
+    AlignmentTrainer,
+    OnPolicy,
+    Recorded,
+    last_checkpoint,
+    training_arguments,
+    with_reference_log_probs,
+)
+
+WORDS = ["kettle", "manual", "ferry", "summary", "rain", "harbour", "gull", "noon"]
+PAIRS = [
+    {"prompt": f"The {a} and the {b}.\n\nTL;DR:", "completion": f" A {a}."} for a in WORDS for b in WORDS[:2]
+]
+ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def policy(model_folder):
+    """The small model, afresh for each test, and its tokenizer."""
+    return load_model(str(model_folder))
+
+
+@pytest.fixture(scope="module")
+def prompts(model_folder):
+    _, tokenizer = load_model(str(model_folder))
+    return encode(Dataset.from_list(PAIRS), tokenizer, max_prompt_tokens=40, max_completion_tokens=24).rows
+
+
+@pytest.fixture(scope="module")
+def sampled(model_folder, prompts, tmp_path_factory):
+    """The folder of 16 prompts with 4 scored completions each."""
+    folder = tmp_path_factory.mktemp("scored")
+    write_scored(
+        folder, prompts, *load_model(str(model_folder)), length, Sampling(4, 6, 0, 8), progress=False
+    )
+    return folder
+
+
+@pytest.fixture
+def scored(sampled):
+    from llm.generate import read_scored
+
+    return read_scored(sampled)
+
+
+def arguments(folder: Path, **changes):
+    return training_arguments(
+        folder, **({"steps": 4, "batch_size": 8, "learning_rate": 1e-3, "seed": 0, "log_every": 1} | changes)
+    )
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "algorithm", [CoPG(beta=0.2), CoPG(beta=0.2, k=4), DPO(beta=0.2), IPO(beta=0.2), DRO(beta=0.2)], ids=str
+)
+def test_offline_training_prefers_what_is_rewarded(tmp_path, policy, scored, algorithm):
+    """After 30 steps on 16 prompts, log pi/ref and the reward are correlated within each group."""
+    model, _ = policy
+    trainer = AlignmentTrainer(
+        model, algorithm, Recorded(), arguments(tmp_path, steps=30, batch_size=16), scored
+    )
+    trainer.train()
+    log_prob = np.array(
+        with_reference_log_probs(scored.remove_columns("reference_log_probs"), model)["reference_log_probs"]
+    )
+    h, r = log_prob - np.array(scored["reference_log_probs"]), np.array(scored["rewards"])
+    h, r = h - h.mean(1, keepdims=True), r - r.mean(1, keepdims=True)
+    assert (h * r).sum() / np.sqrt((h**2).sum() * (r**2).sum()) > 0.5
+
+
+def test_srpo_trains_both_policies_in_one_model(tmp_path, policy, scored):
+    model, tokenizer = policy
+    source = Recorded(torch.tensor(tokenizer("\n\nRevised:").input_ids))
+    trainer = AlignmentTrainer(model, SRPO(beta=0.5), source, arguments(tmp_path, steps=2), scored)
+    before = weights(model).clone()
+    trainer.train()
+    assert not torch.equal(before, weights(model))
+
+
+ONLINE = [RLOO(beta=0.1, k=4), ReMax(beta=0.1), OnlineIPO(beta=0.1), NashMD(beta=0.1, mixture=0.25)]
+
+
+@pytest.mark.parametrize("algorithm", ONLINE, ids=str)
+def test_online_training_raises_the_reward(tmp_path, policy, prompts, model_folder, algorithm):
+    """Letters are worth more than other signs: after 25 steps the policy's own samples have more of them."""
+    model, tokenizer = policy
+    reference = load_model(str(model_folder))[0]
+
+    def letters(prompts, completions, references):
+        return [4 * sum(c.isascii() and c.isalpha() for c in y) / max(len(y), 1) for y in completions]
+
+    source = OnPolicy(
+        algorithm, reference, tokenizer, letters, 4, 8, seed=0, greedy=isinstance(algorithm, ReMax)
+    )
+    args = arguments(tmp_path, steps=25, batch_size=16, learning_rate=1e-2)
+    trainer = AlignmentTrainer(model, algorithm, source, args, prompts)
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.2
+    assert abs(trainer.state.log_history[0]["log_ratio"]) < 1e-4  # at step 0 the KL is zero
+
+
+def test_the_policy_must_start_at_the_reference(tmp_path, policy, scored):
+    model, _ = policy
+    with torch.no_grad():
+        model.transformer.ln_f.weight += 0.3
+    with pytest.raises(
+        ValueError, match="at step 0 the policy must be the reference, but log pi - log ref is"
+    ):
+        AlignmentTrainer(model, CoPG(beta=0.2), Recorded(), arguments(tmp_path), scored).train()
+
+
+def test_a_batch_of_8_is_8_accumulated_batches_of_1(tmp_path, model_folder, scored):
+    """The same weights up to the rounding of sums taken in another order."""
+    found = []
+    for name, batch, accumulation in (("one", 8, 1), ("two", 4, 2), ("eight", 1, 8)):
+        model, _ = load_model(str(model_folder))
+        args = arguments(tmp_path / name, batch_size=batch, accumulation=accumulation)
+        AlignmentTrainer(model, CoPG(beta=0.2), Recorded(), args, scored).train()
+        found.append(weights(model))
+    start = weights(load_model(str(model_folder))[0])
+    moved = (found[0] - start).norm()
+    for other in found[1:]:
+        assert (other - found[0]).norm() < 1e-3 * moved
+
+
+def command(folder: Path, data: Path, model: Path, *more: str) -> list[str]:
+    given = [
+        "--data",
+        str(data),
+        "--model",
+        str(model),
+        "--out",
+        str(folder),
+        "--save-every",
+        "2",
+        "--log-every",
+        "1",
+    ]
+    given += ["--steps", "8", "--learning-rate", "1e-3", "--beta", "0.2", *more]
+    return ["-m", "llm", "align", *given]
+
+
+def run(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_are_one_with_the_same_global_batch(tmp_path, model_folder, sampled):
+    """`accelerate launch` with gloo: batches of 4 on each of two processes against 8 on one.
+
+    (`--multi_gpu` is its name for torch's launcher; `--cpu` would want MPI.)
+    """
+    launch = [
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += [
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        str(29000 + os.getpid() % 999),
+    ]
+    two = command(tmp_path / "two", sampled, model_folder, "--batch-size", "4", "--algorithm", "CoPG")
+    run([*launch, "-m", *two[1:]])
+    run(command(tmp_path / "one", sampled, model_folder, "--batch-size", "8", "--algorithm", "CoPG"))
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    start = load_file(model_folder / "model.safetensors")
+    moved = sum(float((one[name] - start[name]).norm() ** 2) for name in one) ** 0.5
+    apart = sum(float((one[name] - two[name]).norm() ** 2) for name in one) ** 0.5
+    assert moved > 0.01 and apart < 1e-3 * moved
+
+
+@pytest.mark.parametrize("algorithm", ["CoPG", "RLOO"])
+def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder, sampled, algorithm):
+    """Killed after its first complete checkpoint: weights and log are the same, bit for bit."""
+    more = ["--batch-size", "4", "--algorithm", algorithm]
+    data = sampled
+    if algorithm == "RLOO":
+        data = tmp_path / "pairs.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+        more += ["--reward", "length", "--k", "2", "--max-new-tokens", "4", "--max-prompt-tokens", "40"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    go = [sys.executable, *command(killed, data, model_folder, *more)]
+    with subprocess.Popen(
+        go, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while last_checkpoint(killed) is None and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and not (killed / "model").exists()
+    run(command(killed, data, model_folder, *more))
+    run(command(whole, data, model_folder, *more))
+    file = Path("model") / "model.safetensors"
+    assert (killed / file).read_bytes() == (whole / file).read_bytes()
+    logs = [
+        [json.loads(line) for line in (f / "log.jsonl").read_text().splitlines()] for f in (killed, whole)
+    ]
+    steps = [
+        [{k: v for k, v in e.items() if not k.startswith("train")} for e in log if "loss" in e]
+        for log in logs
+    ]
+    assert steps[0] == steps[1] and len(steps[0]) == 8
+
+
+def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path, policy, scored):
+    args = arguments(tmp_path, save_every=2)
+    AlignmentTrainer(policy[0], CoPG(beta=0.2), Recorded(), args, scored).train()
+    assert last_checkpoint(tmp_path).endswith("checkpoint-4")
+    (tmp_path / "checkpoint-4" / "complete.json").unlink()
+    assert last_checkpoint(tmp_path).endswith("checkpoint-2")
+    assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_another_algorithm_in_the_same_folder_is_refused(tmp_path, policy, scored):
+    model, tokenizer = policy
+    for beta in (0.2, 0.3):
+        call = (
+            CoPG(beta=beta),
+            Recorded(),
+            model,
+            tokenizer,
+            scored,
+            arguments(tmp_path, steps=1),
+            {"beta": beta},
+        )
+        if beta == 0.2:
+            align(tmp_path, *call)
+        else:
+            with pytest.raises(ValueError, match="was made with beta = 0.2, not 0.3; choose another folder"):
+                align(tmp_path, *call)
+
+
+def test_adapters_change_nothing_at_the_start_and_little_of_the_weights(
+    tmp_path, policy, scored, model_folder
+):
+    pytest.importorskip("peft")
+    model, tokenizer = policy
+    found = align(
+        tmp_path,
+        CoPG(beta=0.2),
+        Recorded(),
+        model,
+        tokenizer,
+        scored,
+        arguments(tmp_path),
+        {"lora": 2},
+        lora_rank=2,
+    )
+    start = load_model(str(model_folder))[0]
+    assert torch.equal(found.transformer.wte.weight, start.transformer.wte.weight)
+    change = (found.transformer.h[0].attn.c_attn.weight - start.transformer.h[0].attn.c_attn.weight).detach()
+    assert 1 <= int(torch.linalg.matrix_rank(change, rtol=1e-4)) <= 2
+    assert sum(p.requires_grad for p in with_adapters(start, 2).parameters()) > 0
