@@ -149,18 +149,22 @@ class Bandit:
         Around the mean reward the first order cancels exactly, so J* keeps its digits both for
         beta -> inf (J* -> E_ref[r]) and for beta -> 0 (J* -> max r).
         """
-        beta, reward = checks.positive(beta, "beta"), self.needed_reward()
-        ref = np.broadcast_to(
-            np.exp(self.log_reference), np.broadcast_shapes(reward.shape, self.reference.shape)
-        )
-        supported = np.where(ref > 0, reward, -np.inf)
-        top = supported.max(axis=-1)
-        mean = (ref * reward).sum(axis=-1)
-        spread = np.where(ref > 0, reward - mean[..., None], 0.0) / beta
-        narrow = np.abs(spread).max(axis=-1) < 1
-        small = (ref * np.expm1(np.where(narrow[..., None], spread, 0.0))).sum(axis=-1)
-        large = (ref * np.exp((supported - top[..., None]) / beta)).sum(axis=-1)
-        return np.where(narrow, mean + beta * np.log1p(small), top + beta * np.log(large))
+        beta = checks.positive(beta, "beta")
+        ref, reward = np.broadcast_arrays(self.reference, self.needed_reward())
+        ref = ref / ref.sum(axis=-1, keepdims=True)
+        mean = np.vecdot(ref, reward)
+        if ref.min() == 0:
+            reward = np.where(ref > 0, reward, mean[..., None])  # counts for nothing, and is no extreme
+        top, low = reward.max(axis=-1), reward.min(axis=-1)
+        narrow = np.maximum(top - mean, mean - low) < beta
+        value = np.array(top)
+        if narrow.any():
+            spread = (reward - mean[..., None])[narrow] / beta
+            value[narrow] = mean[narrow] + beta * np.log1p(np.vecdot(ref[narrow], np.expm1(spread)))
+        if not narrow.all():
+            below = (reward - top[..., None])[~narrow] / beta
+            value[~narrow] += beta * np.log(np.vecdot(ref[~narrow], np.exp(below)))
+        return value[()]
 
     def value(self, policy: ArrayLike, beta: float) -> Floats:
         """J(pi) = E_pi[r] - beta KL(pi || ref), (...); -inf where pi leaves the reference's support."""
@@ -189,6 +193,13 @@ class Bandit:
             block = expit(reward[..., rows, None] - reward[..., None, :])
             result[..., rows] = (block @ rival[..., None])[..., 0]
         return result
+
+    def preference_rows(self, rows: slice) -> Floats:
+        """Some rows of P, (..., rows, A), without the others."""
+        if self.given_preference is not None:
+            return self.given_preference[..., rows, :]
+        reward = self.needed_reward()
+        return expit(reward[..., rows, None] - reward[..., None, :])
 
     def preference_between(self, arms: NDArray[np.integer]) -> Floats:
         """P among the arms of each group: indices (..., n, k) to (..., n, k, k), without the A x A matrix."""

@@ -30,8 +30,8 @@ from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 
 ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
-ARRIVED = 1e-6  # largest last step of Newton's method, in logits
 DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again has not come to rest
+CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
 SAME = 1e-6  # policies closer than this are one attractor
 
 
@@ -211,10 +211,10 @@ class _Motion:
         return update_at(self.algorithm, self.bandit, self.sampling, self.state(h))[..., self.alive]
 
     def weight(self, h: Floats) -> Floats:
-        """How often an arm is sampled, plus its probability: the size of its terms in the update, (n,)."""
+        """How often an arm is sampled, plus its probability: the size of its terms in the update, (..., n)."""
         log_policy = self.state(h).log_policy
         law = self.sampling.law(self.algorithm, self.bandit, log_policy)
-        return (law.behavior + np.exp(log_policy))[self.alive]
+        return (law.behavior + np.exp(log_policy))[..., self.alive]
 
     def policy(self, h: Floats) -> Floats:
         """Probabilities of all arms, (A,)."""
@@ -235,13 +235,15 @@ class _Motion:
             stable=found.stable,
             method="flow, then Newton",
             iterations=found.steps,
+            message="" if found.rested else CIRCLING,
         )
-        arrived = found.last_step <= ARRIVED and found.drift <= DRIFT
+        arrived = found.last_step <= search.ARRIVED and found.drift <= DRIFT
+        arrived = arrived and (found.rested or found.stable)
         if not (arrived and found.residual <= ACCEPTED * max(1.0, np.abs(found.slope).max())):
             raise NotConverged(
-                f"{type(self.algorithm).__name__} does not come to rest from this start: the logits diverge or "
-                f"go round in circles; where they stood (.solution), the largest expected update is "
-                f"{found.residual:.2g}",
+                f"{type(self.algorithm).__name__} does not come to rest from this start: the logits diverge, "
+                f"or they go round in circles; where they stood (.solution), the largest expected update "
+                f"is {found.residual:.2g}",
                 solution,
             )
         return solution

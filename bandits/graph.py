@@ -14,11 +14,35 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
 
 from bandits.checks import Floats
+from bandits.laplacian import eliminate
+
+DENSE = 1000  # sparse graphs of at most so many arms are solved as dense ones
 
 
 def components(symmetric: Floats | sparse.spmatrix) -> NDArray[np.intp]:
     """Label of the connected component of each arm, (A,); arm 0 has label 0."""
     return connected_components(sparse.csr_array(symmetric), directed=False)[1]
+
+
+def rank(symmetric: Floats | sparse.sparray, flow: Floats | sparse.sparray) -> Floats:
+    """The potential x with sum_j S_ij (x_i - x_j) = sum_j F_ij and mean zero on each component, (A,).
+
+    F is antisymmetric, (A, A): what each pair of arms contributes.  Up to `DENSE` arms, weak links between
+    tight clusters keep all their digits; larger sparse graphs are factorised.
+    """
+    if sparse.issparse(symmetric):
+        if symmetric.shape[0] > DENSE:
+            return solve(symmetric, flow.sum(axis=1))
+        symmetric, flow = symmetric.toarray(), flow.toarray()
+    labels = components(symmetric)
+    potential = np.zeros(len(labels))
+    for label in range(labels.max() + 1):
+        members = np.flatnonzero(labels == label)
+        if len(members) > 1:
+            inner = np.ix_(members, members)
+            x = eliminate(symmetric[inner], flow[inner])
+            potential[members] = x - x.mean()
+    return potential
 
 
 def solve(symmetric: Floats | sparse.spmatrix, flow: Floats) -> Floats:

@@ -5,22 +5,26 @@
     Labelled   a finite list of (winner, loser) pairs, equally likely, with their labels
 
 Each law offers the same questions: `tuples` to enumerate, `behavior` (who sampled a single arm), and the
-sampling graph of its pairs, S = W + W^T summed over the pairs of the group: its Laplacian L x (T3.2), its
-components (T3.3), the flow of preferences sum_y' S(y, y') (P(y, y') - 1/2) (T4.3), and the
-weights of "y beat y'" (T5.2).
+sampling graph of its pairs, S = W + W^T summed over the pairs of the group:
+
+    laplacian(x)         L x, L = diag(S 1) - S  (T3.2)
+    components           of the graph  (T3.3)
+    preference_flow      sum_y' S(y, y') (P(y, y') - 1/2); its potential, L x = flow, is the `ranking`  (T4.3)
+    wins, surplus(x)     S P, how often y beat y', and how much more often than strengths x predict  (T5.2)
 
 Axes: arms last; the leading axes of a law are contexts and broadcast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 
 from bandits import graph
 from bandits.bandit import Bandit
@@ -28,6 +32,7 @@ from bandits.checks import Floats
 
 Arms = NDArray[np.intp]
 BLOCK = 2**16  # groups enumerated at a time
+ENTRIES = 2**16  # of an A x A matrix held at a time: they stay in the cache
 
 WON = np.array([[0.5, 1.0], [0.0, 0.5]])  # preference matrix of a pair listed as (winner, loser)
 WON.flags.writeable = False
@@ -78,7 +83,9 @@ class Product:
         if self.k == 2:
             first, second = self.marginals
             if first is second:
-                return 2 * first * (x - _dot(first, x))
+                pull = x - _dot(first, x)
+                pull *= 2 * first
+                return pull
             return first * (x - _dot(second, x)) + second * (x - _dot(first, x))
         total = self.k * self.behavior
         own = sum(m * _dot(m, x) for m in self.marginals)
@@ -98,12 +105,13 @@ class Product:
             return 2 * first * (bandit.preference_over(first) - 0.5)
         return first * (bandit.preference_over(second) - 0.5) + second * (bandit.preference_over(first) - 0.5)
 
-    def solve_laplacian(self, flow: Floats) -> Floats:
-        """x with L x = flow, in O(A): with s = m1 + m2, x = flow/s + (m1/s) (m2.x) + (m2/s) (m1.x).
+    def ranking(self, bandit: Bandit) -> Floats:
+        """x with L x = preference_flow, (..., A), in O(A) once the flow is known  (T4.3).
 
-        Constants are free, so m1.x may be put to zero; then m2.x = m2.(flow/s) / sum_y m2^2/s.
+        With s = m1 + m2, x = flow/s + (m1/s) (m2.x) + (m2/s) (m1.x).  Constants are free, so m1.x may be
+        put to zero; then m2.x = m2.(flow/s) / sum_y m2^2/s.
         """
-        first, second = self._pair()
+        (first, second), flow = self._pair(), self.preference_flow(bandit)
         total = first + second
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(total > 0, second / total, 0.0)
@@ -113,21 +121,27 @@ class Product:
 
     def wins(self, bandit: Bandit) -> Floats:
         """Weight of "y beat y'", (m1 m2' + m2 m1') P(y, y'), (..., A, A)  (T5.2)."""
-        return self._pair_weight() * bandit.preference
+        return self._weight(slice(None)) * bandit.preference
+
+    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+        """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
+        shape = np.broadcast_shapes(self.behavior.shape, (*bandit.contexts, bandit.arms), x.shape)
+        return _surplus(self._weight, bandit, x, smoothing, shape)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
-        return _covers(self._pair_weight(), among)
+        return _covers(self._weight(slice(None)), among)
 
     def resampled(self) -> Product:
         """Pairs i.i.d. from `behavior`: the contrast that a mean over the sampler implies  (T3.7)."""
         return Product((self.behavior, self.behavior))
 
-    def _pair_weight(self) -> Floats:
-        """S = m1 m2' + m2 m1', (..., A, A)."""
+    def _weight(self, rows: slice) -> Floats:
+        """S = m1 m2' + m2 m1', (..., rows, A)."""
         first, second = self._pair()
-        weight = first[..., :, None] * second[..., None, :]
-        return 2 * weight if first is second else weight + np.swapaxes(weight, -1, -2)
+        if first is second:
+            return 2 * first[..., rows, None] * first[..., None, :]
+        return first[..., rows, None] * second[..., None, :] + second[..., rows, None] * first[..., None, :]
 
     def _pair(self) -> tuple[Floats, Floats]:
         if self.k != 2:
@@ -179,16 +193,20 @@ class Joint:
         """sum_y' S(y, y') (P(y, y') - 1/2), (..., A)  (T4.3)."""
         return (self.symmetric * (bandit.preference - 0.5)).sum(-1)
 
-    def solve_laplacian(self, flow: Floats) -> Floats:
-        """x with L x = flow, mean zero on each component, (..., A)."""
-        shape = np.broadcast_shapes(self.pairs.shape[:-1], flow.shape)
-        S = np.broadcast_to(self.symmetric, (*shape, shape[-1])).reshape(-1, shape[-1], shape[-1])
-        f = np.broadcast_to(flow, shape).reshape(-1, shape[-1])
-        return np.stack([graph.solve(s, g) for s, g in zip(S, f, strict=True)]).reshape(shape)
+    def ranking(self, bandit: Bandit) -> Floats:
+        """x with L x = preference_flow, mean zero on each component, (..., A)  (T4.3)."""
+        flow = self.symmetric * (bandit.preference - 0.5)
+        S, F = (m.reshape(-1, *m.shape[-2:]) for m in np.broadcast_arrays(self.symmetric, flow))
+        return np.stack([graph.rank(s, f) for s, f in zip(S, F, strict=True)]).reshape(flow.shape[:-1])
 
     def wins(self, bandit: Bandit) -> Floats:
         """Weight of "y beat y'", S P, (..., A, A)  (T5.2)."""
         return self.symmetric * bandit.preference
+
+    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+        """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
+        shape = np.broadcast_shapes(self.behavior.shape, (*bandit.contexts, bandit.arms), x.shape)
+        return _surplus(lambda rows: self.symmetric[..., rows, :], bandit, x, smoothing, shape)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
@@ -263,9 +281,16 @@ class Labelled:
         first, second = self.place_behavior()
         return (first - second) / 2
 
-    def solve_laplacian(self, flow: Floats) -> Floats:
-        """x with L x = flow, mean zero on each component, (A,): a sparse solve."""
-        return graph.solve(self.symmetric, flow)
+    def ranking(self, bandit: Bandit) -> Floats:
+        """x with L x = preference_flow, mean zero on each component, (A,)  (T4.3)."""
+        return graph.rank(self.symmetric, (self.won - self.won.T) / 2)
+
+    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+        """Wins less those that x predicts, (..., A), `smoothing` of the labels flipped  (T5.2)."""
+        flat = x.reshape(-1, self.arms)
+        lead = flat[:, self.pairs[:, 0]] - flat[:, self.pairs[:, 1]]
+        excess = (1 - smoothing) * expit(-lead) - smoothing * expit(lead)
+        return (self.share * excess @ self._incidence).reshape(x.shape)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are compared."""
@@ -297,6 +322,34 @@ def _dot(a: Floats, b: Floats) -> Floats:
 def _seen(behavior: Floats, x: Floats) -> Floats:
     """x where arms are sampled, else 0: an arm that is not sampled does not pull, even from infinity."""
     return x if behavior.min() > 0 else np.where(behavior > 0, x, 0.0)
+
+
+def _surplus(
+    weight: Callable[[slice], Floats], bandit: Bandit, x: Floats, smoothing: float, shape: tuple[int, ...]
+) -> Floats:
+    """sum_y' S (p sigma(x' - x) - (1 - p) sigma(x - x')), some rows of the A x A matrices at a time.
+
+    Equal to S (p - sigma(x - x')), but exact to the last digit even where sigma is 1 to sixteen.
+    """
+    result = np.empty(shape)
+    size = max(1, ENTRIES // int(np.prod(shape)))
+    for rows in (slice(i, i + size) for i in range(0, shape[-1], size)):
+        p = bandit.preference_rows(rows)
+        p = (1 - smoothing) * p + smoothing * (1 - p) if smoothing else p
+        loses, beats = _chances(x, rows)
+        result[..., rows] = np.vecdot(weight(rows), p * loses - (1 - p) * beats)
+    return result
+
+
+def _chances(x: Floats, rows: slice) -> tuple[Floats, Floats]:
+    """sigma(x' - x) and sigma(x - x'), (..., rows, A): one division a pair while exp(x) does not overflow."""
+    middle = (x.max(axis=-1, keepdims=True) + x.min(axis=-1, keepdims=True)) / 2
+    if np.abs(x - middle).max() > 300:
+        lead = x[..., rows, None] - x[..., None, :]
+        return expit(-lead), expit(lead)
+    odds = np.exp(x - middle)
+    share = 1 / (odds[..., rows, None] + odds[..., None, :])
+    return share * odds[..., None, :], share * odds[..., rows, None]
 
 
 def _covers(weight: Floats, among: NDArray[np.bool_]) -> bool:

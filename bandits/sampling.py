@@ -40,6 +40,7 @@ class Offline:
     """
 
     behaviors: tuple[Floats, ...]
+    _laws: dict[int, Product]  # one for each size of group that was asked for
     on_policy: ClassVar[bool] = False
 
     def __init__(self, *behaviors: ArrayLike) -> None:
@@ -50,6 +51,7 @@ class Offline:
         for i, mu in enumerate(checked[1:], start=2):
             checks.same_arms(checked[0], mu, "mu1", f"mu{i}")
         object.__setattr__(self, "behaviors", checked)
+        object.__setattr__(self, "_laws", {})
 
     def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """One behaviour policy serves all k places, or there is one for each.
@@ -67,7 +69,9 @@ class Offline:
             )
         for mu, name in zip(self.behaviors, _names(self.behaviors), strict=True):
             _check_support(mu, bandit, name)
-        return Product(self.behaviors * k if len(self.behaviors) == 1 else self.behaviors)
+        if k not in self._laws:
+            self._laws[k] = Product(self.behaviors * k if len(self.behaviors) == 1 else self.behaviors)
+        return self._laws[k]
 
     def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> Offline:
         """The same rule in one context."""

@@ -1,13 +1,13 @@
 """Where does the motion end?  For algorithms without a closed form: follow the flow, then polish.
 
 The expected update g moves the logits, d theta/dt = g(theta).  `follow` integrates this from the start with
-a stiff solver until time itself makes no difference (t |g| is small: a tenfold wait would move nothing), so
-that the answer is the attractor that *this* start reaches.  `polish` takes the residual to rounding
-level by Newton's method.  A flow that creeps past a saddle looks at rest there: if the polished point is
-unstable, the flow is followed further.
+a stiff solver until time itself makes no difference (t |g| is small: to wait as long again would move
+nothing), so that the answer is the attractor that *this* start reaches.  `polish` takes the residual to
+rounding level by Newton's method.  A flow that creeps past a saddle looks at rest there: if the
+polished point is unstable, the flow is followed further.
 
-Rare arms: g(y) is of the order of the probability of y, so rows are divided by this `weight` before they
-are compared.  Logits are free up to a constant, and so are those of components that nothing connects:
+Rare arms: g(y) is of the order of the probability of y, so it is divided by this `weight` before Newton's
+method sees it.  Logits are free up to a constant, and so are those of components that nothing connects:
 steps are of least norm, which leaves them alone.
 
 Axes: logits (n,) of the arms that take part.  A `Field` moves one point, a `Batch` of them (..., n) alike.
@@ -19,19 +19,21 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.integrate import solve_ivp
+from scipy.integrate import Radau
 
 from bandits.checks import Floats
 
 Field = Callable[[Floats], Floats]  # logits (n,) to their velocity (n,)
-Batch = Callable[[Floats], Floats]  # logits (..., n) to velocities (..., n)
+Batch = Callable[[Floats], Floats]  # logits (..., n) to velocities, or to weights, (..., n)
 
 HORIZON = 1e11  # in units of 1 / |g(start)|: flows that are still moving then are said not to arrive
 STILL = 1e-6  # t |g| below which the flow is at rest
+MAX_STEPS = 1000  # of the flow, between two looks at where it leads
+NEWTON_STEPS = 50
+ARRIVED = 1e-6  # largest last step of Newton, in logits, that is an arrival
+RESTARTS = 3  # times that the flow is followed away from a saddle
 SHIFT = 1e-6  # of a logit, for differences
 RANK = 1e-9  # singular values below this, relative to the largest, are the noise of differences
-NEWTON_STEPS = 30
-RESTARTS = 3  # times that the flow is followed away from a saddle
 
 
 class Rest(NamedTuple):
@@ -41,6 +43,7 @@ class Rest(NamedTuple):
     velocity: Floats  # (n,)  g there
     slope: Floats  # (n, n)  dg / d theta there
     stable: bool
+    rested: bool  # did the flow itself come to rest, or was it still on its way?
     steps: int  # of Newton
     last_step: float  # largest change of a logit in the last of them: Newton's error is below it
     drift: float  # largest change of a logit if one waits as long again
@@ -51,17 +54,17 @@ class Rest(NamedTuple):
         return float(np.abs(self.velocity).max())
 
 
-def rest(field: Batch, weight: Field, start: Floats) -> Rest:
+def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
     """The end of the flow along `field` from `start`; `weight` is the size of each arm's terms in it."""
     logits, total, found = start, 0.0, None
     for _ in range(RESTARTS):
-        logits, time = _journey(field, lambda x: batched_jacobian(field, x), logits)
+        logits, time, rested = _journey(field, lambda x: batched_jacobian(field, x), logits)
         total += time
         polished, steps, last_step = polish(field, weight, logits)
         velocity, slope = field(polished), batched_jacobian(field, polished)
         drift = float(total * np.abs(velocity).max())
-        found = Rest(polished, velocity, slope, is_stable(slope), steps, last_step, drift)
-        if found.stable or time == 0:
+        found = Rest(polished, velocity, slope, is_stable(slope), rested, steps, last_step, drift)
+        if found.stable or last_step > ARRIVED:
             break
     assert found is not None
     return found
@@ -72,44 +75,43 @@ def follow(field: Field, start: Floats) -> Floats:
     return _journey(field, lambda logits: jacobian(field, logits), start)[0]
 
 
-def _journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float]:
-    """The end of the flow, (n,), and the time that it took."""
+def _journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float, bool]:
+    """The end of the flow, (n,), the time that it took, and whether it is at rest or beyond the horizon."""
     speed = np.abs(field(start)).max()
     if speed == 0:
-        return start, 0.0
-
-    def moving(time: float, logits: Floats) -> float:
-        return float(np.abs(field(logits)).max() * max(time, 1 / speed) - STILL)
-
-    moving.terminal = True  # type: ignore[attr-defined]
-    run = solve_ivp(
+        return start, 0.0, True
+    solver = Radau(
         lambda _, logits: field(logits),
-        (0.0, HORIZON / speed),
+        0.0,
         start,
-        method="LSODA",
+        HORIZON / speed,
+        rtol=1e-5,
+        atol=1e-7,
         jac=lambda _, logits: slope(logits),
-        events=moving,
-        rtol=1e-6,
-        atol=1e-8,
     )
-    return run.y[:, -1], float(run.t[-1])
+    for _ in range(MAX_STEPS):
+        solver.step()
+        if solver.status != "running" or np.abs(solver.f).max() * max(solver.t, 1 / speed) <= STILL:
+            return solver.y, solver.t, solver.status != "failed"
+    return solver.y, solver.t, False
 
 
-def polish(field: Batch, weight: Field, logits: Floats) -> tuple[Floats, int, float]:
+def polish(field: Batch, weight: Batch, logits: Floats) -> tuple[Floats, int, float]:
     """Newton's method on g / weight from nearby logits: (logits, steps, size of the last step)."""
-    size = np.inf
-    velocity = field(logits)
+
+    def relative(x: Floats) -> Floats:
+        return field(x) / np.maximum(weight(x), np.finfo(float).tiny)
+
+    size, miss = np.inf, relative(logits)
     for step in range(NEWTON_STEPS):
-        scale = 1 / np.maximum(weight(logits), np.finfo(float).tiny)
-        slope = batched_jacobian(field, logits)
-        move = np.linalg.lstsq(scale[:, None] * slope, -scale * velocity, rcond=RANK)[0]
+        move = np.linalg.lstsq(batched_jacobian(relative, logits), -miss, rcond=RANK)[0]
         candidate = logits + move - move.mean()
         with np.errstate(all="ignore"):
-            candidate_velocity = field(candidate)
-        if not np.abs(scale * candidate_velocity).max() < np.abs(scale * velocity).max():
+            missed = relative(candidate)
+        if not np.abs(missed).max() < np.abs(miss).max():
             return logits, step, min(size, float(np.abs(move).max()))
         size = float(np.abs(move).max())
-        logits, velocity = candidate, candidate_velocity
+        logits, miss = candidate, missed
     return logits, NEWTON_STEPS, size
 
 

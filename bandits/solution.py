@@ -43,7 +43,7 @@ class Solution:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and (value.flags.writeable or not value.flags.owndata):
                 frozen = value.copy()
                 frozen.setflags(write=False)
                 object.__setattr__(self, field.name, frozen)

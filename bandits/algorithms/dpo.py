@@ -24,8 +24,8 @@ from typing import ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
-from scipy import sparse
-from scipy.special import expit, log_softmax
+from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from bandits import bradley_terry, checks
 from bandits.algorithms.linear import settle
@@ -78,30 +78,28 @@ class DPO:
         return -(p * log_sigmoid(x) + (1 - p) * log_sigmoid(-x))
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* under Bradley-Terry; else the weighted Bradley-Terry fit  (T5.1, T5.2).
+        """pi* under Bradley-Terry, also on-policy; else the weighted Bradley-Terry fit  (T5.1, T5.2).
+
+        Under Bradley-Terry, a policy at rest on its own samples minimises the loss of that law: it is pi*.
 
         Raises:
             NoFixedPoint: the loss has no minimiser, by Ford's condition; carries the limit policy  (T5.3).
         """
-        if sampling.on_policy:
-            return None
         law = sampling.law(self, bandit, log_start)
         is_bradley_terry = law.labels is None and bandit.given_preference is None and self.smoothing == 0
         if is_bradley_terry:
             pessimistic = bandit.needed_reward() - self._margin_of_arms(bandit)
             return settle(law, bandit, log_start, pessimistic, self.beta)
-        return self._fit(bandit, law, log_start)
+        return None if sampling.on_policy else self._fit(bandit, law, log_start)
 
     def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
-        """E[c] of each arm, beta sum_y' [N(y, y') sigma(x' - x) - N(y', y) sigma(x - x')].
+        """E[c] of each arm, beta sum_y' S(y, y') (p(y beats y') - sigma(x - x')), x = beta h + Gamma  (T5.2).
 
-        x = beta h + Gamma, N the weight of "y beat y'"; O(A^2), or O(distinct pairs of a data set)  (T5.2).
+        S is the weight of the pair; O(A^2), or O(distinct pairs of a data set).
         """
-        x = self.beta * log_ratio + self._margin_of_arms(bandit)
-        wins = self._wins(bandit, law)
-        shape = np.broadcast_shapes(x.shape, wins.shape[:-1])
-        flows = [_net_flow(n, z) for n, z in _each_context(wins, x)]
-        return self.beta * np.stack(flows).reshape(shape)
+        seen = np.where(np.isfinite(log_ratio), log_ratio, 0.0)  # arms without mass are not sampled
+        x = self.beta * seen + self._margin_of_arms(bandit)
+        return self.beta * law.surplus(bandit, x, self.smoothing)
 
     def _wins(self, bandit: Bandit, law: Law):
         wins = law.wins(bandit)
@@ -128,16 +126,17 @@ class DPO:
         x = self.beta * log_ratio(log_start, bandit.log_reference) + gamma
         wins = self._wins(bandit, law)
         shape = np.broadcast_shapes(x.shape, wins.shape[:-1], bandit.log_reference.shape)
-        log_reference = np.broadcast_to(bandit.log_reference, shape).reshape(-1, shape[-1])
-        inputs = zip(_each_context(wins, np.broadcast_to(x, shape)), log_reference, strict=True)
-        fits = [_fit_on_support(n, z, ref) for (n, z), ref in inputs]
+        alive = np.broadcast_to(np.isfinite(log_start), shape).reshape(-1, shape[-1])
+        inputs = zip(_each_context(wins, np.broadcast_to(x, shape)), alive, strict=True)
+        fits = [_fit_among(n, z, on) for (n, z), on in inputs]
         limits = [f.limit for f in fits if f.limit is not None]
-        log_policy = None
+        h = log_policy = None
         if len(limits) == len(fits):
             h = (np.stack(limits).reshape(shape) - gamma) / self.beta
             log_policy = log_softmax(bandit.log_reference + h, axis=-1)
         solution = Solution(
             log_policy=log_policy,
+            log_ratio=h,
             residual=np.reshape([f.residual for f in fits], shape[:-1]),
             stable=True,
             unique=all(f.unique for f in fits),
@@ -167,24 +166,16 @@ def _each_context(wins, x: Floats) -> Iterator[tuple[Floats, Floats]]:
     return zip(matrices, np.broadcast_to(x, shape).reshape(-1, shape[-1]), strict=True)
 
 
-def _net_flow(wins, x: Floats) -> Floats:
-    """sum_j N_ij sigma(x_j - x_i) - N_ji sigma(x_i - x_j): pulls up less pulls down, (A,)."""
-    if sparse.issparse(wins):
-        winner, loser = wins.nonzero()
-        pull = wins.data * expit(x[loser] - x[winner])
-        return np.asarray(np.bincount(winner, pull, len(x)) - np.bincount(loser, pull, len(x)), dtype=float)
-    flow = wins * expit(x - x[:, None])
-    return flow.sum(axis=1) - flow.sum(axis=0)
-
-
-def _fit_on_support(wins, start: Floats, log_reference: Floats) -> bradley_terry.Fit:
-    """The fit among the arms that the reference supports; the others keep their place."""
-    support = np.flatnonzero(np.isfinite(log_reference))
-    if len(support) == len(start):
+def _fit_among(wins, start: Floats, alive: NDArray[np.bool_]) -> bradley_terry.Fit:
+    """The fit among the arms that take part; the others have no strength, -inf."""
+    if alive.all():
         return bradley_terry.fit(wins, start)
-    found = bradley_terry.fit(wins[support][:, support], start[support])
-    strength, limit = start.copy(), start.copy()
-    strength[support] = found.strength
-    if found.limit is not None:
-        limit[support] = found.limit
-    return found._replace(strength=strength, limit=None if found.limit is None else limit)
+    some = np.flatnonzero(alive)
+    found = bradley_terry.fit(wins[some][:, some], start[some])
+    message = found.message and f"{found.message} (counting the {len(some)} arms that have mass)"
+    strength, limit = np.full((2, len(start)), -np.inf)
+    strength[some] = found.strength
+    if found.limit is None:
+        return found._replace(strength=strength, message=message)
+    limit[some] = found.limit
+    return found._replace(strength=strength, limit=limit, message=message)

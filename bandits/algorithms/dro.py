@@ -107,6 +107,8 @@ def _closed_form(algorithm: DRO | DROV, bandit: Bandit, sampling: Sampling, log_
         solution = optimum_on_support(bandit, beta, log_start)
     else:
         solution = algorithm.linear(bandit, law).fixed_point(bandit, log_start)
+        if solution.unique:
+            return replace(solution, value=bandit.optimal_value(beta))
     log_policy = solution.log_policy
     assert log_policy is not None  # closed forms always have one
     if solution.unique:  # R is constant, hence E_mu[R] = J(pi), which loses fewer digits

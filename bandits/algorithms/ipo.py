@@ -73,7 +73,7 @@ class IPO:
 
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """The expected update as 2 L (score / beta - h), score the ranking with L score = flow  (T4.3)."""
-        score = law.solve_laplacian(law.preference_flow(bandit))
+        score = law.ranking(bandit)
         return Linear(rate=2.0, law=law, score=score, beta=self.beta)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:

@@ -68,7 +68,9 @@ def settle(law: Law, bandit: Bandit, log_start: Floats, score: Floats, beta: flo
 def _centred(bandit: Bandit, score: Floats, beta: float) -> Floats:
     """(score - its maximum) / beta on the support of the reference, 0 elsewhere, (..., A)."""
     if bandit.reference.min() > 0:
-        return (score - score.max(axis=-1, keepdims=True)) / beta
+        h = score - score.max(axis=-1, keepdims=True)
+        h /= beta
+        return h
     supported = bandit.reference > 0
     best = np.where(supported, score, -np.inf).max(axis=-1, keepdims=True)
     return np.where(supported, score - best, 0.0) / beta
