@@ -71,13 +71,16 @@ from bandits.algorithms import (
     policy_value,
 )
 from bandits.bandit import Bandit
-from bandits.dynamics import flow
+from bandits.dynamics import convergence_rate, descent, flow, flow_error, largest_stable_step, natural_flow
 from bandits.exact import expected_loss, expected_update, update_covariance
 from bandits.fixed_point import fixed_point, fixed_points
+from bandits.log_linear import log_linear_fixed_point, log_linear_flow, log_linear_policy
+from bandits.moments import sgd_moments, stationary_covariance
 from bandits.optimizers import SGD, Adam
 from bandits.sampling import Dataset, Offline, OnPolicy, Pairs
 from bandits.simulation import Trace, simulate
 from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.sweep import sweep
 
 __version__ = "0.1.0"
 
@@ -110,14 +113,25 @@ __all__ = [
     "Trace",
     "Update",
     "behavior_value",
+    "convergence_rate",
+    "descent",
     "expected_loss",
     "expected_update",
     "fixed_point",
     "fixed_points",
     "flow",
+    "flow_error",
     "greedy",
+    "largest_stable_step",
+    "log_linear_fixed_point",
+    "log_linear_flow",
+    "log_linear_policy",
+    "natural_flow",
     "policy_reward",
     "policy_value",
+    "sgd_moments",
     "simulate",
+    "stationary_covariance",
+    "sweep",
     "update_covariance",
 ]
