@@ -15,18 +15,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import answer_key
 import numpy as np
 import torch
-import twins
-from answer_key import Case
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import root
 from scipy.special import softmax
 
+import answer_key
 import bandits as b
 import strategies
+import twins
+from answer_key import Case
 from bandits import ALGORITHMS, expected_loss, expected_update
 
 

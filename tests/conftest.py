@@ -10,6 +10,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs a hub is a test that hangs
 
 # A slow machine is no failure: neither a deadline nor the speed of drawing may decide.
 settings.register_profile(

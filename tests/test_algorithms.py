@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-import answer_key
-import coefficient_laws as laws
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy.special import log_softmax, softmax
+
+import answer_key
+import bandits as b
+import coefficient_laws as laws
+import strategies
 from answer_key import Case
 from coefficient_laws import (
     CLIMBING,
@@ -19,13 +26,6 @@ from coefficient_laws import (
     gradient,
     update_of,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.testing import assert_allclose
-from scipy.special import log_softmax, softmax
-
-import bandits as b
-import strategies
 
 EXAMPLES = settings(max_examples=12)
 TORCH_EXAMPLES = settings(max_examples=6)

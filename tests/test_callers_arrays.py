@@ -123,6 +123,36 @@ CALLS = {
     "flow": lambda a: [
         bandits.flow(CoPG(1.0), _world(a), Offline(a["other"]), a["times"], start=a["policy"])
     ],
+    "flow_error": lambda a: [
+        bandits.flow_error(CoPG(1.0), _world(a), Offline(a["other"]), a["times"], start=a["policy"])
+    ],
+    "natural_flow": lambda a: [
+        bandits.natural_flow(CoPG(1.0), _world(a), OnPolicy(), a["times"], start=a["policy"])
+    ],
+    "descent": lambda a: [
+        bandits.descent(CoPG(1.0), _world(a), Offline(a["other"]), 0.1, [0, 3], start=a["policy"])
+    ],
+    "convergence_rate": lambda a: [bandits.convergence_rate(CoPG(1.0), _world(a), Offline(a["other"]))],
+    "largest_stable_step": lambda a: [bandits.largest_stable_step(CoPG(1.0), _world(a), Offline(a["other"]))],
+    "sgd_moments": lambda a: list(
+        bandits.sgd_moments(CoPG(1.0), _world(a), Offline(a["other"]), 0.1, [0, 3], start=a["policy"])
+    ),
+    "stationary_covariance": lambda a: [
+        bandits.stationary_covariance(CoPG(1.0), _world(a), Offline(a["other"]), 0.1, reward_noise=1.0)
+    ],
+    "log_linear_policy": lambda a: [
+        bandits.log_linear_policy(_world(a), a["revision"][:, :2], a["policy"][:2])
+    ],
+    "log_linear_flow": lambda a: [
+        bandits.log_linear_flow(
+            CoPG(1.0), _world(a), Offline(a["other"]), a["revision"][:, :2], a["times"], start=a["policy"][:2]
+        )
+    ],
+    "log_linear_fixed_point": lambda a: [
+        bandits.log_linear_fixed_point(
+            CoPG(1.0), _world(a), Offline(a["other"]), a["revision"][:, :2], start=a["policy"][:2]
+        ).weights
+    ],
     "simulate": lambda a: [
         bandits.simulate(
             CoPG(1.0),
@@ -140,7 +170,7 @@ CALLS = {
     "behavior_value": lambda a: [bandits.behavior_value(_samples(a), 1.0)],
     "greedy": lambda a: [bandits.greedy(_samples(a), 1.0)],
 }
-WITHOUT_ARRAYS = {"report"}
+WITHOUT_ARRAYS = {"sweep"}
 TAKING_ARRAYS = [name for name in CALLS if name in bandits.__all__]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import answer_key
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
 from bandits import (
     DRO,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import answer_key
 import numpy as np
 import pytest
 import torch
-import twins
-from answer_key import Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import log_softmax, softmax
 
+import answer_key
 import strategies
+import twins
+from answer_key import Case
 from bandits import SRPO, Bandit, NoFixedPoint, Offline, Pairs, expected_loss, expected_update, fixed_point
 
 EXAMPLES = settings(max_examples=20)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import strategies
 import twins
 from coefficient_laws import (
     CLIMBING,
@@ -18,10 +22,6 @@ from coefficient_laws import (
     on_policy_it_climbs,
     torch_trains_as_numpy_expects,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import strategies
 
 WITH_REFERENCE = [name for name in VARIANTS if "clip" not in name]
 WITHOUT_WEIGHTS = [name for name in VARIANTS if "Importance" not in name]  # large weights, wide tolerance
