@@ -89,7 +89,8 @@ def test_ten_times_faster_than_lbfgs_on_general_preferences(behavior, spread):
     rival_absolute, rival_relative = residual(wins, reached.x)
     print(
         f"\n{behavior.__name__:>8} W, spread {spread:g}  fit {1e3 * seconds:4.0f} ms"
-        f", {found.iterations} steps, residual {absolute:.0e} ({relative:.0e} an arm)  |  L-BFGS-B {1e3 * rival:6.0f} ms"
+        f", {found.iterations} steps, residual {absolute:.0e} ({relative:.0e} an arm)"
+        f"  |  L-BFGS-B {1e3 * rival:6.0f} ms"
         f", {reached.nfev:4d} gradients, {rival_absolute:.0e} ({rival_relative:.0e} an arm)"
         f"  |  {rival / seconds:5.1f} x",
         end="",
