@@ -151,20 +151,20 @@ class Bandit:
         """
         beta = checks.positive(beta, "beta")
         ref, reward = np.broadcast_arrays(self.reference, self.needed_reward())
-        ref = ref / ref.sum(axis=-1, keepdims=True)
-        mean = np.vecdot(ref, reward)
+        total = ref.sum(axis=-1)
+        mean = np.vecdot(ref, reward) / total
         if ref.min() == 0:
             reward = np.where(ref > 0, reward, mean[..., None])  # counts for nothing, and is no extreme
         top, low = reward.max(axis=-1), reward.min(axis=-1)
         narrow = np.maximum(top - mean, mean - low) < beta
-        value = np.array(top)
+        exponent = reward - np.where(narrow, mean, top)[..., None]
+        exponent /= beta
+        small = large = np.ones(narrow.shape)
         if narrow.any():
-            spread = (reward - mean[..., None])[narrow] / beta
-            value[narrow] = mean[narrow] + beta * np.log1p(np.vecdot(ref[narrow], np.expm1(spread)))
+            small = np.vecdot(ref, np.expm1(exponent)) / total
         if not narrow.all():
-            below = (reward - top[..., None])[~narrow] / beta
-            value[~narrow] += beta * np.log(np.vecdot(ref[~narrow], np.exp(below)))
-        return value[()]
+            large = np.vecdot(ref, np.exp(exponent)) / total
+        return np.where(narrow, mean + beta * np.log1p(small), top + beta * np.log(large))[()]
 
     def value(self, policy: ArrayLike, beta: float) -> Floats:
         """J(pi) = E_pi[r] - beta KL(pi || ref), (...); -inf where pi leaves the reference's support."""

@@ -82,11 +82,15 @@ class Product:
         x = _seen(self.behavior, x)
         if self.k == 2:
             first, second = self.marginals
+            pull = x - _dot(second, x)
+            pull *= first
             if first is second:
-                pull = x - _dot(first, x)
-                pull *= 2 * first
+                pull *= 2
                 return pull
-            return first * (x - _dot(second, x)) + second * (x - _dot(first, x))
+            pulled_back = x - _dot(first, x)
+            pulled_back *= second
+            pull += pulled_back
+            return pull
         total = self.k * self.behavior
         own = sum(m * _dot(m, x) for m in self.marginals)
         return (self.k - 1) * total * x - total * _dot(total, x) + own

@@ -38,10 +38,27 @@ def tilt(log_reference: ArrayLike, score: ArrayLike, beta: float) -> Floats:
         >>> np.exp(tilt(np.log([0.5, 0.5]), [np.log(3.0), 0.0], 1.0)).round(4)
         array([0.75, 0.25])
     """
-    log_reference, score = np.asarray(log_reference), np.asarray(score)
-    supported = np.where(np.isneginf(log_reference), -np.inf, score)
-    centred = (score - supported.max(axis=-1, keepdims=True)) / beta
-    return log_softmax(log_reference + np.minimum(centred, 0.0), axis=-1)
+    log_reference, score = np.asarray(log_reference), np.asarray(score, dtype=float)
+    return normalised(log_reference + centred(log_reference, score, beta))
+
+
+def centred(log_reference: Floats, score: Floats, beta: float) -> Floats:
+    """(score - its maximum) / beta on the support, 0 elsewhere: a log-ratio up to a constant, (..., A)."""
+    if log_reference.min() > -np.inf:
+        exponent = score - score.max(axis=-1, keepdims=True)
+    else:
+        supported = log_reference > -np.inf
+        best = np.where(supported, score, -np.inf).max(axis=-1, keepdims=True)
+        exponent = np.where(supported, score - best, 0.0)
+    exponent /= beta
+    return exponent
+
+
+def normalised(logits: Floats) -> Floats:
+    """log softmax, (..., A).  Overwrites its argument: memory traffic is what a million arms cost."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return logits
 
 
 def mixture(log_p: ArrayLike, log_q: ArrayLike, weight: float) -> Floats:
@@ -63,7 +80,10 @@ def log_ratio(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
     """log p(y) / q(y), with 0 where neither has mass."""
     log_p, log_q = np.asarray(log_p), np.asarray(log_q)
     with np.errstate(invalid="ignore"):
-        return np.where(np.isneginf(log_p) & np.isneginf(log_q), 0.0, log_p - log_q)
+        difference = log_p - log_q
+    if log_q.min() > -np.inf:
+        return difference
+    return np.where(np.isneginf(log_p) & np.isneginf(log_q), 0.0, difference)
 
 
 def kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:

@@ -15,12 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.laws import Arms, Law
-from bandits.policy import log_ratio, tilt
+from bandits.policy import centred, log_ratio, normalised, tilt
 from bandits.solution import Solution
 
 
@@ -49,13 +48,15 @@ def settle(law: Law, bandit: Bandit, log_start: Floats, score: Floats, beta: flo
     connected component of the sampling graph: that fixes the constants  (T3.3).
     """
     labels = law.components(bandit.arms)
-    h = _centred(bandit, score, beta)
+    h = centred(bandit.log_reference, score, beta)
     connected = _is_connected(labels, bandit.log_reference)
     if not connected:
         h = _shift_components(labels, log_ratio(log_start, bandit.log_reference), h)
-    logits = bandit.log_reference + h
+    log_policy = normalised(bandit.log_reference + h)
+    for fresh in (h, log_policy):
+        fresh.setflags(write=False)  # `Solution` copies what could still be written to
     return Solution(
-        log_policy=log_softmax(logits, axis=-1),
+        log_policy=log_policy,
         log_ratio=h,
         residual=np.nan,
         stable=True,
@@ -63,17 +64,6 @@ def settle(law: Law, bandit: Bandit, log_start: Floats, score: Floats, beta: flo
         method="closed form (T3.3)",
         message="" if connected else "the sampling graph is not connected: the answer depends on the start",
     )
-
-
-def _centred(bandit: Bandit, score: Floats, beta: float) -> Floats:
-    """(score - its maximum) / beta on the support of the reference, 0 elsewhere, (..., A)."""
-    if bandit.reference.min() > 0:
-        h = score - score.max(axis=-1, keepdims=True)
-        h /= beta
-        return h
-    supported = bandit.reference > 0
-    best = np.where(supported, score, -np.inf).max(axis=-1, keepdims=True)
-    return np.where(supported, score - best, 0.0) / beta
 
 
 def _is_connected(labels: Arms, log_reference: Floats) -> bool:
