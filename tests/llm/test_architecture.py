@@ -1,0 +1,77 @@
+"""`llm` holds no coefficient of its own: what trains is what `bandits` verified."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+
+import llm
+from bandits.algorithms import ALGORITHMS
+from bandits.algorithms.samples import Samples, Update
+from llm.loss import alignment_loss
+
+FILES = sorted(Path(llm.__file__).parent.glob("*.py"))
+HYPER_PARAMETERS = {"beta", "alpha", "mixture", "smoothing", "margin", "baseline"}
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+LINKS = {"sigmoid", "logsigmoid", "log_sigmoid", "softplus", "binary_cross_entropy_with_logits", "expit"}
+
+
+def names(node: ast.AST) -> set[str]:
+    """Last parts of the names and attributes inside a node."""
+    found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return found | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+
+
+def coefficients(source: str) -> list[int]:
+    """Lines that calculate with a hyper-parameter of an algorithm, or call a logistic function."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        arithmetic = isinstance(node, ast.BinOp) and isinstance(node.op, ARITHMETIC)
+        text = arithmetic and isinstance(node.right, ast.JoinedStr)  # folder / f"...": a path
+        if arithmetic and not text and names(node) & HYPER_PARAMETERS:
+            lines.append(node.lineno)
+        if isinstance(node, ast.Call) and names(node.func) & LINKS:
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_calculates_with_a_hyper_parameter(path):
+    assert coefficients(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        "loss = -logsigmoid(x)",
+        "R = reward - beta * h",
+        "target = 1 / (2 * self.beta)",
+        "loss = F.softplus(-margin)",
+    ],
+)
+def test_the_law_above_rejects_a_formula(twin):
+    assert coefficients(twin)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.__name__)
+def test_the_loss_asks_the_algorithm_and_nothing_else(algorithm, monkeypatch):
+    """With `update` replaced by random numbers, the gradient is these numbers: nothing else enters."""
+    torch.manual_seed(0)
+    coefficient = torch.randn(5, 2, dtype=torch.float64)
+    monkeypatch.setattr(algorithm, "update", lambda self, samples: Update(log_prob=coefficient))
+    log_prob = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    alignment_loss(algorithm(beta=0.3), Samples(log_prob=log_prob)).backward()
+    torch.testing.assert_close(log_prob.grad, -coefficient / 5, rtol=1e-14, atol=0)
+
+
+def test_bandits_never_imports_llm():
+    import bandits
+
+    for path in Path(bandits.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] in ("llm", "torch") for name in modules), path

@@ -1,0 +1,82 @@
+"""Laws of evaluation: intervals cover, the KL is the KL, a policy against itself is a draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from bandits.policy import kl
+from llm.evaluate import Outcome, estimate, evaluate, improvement, sample_table, win_rate
+from llm.exact import enumerate_completions, policy_of
+from llm.model import load_model
+from llm.rewards import length
+from llm.tokens import encode
+
+
+def outcome(reward: np.ndarray) -> Outcome:
+    zero = np.zeros_like(reward)
+    return Outcome(["x"] * len(reward), reward, zero, zero, zero, None)
+
+
+def test_95_percent_of_intervals_cover_the_mean():
+    """2000 samples of 50 exponential variables; coverage within 4 standard errors of .93 to .95 (skewed)."""
+    rng = np.random.default_rng(0)
+    found = [estimate(rng.exponential(size=50)) for _ in range(2000)]
+    share = np.mean([e.low <= 1 <= e.high for e in found])
+    assert 0.93 - 4 * np.sqrt(0.93 * 0.07 / 2000) < share < 0.95 + 4 * np.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_an_interval_is_mean_and_standard_error():
+    """1, 2, 3, 6: mean 3, sd sqrt(14/3), half width 1.96 sd / 2."""
+    found = estimate(np.array([1.0, 2.0, 3.0, 6.0]))
+    half = 1.959964 * np.sqrt(14 / 3) / 2
+    np.testing.assert_allclose([found.mean, found.low, found.high], [3, 3 - half, 3 + half], rtol=1e-12)
+
+
+def test_a_policy_against_itself_is_a_draw():
+    one = outcome(np.array([1.0, 2.0, 5.0]))
+    found = win_rate(one, one)
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert improvement(one, one).mean == 0
+
+
+def test_win_rates_of_two_policies_sum_to_one():
+    one, other = outcome(np.array([1.0, 2.0, 3.0, 4.0])), outcome(np.array([1.0, 1.0, 4.0, 2.0]))
+    assert win_rate(one, other).mean == (0.5 + 1 + 0 + 1) / 4
+    assert win_rate(one, other).mean + win_rate(other, one).mean == 1
+    assert improvement(one, other).mean == 0.5
+
+
+def test_the_kl_is_that_of_all_completions(model_folder, make_model):
+    """300 prompts that are the same: the mean log-ratio within 4 standard errors of the enumerated KL."""
+    model, tokenizer = load_model(str(model_folder))
+    policy = load_model(str(model_folder))[0]
+    with torch.no_grad():
+        policy.transformer.ln_f.weight *= 20
+    rows = encode(
+        Dataset.from_list([{"prompt": "The ferry", "completion": " a"}] * 300),
+        tokenizer,
+        max_prompt_tokens=20,
+        max_completion_tokens=5,
+    ).rows
+    found = evaluate(policy, model, rows, tokenizer, length, max_new_tokens=1, seed=0)
+    prompt = torch.tensor(rows[0]["prompt_ids"])
+    pi, ref = (
+        policy_of(enumerate_completions(m, prompt, 1, eos_token_id=tokenizer.eos_token_id))
+        for m in (policy, model)
+    )
+    exact = float(kl(pi, ref))
+    assert exact > 0.05
+    assert abs(found.log_ratio.mean() - exact) < 4 * found.log_ratio.std() / np.sqrt(300)
+    entropy = -(pi * np.log(pi)).sum()
+    assert abs(-found.log_prob.mean() - entropy) < 4 * found.log_prob.std() / np.sqrt(300)
+    itself = evaluate(model, model, rows, tokenizer, length, max_new_tokens=1, seed=0)
+    assert (itself.log_ratio == 0).all()
+    assert "written by people" in sample_table(rows, {"policy": found}, 2)
+
+
+def test_an_interval_takes_two_prompts():
+    with pytest.raises(ValueError, match="at least 2 prompts, but there are 1; evaluate more"):
+        estimate(np.array([1.0]))
