@@ -22,7 +22,7 @@ Axes: arms, and arms x arms with the winner first.  Sources: Ford 1957, Amer. Ma
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ DENSE = 1000  # sparse comparisons of at most so many arms are solved as dense o
 WELL_CONNECTED = 1e-7  # certified spectral gap above which conjugate gradients lose few digits
 ROWS = 64  # rows of the comparisons evaluated together: they stay in the cache
 
-Comparisons = Floats | sparse.csr_array
+Comparisons: TypeAlias = Any  # (A, A), a dense array or a sparse.csr_array
 Labels = NDArray[np.integer]
 
 
