@@ -211,7 +211,7 @@ class _Motion:
         return update_at(self.algorithm, self.bandit, self.sampling, self.state(h))[..., self.alive]
 
     def weight(self, h: Floats) -> Floats:
-        """How often an arm is sampled, plus its probability: the size of its terms in the update, (..., n)."""
+        """Probability of being sampled, plus that of the policy: the size of an arm's terms, (..., n)."""
         log_policy = self.state(h).log_policy
         law = self.sampling.law(self.algorithm, self.bandit, log_policy)
         return (law.behavior + np.exp(log_policy))[..., self.alive]

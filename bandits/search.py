@@ -28,7 +28,7 @@ Batch = Callable[[Floats], Floats]  # logits (..., n) to velocities, or to weigh
 
 HORIZON = 1e11  # in units of 1 / |g(start)|: flows that are still moving then are said not to arrive
 STILL = 1e-6  # t |g| below which the flow is at rest
-MAX_STEPS = 1000  # of the flow, between two looks at where it leads
+EVALUATIONS = 3000  # of the field after which one looks where the flow leads, circling as it may be
 NEWTON_STEPS = 50
 ARRIVED = 1e-6  # largest last step of Newton, in logits, that is an arrival
 RESTARTS = 3  # times that the flow is followed away from a saddle
@@ -89,7 +89,7 @@ def _journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float, 
         atol=1e-7,
         jac=lambda _, logits: slope(logits),
     )
-    for _ in range(MAX_STEPS):
+    while solver.nfev < EVALUATIONS:
         solver.step()
         if solver.status != "running" or np.abs(solver.f).max() * max(solver.t, 1 / speed) <= STILL:
             return solver.y, solver.t, solver.status != "failed"

@@ -22,7 +22,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Solution:
-    """A policy that a solver arrived at, with its certificate.  Arrays are read-only; writable ones are copied.
+    """A policy that a solver arrived at, with its certificate.  Its arrays are read-only.
 
     >>> print(Solution(log_policy=np.log([0.25, 0.75]), residual=0.0, unique=True, method="closed form"))
     Solution by closed form: residual 0, unique

@@ -119,9 +119,9 @@ class PsiPO:
         return self._shortfall(samples) ** 2 / (2 * self.beta)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu  (T4.1)."""
+        """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu (T4.1); IPO's on-policy."""
         if sampling.on_policy:
-            return None
+            return IPO(self.beta).closed_form(bandit, sampling, log_start) if self.psi is identity else None
         law = sampling.law(self, bandit, log_start)
         first, second, opponent = law.place_behavior()
         score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
