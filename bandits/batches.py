@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from bandits.draws import GroupDice, draw_moving
 from bandits.laws import Arms, Law
 from bandits.policy import log_policy_of
 
-SAMPLES = 2**17  # samples drawn at a time, over all steps of a block
+SAMPLES = 2**16  # drawn at a time, over all steps of a block: what is looked up for them stays in cache
 
 
 class Draw(NamedTuple):
@@ -119,22 +120,22 @@ class Sampler:
     def _look(self, draw: Draw, law: Law) -> Block:
         """Everything that does not move with the policy."""
         arms, bandit = draw.arms, self.bandit
-        cells = arms + self._context_offset() if len(self.shape) > 1 else arms
+        cells = arms + self._context_offset if len(self.shape) > 1 else arms
         fields: dict[str, Any] = {}
         if "arm" in self.reads:
             fields["arm"] = _place_last(arms)
         if "reference_log_prob" in self.reads:
-            fields["reference_log_prob"] = _place_last(self._table(bandit.log_reference).take(cells))
+            fields["reference_log_prob"] = _place_last(self._log_reference.take(cells))
         if "reward" in self.reads and bandit.reward is not None:
-            reward = self._table(bandit.reward).take(cells)
+            reward = self._reward.take(cells)
             fields["reward"] = _place_last(reward if draw.noise is None else reward + draw.noise)
         if "preference" in self.reads:
             fields["preference"] = self._preference(draw, law)
-        index = cells + self._run_offset()
+        index = cells + self._run_offset
         if "behavior_log_prob" in self.reads:
             fields["behavior_log_prob"] = self._behavior(law, cells, index)
         if "reference_revision_log_prob" in self.reads:
-            reference = _place_last(self._table(bandit.log_reference).take(cells))
+            reference = _place_last(self._log_reference.take(cells))
             fields["reference_revision_log_prob"] = np.repeat(reference[..., None], arms.shape[1], axis=-1)
         return Block(index, fields, law)
 
@@ -152,11 +153,11 @@ class Sampler:
         """p(y_0 beats y_1) of each pair, (T, runs, contexts..., n)."""
         matrix, size = self.bandit.given_preference, self.bandit.arms
         if matrix is None:
-            cells = arms + self._context_offset()
-            reward = self._table(self.bandit.needed_reward()).take(cells)
+            cells = arms + self._context_offset
+            reward = self._reward.take(cells)
             return expit(reward[:, 0] - reward[:, 1])
         flat = np.broadcast_to(matrix.reshape(*matrix.shape[:-2], -1), (*self.shape[1:], size**2)).ravel()
-        return flat.take(self._context_offset() * size + arms[:, 0] * size + arms[:, 1])
+        return flat.take(self._context_offset * size + arms[:, 0] * size + arms[:, 1])
 
     def _behavior(self, law: Law, cells: Arms, index: Arms) -> Floats:
         """log-probability of each sample under whoever drew it; a moving law has a table for each run."""
@@ -172,10 +173,20 @@ class Sampler:
         lead = self.shape if moving else self.shape[1:]
         return np.broadcast_to(of_arms, (*lead, self.bandit.arms)).ravel()
 
+    @cached_property
+    def _log_reference(self) -> Floats:
+        return self._table(self.bandit.log_reference)
+
+    @cached_property
+    def _reward(self) -> Floats:
+        return self._table(self.bandit.needed_reward())
+
+    @cached_property
     def _context_offset(self) -> Arms:
         contexts = self.shape[1:]
         return np.arange(int(np.prod(contexts))).reshape(*contexts, 1) * self.bandit.arms
 
+    @cached_property
     def _run_offset(self) -> Arms:
         runs, contexts = self.shape[0], self.shape[1:]
         size = int(np.prod(contexts)) * self.bandit.arms

@@ -21,7 +21,7 @@ from bandits.checks import Floats
 from bandits.laws import Arms, Joint, Labelled, Law, Product
 
 CELLS_PER_VALUE = 32  # of a guide table: about 1/32 of the cells, or fewer, contain a jump
-FEWEST_CELLS = 2**12
+FEWEST_CELLS = 2**11
 MOST_CELLS = 2**18  # of all guide tables of a law together, one for each context: they should fit in cache
 FEW_GROUPS = 2**12  # up to so many possible groups, a group is one draw, not one for each place
 
@@ -38,7 +38,8 @@ class Categorical:
         edges = np.arange(self.cells + 1) / self.cells
         first = np.stack([np.searchsorted(c, edges[:-1], side="right") for c in self.cumulative])
         last = np.stack([np.searchsorted(c, edges[1:], side="left") for c in self.cumulative])
-        self.guide = np.where(first == last, first, ~first).astype(np.int32).ravel()  # ~: this or more
+        guide = np.where(first == last, first, ~first).ravel()  # ~first: first or more
+        self.guide = guide.astype(_index_type(len(guide)))
         self.offset = np.arange(len(flat)).reshape(*self.contexts, 1) * self.cells
 
     def draw(self, uniform: Floats) -> Arms:
@@ -46,17 +47,19 @@ class Categorical:
         cell = (uniform * self.cells).astype(np.intp)
         if self.contexts:
             cell += self.offset
-        values = self.guide.take(cell).astype(np.intp)
+        values = self.guide.take(cell)
         flat = values.reshape(-1)  # a view: `take` makes contiguous arrays
         unsure = np.flatnonzero(flat < 0)
-        flat[unsure] = self._refine(~flat[unsure], uniform.reshape(-1)[unsure], cell.reshape(-1)[unsure])
+        first = ~flat[unsure].astype(np.intp)
+        flat[unsure] = self._refine(first, uniform.reshape(-1)[unsure], cell.reshape(-1)[unsure])
         return values
 
     def _refine(self, values: Arms, uniform: Floats, cell: Arms) -> Arms:
         """The right values, given the first of each cell: it or the next, or else searched for."""
-        context = cell // self.cells
-        values += uniform >= self.cumulative[context, values]
-        for i in np.flatnonzero(uniform >= self.cumulative[context, values]):
+        context, flat = cell // self.cells, self.cumulative.reshape(-1)
+        row = context * self.cumulative.shape[-1]
+        values += uniform >= flat.take(row + values)
+        for i in np.flatnonzero(uniform >= flat.take(row + values)):
             values[i] = np.searchsorted(self.cumulative[context[i]], uniform[i], side="right")
         return values
 
@@ -114,6 +117,11 @@ def _cumulative(probability: Floats) -> Floats:
     """Cumulative sums that end in exactly 1 at the last arm with mass, along the last axis."""
     total = probability.cumsum(axis=-1)
     return total / total[..., -1:]
+
+
+def _index_type(cells: int) -> type[np.signedinteger]:
+    """Short numbers for long tables, which are read at random and should stay in cache."""
+    return np.intp if cells <= 2**12 else np.int32
 
 
 def _possible_groups(law: Product) -> int:

@@ -59,9 +59,8 @@ class Recorder:
     def note(self, step: int, training: Training) -> None:
         """Record `step`, which is the next to be recorded."""
         training.check(step)
-        revision = None if training.revision is None else np.exp(training.log_revision)
         value = None if training.value is None else training.value.values.copy()
-        self.records.append((np.exp(training.log_policy), value, revision))
+        self.records.append((training.policy, value, training.revision_policy))
         left = self.steps[len(self.records) :]
         self.next = int(left[0]) if len(left) else -1
 

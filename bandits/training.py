@@ -68,6 +68,7 @@ class Training:
         self.touches_few = contrastive and isinstance(self.logits.optimizer, SGD)
 
         self.supported = np.isfinite(self.logits.values)
+        self.all_supported = bool(self.supported.all())
 
     def check(self, step: int, index: Arms | None = None) -> None:
         """Look whether the logits (those at `index`, or all) still make a policy.
@@ -76,14 +77,27 @@ class Training:
             Exploded: one is not finite, or too large for float64 to tell policies apart.
         """
         values = self.logits.values
-        inside = values[self.supported] if index is None else values.reshape(-1).take(index)
-        if not np.abs(inside).max() <= LARGEST_LOGIT:
+        if index is not None:
+            values = values.reshape(-1).take(index)
+        elif not self.all_supported:
+            values = values[self.supported]
+        if not max(values.max(), -values.min()) <= LARGEST_LOGIT:  # NaN: both are, and the comparison fails
             raise Exploded(f"the logits explode within {step} steps")
+
+    @property
+    def policy(self) -> Floats:
+        """pi of every run, (runs, contexts..., A)."""
+        return _softmax(self.logits.values)
 
     @property
     def log_policy(self) -> Floats:
         """log pi of every run, (runs, contexts..., A)."""
         return _log_softmax(self.logits.values)
+
+    @property
+    def revision_policy(self) -> Floats | None:
+        """pi' of every run, (runs, contexts..., A, A), where one is in training."""
+        return None if self.revision is None else _softmax(self.revision.values)
 
     @property
     def log_revision(self) -> Floats:
@@ -173,6 +187,13 @@ def _place_first(c: Any, shape: tuple[int, ...]) -> Floats:
     if np.shape(c) != shape:
         c = np.broadcast_to(c, shape)
     return c.transpose(-1, *range(c.ndim - 1)).reshape(-1)
+
+
+def _softmax(logits: Floats) -> Floats:
+    weights = logits - logits.max(axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
 
 
 def _log_softmax(logits: Floats) -> Floats:
