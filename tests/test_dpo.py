@@ -10,7 +10,19 @@ from numpy.testing import assert_allclose
 from scipy.special import expit, softmax
 
 import strategies
-from bandits import DPO, IPO, Bandit, Dataset, Offline, Samples, expected_loss, expected_update, fixed_point
+from bandits import (
+    DPO,
+    IPO,
+    Bandit,
+    Dataset,
+    NotConverged,
+    Offline,
+    Samples,
+    bradley_terry,
+    expected_loss,
+    expected_update,
+    fixed_point,
+)
 
 EXAMPLES = settings(max_examples=25)
 
@@ -97,3 +109,13 @@ def test_dpo_regresses_no_number_where_ipo_does():
     pair = Samples(log_prob=np.array([2.0, 0.0]), reference_log_prob=np.zeros(2), preference=won)
     assert_allclose(IPO(beta).update(pair).log_prob, 0)
     assert_allclose(DPO(beta).update(pair).log_prob[0], beta * expit(-beta * 2.0), rtol=1e-14)
+
+
+def test_a_fit_that_ran_out_of_steps_is_refused_and_handed_over(monkeypatch):
+    """One Newton step cannot fit this cycle to 1e-10."""
+    monkeypatch.setattr(bradley_terry, "MAX_ITERATIONS", 1)
+    world = Bandit(preference=[[0.5, 0.99, 0.2], [0.01, 0.5, 0.8], [0.8, 0.2, 0.5]])
+    with pytest.raises(NotConverged, match="not accurate") as refusal:
+        fixed_point(DPO(0.4), world, Offline([0.6, 0.3, 0.1]))
+    assert refusal.value.solution.residual > 1e-10
+    assert refusal.value.solution.policy.shape == (3,)

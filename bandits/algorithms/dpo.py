@@ -35,7 +35,9 @@ from bandits.checks import Floats
 from bandits.laws import Law
 from bandits.policy import log_ratio
 from bandits.sampling import Sampling
-from bandits.solution import NoFixedPoint, Solution
+from bandits.solution import NoFixedPoint, NotConverged, Solution
+
+ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class DPO:
 
         Raises:
             NoFixedPoint: the loss has no minimiser, by Ford's condition; carries the limit policy  (T5.3).
+            NotConverged: the comparisons are too uneven for double precision; carries the last fit.
         """
         law = sampling.law(self, bandit, log_start)
         is_bradley_terry = law.labels is None and bandit.given_preference is None and self.smoothing == 0
@@ -146,6 +149,8 @@ class DPO:
         )
         if not all(f.exists for f in fits):
             raise NoFixedPoint(f"{solution.message}; smooth the labels, or use IPO", solution)
+        if not np.all(solution.residual <= ACCEPTED):  # NaN included
+            raise NotConverged(f"DPO's fit is not accurate: {solution.message}; smooth the labels", solution)
         return solution
 
     def _label_and_logit(self, samples: Samples) -> tuple[Array, Array]:
