@@ -164,6 +164,7 @@ def _inside(a: Floats, log_mu: Floats) -> list[Floats]:
 
 def _branch(h: ArrayLike, side: int) -> Floats:
     """log|v| where |v| - 1 - log|v| = h >= 0, on W_0 (side -1) or W_{-1} (side 1), exact near h = 0 too."""
+    h = np.asarray(h, dtype=float)
     root = np.sqrt(2 * h)
     log_v = np.log1p(h + root) if side > 0 else -(h + root)  # beyond the solution: Newton is monotone
     for _ in range(8):

@@ -113,7 +113,7 @@ def test_dpo_regresses_no_number_where_ipo_does():
 
 def test_a_fit_that_ran_out_of_steps_is_refused_and_handed_over(monkeypatch):
     """One Newton step cannot fit this cycle to 1e-10."""
-    monkeypatch.setattr(bradley_terry, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(bradley_terry, "MAX_STEPS", 1)
     world = Bandit(preference=[[0.5, 0.99, 0.2], [0.01, 0.5, 0.8], [0.8, 0.2, 0.5]])
     with pytest.raises(NotConverged, match="not accurate") as refusal:
         fixed_point(DPO(0.4), world, Offline([0.6, 0.3, 0.1]))
