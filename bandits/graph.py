@@ -33,7 +33,7 @@ def rank(symmetric: Floats | sparse.sparray, flow: Floats | sparse.sparray) -> F
     if sparse.issparse(symmetric):
         if symmetric.shape[0] > DENSE:
             return solve(symmetric, flow.sum(axis=1))
-        symmetric, flow = symmetric.toarray(), sparse.csr_array(flow).toarray()
+        symmetric, flow = sparse.csr_array(symmetric).toarray(), sparse.csr_array(flow).toarray()
     labels = components(symmetric)
     potential = np.zeros(len(labels))
     for label in range(labels.max() + 1):
