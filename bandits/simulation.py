@@ -66,10 +66,10 @@ def simulate(
     """Sampled training of `runs` independent policies, (records, runs, ..., A).
 
     Args:
-        algorithm: any object with `k` and `update`.  Its update is called once beforehand, on one group, to see
-            which fields of `Samples` it reads: no others are filled.  One that says `contrastive = True` (it
-            reads log-probabilities through differences only, and its coefficients sum to zero) costs O(k)
-            for each group under SGD instead of O(A).
+        algorithm: any object with `k` and `update`.  Its update is called once beforehand, on one group, to
+            see which fields of `Samples` it reads: no others are filled.  One that says `contrastive = True`
+            (it reads log-probabilities through differences only, and its coefficients sum to zero) costs
+            O(k) for each group under SGD instead of O(A).
         bandit: the world.
         sampling: who produces the samples; `Dataset` rows are drawn with replacement, with their labels.
         steps: updates of each policy.
