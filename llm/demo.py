@@ -31,8 +31,9 @@ from llm.generate import Sampling, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Reward, length
+from llm.sources import OnPolicy, Recorded, Source
 from llm.tokens import encode
-from llm.train import OnPolicy, Recorded, training_arguments
+from llm.train import training_arguments
 
 METHODS = {"CoPG": CoPG, "DPO": DPO, "IPO": IPO, "RLOO": RLOO}
 ONLINE = ("RLOO",)
@@ -234,7 +235,7 @@ def train(task: Task, name: str, beta: float) -> PreTrainedModel:
     online = name in ONLINE
     algorithm = RLOO(beta=beta, k=size.k) if online else METHODS[name](beta=beta)
     model, _ = load_model(str(task.folder / "sft" / "model"))
-    source = Recorded()
+    source: Source = Recorded()
     if online:
         source = OnPolicy(
             algorithm, task.reference, task.tokenizer, task.reward, size.k, size.completion_tokens, task.seed

@@ -102,7 +102,8 @@ def evaluate(
         seed: of the noise: policies evaluated with one seed differ only by what they are.
     """
     texts: list[str] = []
-    log_probs, reference_log_probs = [], []
+    log_probs: list[Floats] = []
+    reference_log_probs: list[Floats] = []
     for start in range(0, len(rows), DEVICE_BATCH):
         batch = rows.select(range(start, min(start + DEVICE_BATCH, len(rows))))
         x, x_real = (t.to(model.device) for t in pad(list(batch["prompt_ids"])))

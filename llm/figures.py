@@ -47,7 +47,7 @@ def training(metrics: Metrics, logs: dict[tuple[str, float], list[tuple[int, flo
                 line = LINES[_betas(metrics).index(beta) % len(LINES)]
                 steps, rewards = zip(*points, strict=True)
                 axes.plot(steps, rewards, color=style.COLORS[method], linestyle=line, label=f"β = {beta:g}")
-        axes.axhline(metrics["reference"]["reward"]["mean"], color=style.GREY, linewidth=1)
+                axes.axhline(rewards[0], color=style.GREY, linewidth=1)  # the reference on these prompts
         axes.set_title(method)
         axes.set_xlabel("step")
         axes.legend()

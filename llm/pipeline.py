@@ -20,14 +20,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from llm.folder import claim, save_model, write_log
 from llm.model import load_model
 from llm.rewards import Scorer, load_scorer
-from llm.train import (
-    AlignmentTrainer,
-    RewardTrainer,
-    Source,
-    comparison_batch,
-    fine_tuning_batch,
-    last_checkpoint,
-)
+from llm.sources import Source
+from llm.train import AlignmentTrainer, RewardTrainer, comparison_batch, fine_tuning_batch, last_checkpoint
 
 
 def fine_tune(

@@ -63,7 +63,8 @@ def measure(trainer):
 OURS = """
 from bandits import DPO
 from llm.tokens import encode
-from llm.train import AlignmentTrainer, Recorded, training_arguments, with_reference_log_probs
+from llm.sources import Recorded, with_reference_log_probs
+from llm.train import AlignmentTrainer, training_arguments
 encoded = encode(Dataset.from_list(rows), tokenizer, max_prompt_tokens=300, max_completion_tokens=40).rows
 encoded = with_reference_log_probs(encoded, model)
 folder = tempfile.mkdtemp()

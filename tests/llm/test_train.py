@@ -21,15 +21,9 @@ from llm.generate import Sampling, write_scored
 from llm.model import load_model
 from llm.pipeline import align, with_adapters
 from llm.rewards import length
+from llm.sources import OnPolicy, Recorded, with_reference_log_probs
 from llm.tokens import encode
-from llm.train import (
-    AlignmentTrainer,
-    OnPolicy,
-    Recorded,
-    last_checkpoint,
-    training_arguments,
-    with_reference_log_probs,
-)
+from llm.train import AlignmentTrainer, last_checkpoint, training_arguments
 
 WORDS = ["kettle", "manual", "ferry", "summary", "rain", "harbour", "gull", "noon"]
 PAIRS = [

@@ -1,0 +1,184 @@
+"""Where completions come from: a batch of rows becomes `Samples`.
+
+    Recorded     a scored or compared data set          CoPG, DPO, IPO, DRO, SRPO
+    OnPolicy     the policy in training, every step     RLOO, ReMax, OnlineIPO, NashMD
+
+Preferences are the data's labels, or Bradley-Terry of the rewards (T0).  DRO's V is eliminated, as the
+mean of R over the K completions of a prompt.  SRPO's reviser is the model itself, and its revision
+reference the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bandits import Bandit
+from bandits.algorithms.samples import Samples
+from llm.data import Row
+from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
+from llm.generate import sampled_ids, texts_of
+from llm.log_probs import sequence_log_probs
+from llm.loss import revision_log_probs
+from llm.rewards import Reward, score
+from llm.tokens import collate, pad
+
+Batch = dict[str, Any]
+
+
+class Source(Protocol):
+    """Where completions come from."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Samples: ...
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Samples of a data set, whose reference log-probabilities are cached.
+
+    Args:
+        revision: token ids of the instruction to revise, (I,): SRPO needs it, others leave it None.
+    """
+
+    revision: Tensor | None = None
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Samples:
+        masks = {"prompt_mask": batch["prompt_mask"], "completion_mask": batch["completion_mask"]}
+        samples = with_preferences(
+            Samples(
+                log_prob=sequence_log_probs(model, batch["prompts"], batch["completions"], **masks),
+                reference_log_prob=batch["reference_log_probs"],
+                reward=batch.get("rewards"),
+                behavior_log_prob=batch.get("behavior_log_probs"),
+            )
+        )
+        if self.revision is None:
+            return samples
+        revised = revision_log_probs(
+            model,
+            batch["prompts"],
+            batch["completions"],
+            instruction=self.revision.to(batch["prompts"].device),
+            **masks,
+        )
+        reference = batch["reference_log_probs"][..., :, None].expand_as(revised)
+        return replace(samples, revision_log_prob=revised, reference_revision_log_prob=reference)
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """Fresh samples of the policy, scored; the last one by the algorithm's opponent if it brings one.
+
+    Args:
+        algorithm: for its `opponent` (Nash-MD: mixed token by token).
+        reference: a frozen copy of the model.
+        tokenizer: of both.
+        reward: of texts, see `llm.rewards`.
+        k: completions sampled for each prompt.
+        max_new_tokens: longest completion.
+        seed: the noise is a function of it, of the step and of the prompt's number.
+        greedy: also score the greedy completion (ReMax).
+    """
+
+    algorithm: Any
+    reference: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    reward: Reward
+    k: int
+    max_new_tokens: int
+    seed: int
+    greedy: bool = False
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Samples:
+        x, x_real = batch["prompts"], batch["prompt_mask"]
+        inner = model.module if isinstance(getattr(model, "module", None), nn.Module) else model
+        decoded = self._decoded(inner, batch)
+        masks = {"prompt_mask": x_real, "completion_mask": decoded.mask}
+        with torch.no_grad():
+            reference = sequence_log_probs(self.reference, x, decoded.tokens, **masks)
+        samples = Samples(
+            log_prob=sequence_log_probs(model, x, decoded.tokens, **masks),
+            reference_log_prob=reference,
+            reward=self._rewards(batch, decoded).to(x.device),
+        )
+        if self.greedy:
+            end, longest = self.tokenizer.eos_token_id, self.max_new_tokens
+            best = greedy_completions(inner, x, x_real, max_new_tokens=longest, eos_token_id=end)
+            samples = replace(samples, greedy_reward=self._rewards(batch, best)[:, 0].to(x.device))
+        batch["completion_mask"] = decoded.mask  # for the log
+        return with_preferences(samples)
+
+    def _decoded(self, model: nn.Module, batch: Batch) -> Decoded:
+        x, x_real, end = batch["prompts"], batch["prompt_mask"], self.tokenizer.eos_token_id
+        noise = uniform_noise([self.seed, batch["step"]], batch["numbers"], self.k, self.max_new_tokens)
+        if not hasattr(self.algorithm, "opponent"):
+            return sample_completions(model, x, x_real, noise, eos_token_id=end)
+        own = sample_completions(model, x, x_real, noise[:, :-1], eos_token_id=end)
+        mixture = self.algorithm.opponent
+        other = token_opponents(mixture, model, self.reference, x, x_real, noise[:, -1:], eos_token_id=end)
+        return Decoded(*(torch.cat(pair, dim=1) for pair in zip(own, other, strict=True)))
+
+    def _rewards(self, batch: Batch, decoded: Decoded) -> Tensor:
+        k = decoded.tokens.shape[1]
+        ids = [y for row in sampled_ids(decoded) for y in row]
+        prompts = [text for text in batch["texts"] for _ in range(k)]
+        references = None
+        if batch["references"] is not None:
+            references = [text for text in batch["references"] for _ in range(k)]
+        found = score(self.reward, prompts, texts_of(ids, self.tokenizer), references).reward
+        return torch.from_numpy(found).float().view(-1, k)
+
+
+def with_preferences(samples: Samples) -> Samples:
+    """Preferences within each group, and the group as the population that expectations run over.
+
+    Bradley-Terry where there are rewards; else the data's order, the first completion having won.
+    """
+    log_prob, reward = samples.log_prob, samples.reward
+    size = log_prob.shape[-1]
+    if reward is not None:
+        world = Bandit(reward.double().cpu().numpy())
+        preference = torch.tensor(world.preference, dtype=log_prob.dtype, device=log_prob.device)
+    else:
+        ones = torch.ones(size, size, dtype=log_prob.dtype, device=log_prob.device)
+        preference = (ones.triu(1) + ones.diag().diag() / 2).expand(*log_prob.shape, size)
+    everyone = Samples(
+        log_prob=log_prob,
+        reference_log_prob=samples.reference_log_prob,
+        reward=reward,
+        behavior_log_prob=torch.full_like(log_prob, -math.log(size)),
+    )
+    return replace(samples, preference=preference, population=everyone)
+
+
+def collate_rows(rows: Sequence[Row]) -> Batch:
+    """A batch of encoded rows with whatever numbers, texts and references they carry."""
+    if "completion_ids" in rows[0]:
+        batch: Batch = dict(collate(rows))
+    else:
+        batch = dict(zip(("prompts", "prompt_mask"), pad([row["prompt_ids"] for row in rows]), strict=True))
+    for name in ("rewards", "reference_log_probs", "behavior_log_probs"):
+        if name in rows[0]:
+            batch[name] = torch.tensor([row[name] for row in rows])
+    batch["numbers"] = [row["number"] for row in rows]
+    batch["texts"] = [row["prompt"] for row in rows]
+    batch["references"] = [row["completion"] for row in rows] if "completion" in rows[0] else None
+    return batch
+
+
+@torch.no_grad()
+def with_reference_log_probs(rows: Dataset, reference: PreTrainedModel, batch_size: int = 16) -> Dataset:
+    """The same encoded rows with `reference_log_probs`, for data that came without them."""
+    found: list[list[float]] = []
+    for start in range(0, len(rows), batch_size):
+        batch = collate(rows.select(range(start, min(start + batch_size, len(rows)))).to_list())
+        x, y = batch.pop("prompts"), batch.pop("completions")
+        found += sequence_log_probs(reference, x, y, **batch).double().tolist()
+    return rows.add_column("reference_log_probs", found)
