@@ -19,13 +19,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
 
 from bandits import checks, search
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import check_mass, update_at
 from bandits.observation import State
+from bandits.policy import normalised
 from bandits.sampling import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 
@@ -204,7 +204,7 @@ class _Motion:
         """Where training stands, for a batch of coordinates (..., n)."""
         full = np.full((*h.shape[:-1], self.bandit.arms), -np.inf)
         full[..., self.alive] = h
-        return State(log_softmax(self.bandit.log_reference + full, axis=-1), log_ratio=full)
+        return State(normalised(self.bandit.log_reference + full), log_ratio=full)
 
     def velocity(self, h: Floats) -> Floats:
         """The expected update, (..., n)."""

@@ -31,6 +31,7 @@ STILL = 1e-6  # t |g| below which the flow is at rest
 EVALUATIONS = 3000  # of the field after which one looks where the flow leads, circling as it may be
 NEWTON_STEPS = 50
 ARRIVED = 1e-6  # largest last step of Newton, in logits, that is an arrival
+NEAR = 1e-3  # a flow within so many logits of the polished point has come to rest there
 RESTARTS = 3  # times that the flow is followed away from a saddle
 SHIFT = 1e-6  # of a logit, for differences
 RANK = 1e-9  # singular values below this, relative to the largest, are the noise of differences
@@ -62,6 +63,7 @@ def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
         total += time
         polished, steps, last_step = polish(field, weight, logits)
         velocity, slope = field(polished), batched_jacobian(field, polished)
+        rested = rested or bool(np.abs(polished - logits).max() <= NEAR)
         drift = float(total * np.abs(velocity).max())
         found = Rest(polished, velocity, slope, is_stable(slope), rested, steps, last_step, drift)
         if found.stable or last_step > ARRIVED:

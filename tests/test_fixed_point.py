@@ -157,7 +157,7 @@ def test_dpo_on_bradley_terry_preferences_ends_at_the_optimum(data, arms, beta):
 @MANY
 @given(data=st.data(), arms=ARMS, beta=strategies.betas(), smoothing=st.sampled_from([0.0, 0.1]))
 def test_dpo_ends_at_the_maximum_of_the_likelihood_or_has_none(data, arms, beta, smoothing):
-    """SciPy's `root` on the gradient; existence by Ford's condition, by powers of the matrix of wins (T5.3)."""
+    """SciPy's `root` on the gradient; existence by Ford's condition, by powers of the wins (T5.3)."""
     world = data.draw(strategies.bandits_with_preference(arms, arms))
     sampling = data.draw(
         st.one_of(strategies.pair_samplings(arms), strategies.strongly_connected_datasets(arms))
@@ -292,7 +292,7 @@ def test_dpo_on_its_own_samples_fits_them(data, arms, beta):
 @FEW
 @given(data=st.data(), beta=strategies.betas(0.05, 10))
 def test_remax_off_policy_ends_where_its_own_favourite_is_the_baseline(data, beta):
-    """Only the rest points of b = r(y) whose favourite is y (T2.5) are ends; or two favourites tie for ever."""
+    """Only rest points of b = r(y) whose favourite is y (T2.5) are ends; or two favourites tie for ever."""
     world = data.draw(strategies.bandits_with_reward(2, 6, smallest=1e-2, scale=0.5))
     sampling = b.Offline(data.draw(strategies.policies(world.arms, smallest=1e-2, salt=5)))
     consistent = [
@@ -473,7 +473,7 @@ def test_dpo_on_data_has_a_fixed_point_by_fords_condition_alone(data, arms, beta
 
 
 def test_the_limit_of_dpo_is_the_fit_among_those_who_never_lost():
-    """Arms 0 and 1 beat each other 2 : 1, and 0 beats 2: the limit is (2/3, 1/3, 0) with a uniform reference."""
+    """Arms 0 and 1 beat each other 2 : 1, and 0 beats 2: the limit is (2/3, 1/3, 0)."""
     pairs = [(0, 1), (0, 1), (1, 0), (0, 2)]
     with pytest.raises(b.NoFixedPoint) as caught:
         b.fixed_point(b.DPO(1.0), b.Bandit(np.zeros(3)), b.Dataset(pairs))
