@@ -26,7 +26,7 @@ from bandits import checks, equilibrium
 from bandits.checks import Floats
 from bandits.policy import kl, log_policy_of, tilt
 
-BLOCK = 2**21  # entries of the A x A preference matrix that are held at a time
+BLOCK = 2**16  # entries of the A x A preference matrix that are held at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -187,10 +187,15 @@ class Bandit:
         if self.given_preference is not None:
             return (self.given_preference @ rival[..., None])[..., 0]
         reward = self.needed_reward()
-        shape = np.broadcast_shapes(reward.shape, rival.shape)
-        result = np.empty(shape)
-        for rows in _row_blocks(shape):
-            block = expit(reward[..., rows, None] - reward[..., None, :])
+        result = np.empty(np.broadcast_shapes(reward.shape, rival.shape))
+        middle = (reward.max(axis=-1, keepdims=True) + reward.min(axis=-1, keepdims=True)) / 2
+        near = np.abs(reward - middle).max() < 300
+        odds = np.exp(reward - middle) if near else reward
+        for rows in _row_blocks(result.shape):
+            if near:  # sigma(r - r') = odds / (odds + odds'): one division a pair, no exponential
+                block = odds[..., rows, None] / (odds[..., rows, None] + odds[..., None, :])
+            else:
+                block = expit(reward[..., rows, None] - reward[..., None, :])
             result[..., rows] = (block @ rival[..., None])[..., 0]
         return result
 

@@ -97,9 +97,9 @@ class Product:
 
     def components(self, arms: int) -> Arms:
         """All sampled arms hang together; arms never sampled are alone, (..., A)."""
+        if self.behavior.min() > 0:
+            return np.broadcast_to(np.intp(0), self.behavior.shape)
         sampled = self.behavior > 0
-        if sampled.all():
-            return np.zeros(sampled.shape, dtype=np.intp)
         return np.where(sampled, sampled.argmax(axis=-1, keepdims=True), np.arange(arms))
 
     def preference_flow(self, bandit: Bandit) -> Floats:
