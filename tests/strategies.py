@@ -9,6 +9,8 @@ Axes: arms last, `contexts` are the leading axes.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,6 +19,11 @@ from bandits import Bandit, Dataset, Offline, Pairs
 
 Floats = NDArray[np.float64]
 Contexts = tuple[int, ...]
+
+
+def name_of(algorithm) -> str:
+    """A test's name: no address of a function, so that every process collects the same tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(algorithm))
 
 
 def generators(salt: int = 0) -> st.SearchStrategy[np.random.Generator]:

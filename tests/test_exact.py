@@ -108,7 +108,7 @@ ENUMERATED = [
 ]
 
 
-@pytest.mark.parametrize("algorithm", ENUMERATED, ids=repr)
+@pytest.mark.parametrize("algorithm", ENUMERATED, ids=strategies.name_of)
 @settings(max_examples=8)
 @given(data=st.data())
 def test_enumeration_sums_group_by_group(algorithm, data):

@@ -638,7 +638,7 @@ EVERYWHERE = [make(0.7) for make in b.ALGORITHMS] + [
 ]
 
 
-@pytest.mark.parametrize("algorithm", EVERYWHERE, ids=repr)
+@pytest.mark.parametrize("algorithm", EVERYWHERE, ids=strategies.name_of)
 @settings(max_examples=2)
 @given(data=st.data())
 def test_contexts_are_solved_as_if_each_were_alone(algorithm, data):
