@@ -10,6 +10,7 @@ Read in this order; each module imports only those above it.
     laplacian      the network   potentials of weighted graphs, to all digits
     graph          the coverage  which arms are sampled together
     bradley_terry  the ranking   maximum likelihood, and when there is none
+    surplus        the excess    wins beyond what strengths predict
     off_policy     the lock-in   where policy gradient ends on somebody else's samples
     laws           the chance    laws over groups of arms and their sampling graphs
     sampling       the data      who produced the samples

@@ -97,16 +97,15 @@ def fixed_points(
     known = _attractors(algorithm, bandit, sampling, log_start)
     if known is not None:
         return known
+    found: list[Solution] = []
     try:
         first = fixed_point(algorithm, bandit, sampling, start)
-    except NotConverged as error:
-        first = error.solution
-    else:
         if first.unique:
             return [first]
-    ends = [first, *_ends(algorithm, bandit, sampling, _spread_starts(np.exp(log_start), starts, rng))]
-    found: list[Solution] = []
-    for one in ends:
+        found += [first] if first.stable else []
+    except NotConverged as error:
+        first = error.solution
+    for one in _ends(algorithm, bandit, sampling, _spread_starts(np.exp(log_start), starts, rng)):
         if one.stable and all(_distance(one, other) > SAME for other in found):
             found.append(one)
     if not found:

@@ -17,7 +17,7 @@ Axes: arms last; the leading axes of a law are contexts and broadcast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,10 +29,10 @@ from scipy.special import expit
 from bandits import graph
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.surplus import surplus
 
 Arms = NDArray[np.intp]
 BLOCK = 2**16  # groups enumerated at a time
-ENTRIES = 2**16  # of an A x A matrix held at a time: they stay in the cache
 
 WON = np.array([[0.5, 1.0], [0.0, 0.5]])  # preference matrix of a pair listed as (winner, loser)
 WON.flags.writeable = False
@@ -129,8 +129,7 @@ class Product:
 
     def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
         """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
-        shape = np.broadcast_shapes(self.behavior.shape, (*bandit.contexts, bandit.arms), x.shape)
-        return _surplus(self._weight, bandit, x, smoothing, shape)
+        return surplus(self._weight, self.behavior.shape, bandit, x, smoothing)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
@@ -209,8 +208,7 @@ class Joint:
 
     def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
         """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
-        shape = np.broadcast_shapes(self.behavior.shape, (*bandit.contexts, bandit.arms), x.shape)
-        return _surplus(lambda rows: self.symmetric[..., rows, :], bandit, x, smoothing, shape)
+        return surplus(lambda rows: self.symmetric[..., rows, :], self.behavior.shape, bandit, x, smoothing)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
@@ -229,11 +227,7 @@ class Labelled:
     share: Floats
     arms: int
     k = 2
-
-    @property
-    def labels(self) -> Floats:
-        """Preference matrix of a listed pair: the first arm won."""
-        return WON
+    labels = WON  # the first arm of a listed pair won
 
     @cached_property
     def behavior(self) -> Floats:
@@ -326,34 +320,6 @@ def _dot(a: Floats, b: Floats) -> Floats:
 def _seen(behavior: Floats, x: Floats) -> Floats:
     """x where arms are sampled, else 0: an arm that is not sampled does not pull, even from infinity."""
     return x if behavior.min() > 0 else np.where(behavior > 0, x, 0.0)
-
-
-def _surplus(
-    weight: Callable[[slice], Floats], bandit: Bandit, x: Floats, smoothing: float, shape: tuple[int, ...]
-) -> Floats:
-    """sum_y' S (p sigma(x' - x) - (1 - p) sigma(x - x')), some rows of the A x A matrices at a time.
-
-    Equal to S (p - sigma(x - x')), but exact to the last digit even where sigma is 1 to sixteen.
-    """
-    result = np.empty(shape)
-    size = max(1, ENTRIES // int(np.prod(shape)))
-    for rows in (slice(i, i + size) for i in range(0, shape[-1], size)):
-        p = bandit.preference_rows(rows)
-        p = (1 - smoothing) * p + smoothing * (1 - p) if smoothing else p
-        loses, beats = _chances(x, rows)
-        result[..., rows] = np.vecdot(weight(rows), p * loses - (1 - p) * beats)
-    return result
-
-
-def _chances(x: Floats, rows: slice) -> tuple[Floats, Floats]:
-    """sigma(x' - x) and sigma(x - x'), (..., rows, A): one division a pair while exp(x) does not overflow."""
-    middle = (x.max(axis=-1, keepdims=True) + x.min(axis=-1, keepdims=True)) / 2
-    if np.abs(x - middle).max() > 300:
-        lead = x[..., rows, None] - x[..., None, :]
-        return expit(-lead), expit(lead)
-    odds = np.exp(x - middle)
-    share = 1 / (odds[..., rows, None] + odds[..., None, :])
-    return share * odds[..., None, :], share * odds[..., rows, None]
 
 
 def _covers(weight: Floats, among: NDArray[np.bool_]) -> bool:

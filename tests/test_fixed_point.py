@@ -357,6 +357,14 @@ def test_attractors_of_a_baseline_that_moves_are_found_from_many_starts():
         b.fixed_points(algorithm, world, sampling)
 
 
+def test_flows_that_diverge_are_no_attractors():
+    """Nothing to list: the error carries where the flow from `start` stood."""
+    world = b.Bandit([1.0, 0.0, 0.5], reference=[0.5, 0.2, 0.3])
+    with pytest.raises(b.NoFixedPoint, match="no flow of Pushing came to a stable rest") as caught:
+        b.fixed_points(Pushing(), world, b.Offline([0.2, 0.5, 0.3]), starts=0)
+    assert caught.value.solution.policy[0] > 0.999
+
+
 def test_a_unique_fixed_point_is_the_only_attractor():
     world, sampling = b.Bandit([1.0, 0.0], reference=[0.3, 0.7]), b.Offline([0.5, 0.5])
     (only,) = b.fixed_points(b.CoPG(1.0), world, sampling)
