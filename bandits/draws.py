@@ -16,13 +16,15 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandits.checks import Floats
 from bandits.laws import Arms, Joint, Labelled, Law, Product
 
 CELLS_PER_VALUE = 32  # of a guide table: about 1/32 of the cells, or fewer, contain a jump
 FEWEST_CELLS = 2**11
-MOST_CELLS = 2**18  # of all guide tables of a law together, one for each context: they should fit in cache
+MOST_CELLS = 2**17  # of all guide tables of a law together, one for each context: they should fit in cache
+FEW_STEPS = 4  # from the first value of a cell, before its value is searched for
 FEW_GROUPS = 2**12  # up to so many possible groups, a group is one draw, not one for each place
 
 
@@ -30,38 +32,40 @@ class Categorical:
     """Draws from fixed distributions over n values, (contexts..., n), by guide tables."""
 
     def __init__(self, probability: Floats) -> None:
-        flat = probability.reshape(-1, probability.shape[-1])
-        self.contexts = probability.shape[:-1]
-        self.cumulative = _cumulative(flat)
-        wanted = min(max(FEWEST_CELLS, CELLS_PER_VALUE * flat.shape[-1]), MOST_CELLS // len(flat))
+        contexts, self.n = probability.shape[:-1], probability.shape[-1]
+        rows = _cumulative(probability.reshape(-1, self.n))
+        wanted = min(max(FEWEST_CELLS, CELLS_PER_VALUE * self.n), MOST_CELLS // len(rows))
         self.cells = 2 ** int(np.log2(max(1, wanted)))  # a power of two: u * cells is then exact
         edges = np.arange(self.cells + 1) / self.cells
-        first = np.stack([np.searchsorted(c, edges[:-1], side="right") for c in self.cumulative])
-        last = np.stack([np.searchsorted(c, edges[1:], side="left") for c in self.cumulative])
-        guide = np.where(first == last, first, ~first).ravel()  # ~first: first or more
-        self.guide = guide.astype(_index_type(len(guide)))
-        self.offset = np.arange(len(flat)).reshape(*self.contexts, 1) * self.cells
+        first = np.stack([np.searchsorted(row, edges[:-1], side="right") for row in rows])
+        last = np.stack([np.searchsorted(row, edges[1:], side="left") for row in rows])
+        self.row = np.arange(len(rows)).reshape(*contexts, 1) if contexts else 0
+        self.cumulative = rows.reshape(-1)  # a value is found as its place here, row * n + value
+        place = first + self.n * np.arange(len(rows))[:, None]
+        self.guide = _short(np.where(first == last, place, ~place).reshape(-1))  # ~place: there or later
 
     def draw(self, uniform: Floats) -> Arms:
         """Values at uniform numbers (..., contexts..., n), the same shape."""
         cell = (uniform * self.cells).astype(np.intp)
-        if self.contexts:
-            cell += self.offset
-        values = self.guide.take(cell)
-        flat = values.reshape(-1)  # a view: `take` makes contiguous arrays
+        if np.ndim(self.row):
+            cell += self.row * self.cells
+        place = self.guide.take(cell)
+        flat = place.reshape(-1)  # a view: `take` makes contiguous arrays
         unsure = np.flatnonzero(flat < 0)
-        first = ~flat[unsure].astype(np.intp)
-        flat[unsure] = self._refine(first, uniform.reshape(-1)[unsure], cell.reshape(-1)[unsure])
-        return values
+        flat[unsure] = self._refine(~flat[unsure].astype(np.intp), uniform.reshape(-1)[unsure])
+        return place - self.row * self.n if np.ndim(self.row) else place
 
-    def _refine(self, values: Arms, uniform: Floats, cell: Arms) -> Arms:
-        """The right values, given the first of each cell: it or the next, or else searched for."""
-        context, flat = cell // self.cells, self.cumulative.reshape(-1)
-        row = context * self.cumulative.shape[-1]
-        values += uniform >= flat.take(row + values)
-        for i in np.flatnonzero(uniform >= flat.take(row + values)):
-            values[i] = np.searchsorted(self.cumulative[context[i]], uniform[i], side="right")
-        return values
+    def _refine(self, place: Arms, uniform: Floats) -> Arms:
+        """The right places, given the first of each cell: a few steps further, or else searched for."""
+        before = np.flatnonzero(uniform >= self.cumulative.take(place))
+        for _ in range(FEW_STEPS):
+            place[before] += 1
+            before = before[uniform[before] >= self.cumulative.take(place[before])]
+        for i in before:
+            start = place[i] // self.n * self.n
+            row = self.cumulative[start : start + self.n]
+            place[i] = start + np.searchsorted(row, uniform[i], side="right")
+        return place
 
 
 class GroupDice:
@@ -69,24 +73,24 @@ class GroupDice:
 
     def __init__(self, law: Law) -> None:
         self.k = law.k
+        self.arm_of_group: list[Arms] = []  # for each place; empty: places are drawn one by one
         if isinstance(law, Product) and _possible_groups(law) > FEW_GROUPS:
-            self.dice = [Categorical(m) for m in law.marginals]
-            self.groups = None
+            marginals = np.stack(np.broadcast_arrays(*law.marginals))
+            self.dice = Categorical(
+                marginals[:, None]
+            )  # places are contexts, runs between them and the others
         else:
-            probability, self.groups = _all_groups(law)
-            self.dice = [Categorical(probability)]
+            probability, self.arm_of_group = _all_groups(law)
+            self.dice = Categorical(probability)
 
     def draw(self, rng: np.random.Generator, steps: int, shape: tuple[int, ...]) -> Arms:
         """Arms (steps, k, *shape), where shape is (runs, contexts..., groups)."""
-        uniform = rng.random((steps, len(self.dice), *shape))
+        if not self.arm_of_group:
+            return self.dice.draw(rng.random((steps, self.k, *shape))).astype(np.intp)
+        group = self.dice.draw(rng.random((steps, *shape)))
         arms = np.empty((steps, self.k, *shape), dtype=np.intp)
-        if self.groups is None:
-            for place, dice in enumerate(self.dice):
-                arms[:, place] = dice.draw(uniform[:, place])
-            return arms
-        group = self.dice[0].draw(uniform[:, 0])
-        for place, arm_of_group in enumerate(self.groups):
-            arms[:, place] = arm_of_group.take(group)
+        for place, arm in enumerate(self.arm_of_group):
+            arms[:, place] = arm.take(group)
         return arms
 
 
@@ -119,9 +123,11 @@ def _cumulative(probability: Floats) -> Floats:
     return total / total[..., -1:]
 
 
-def _index_type(cells: int) -> type[np.signedinteger]:
-    """Short numbers for long tables, which are read at random and should stay in cache."""
-    return np.intp if cells <= 2**12 else np.int32
+def _short(table: Arms) -> NDArray[np.signedinteger]:
+    """The same numbers in fewer bytes if the table is long: it is read at random and should stay in cache."""
+    if len(table) <= FEWEST_CELLS:
+        return table
+    return table.astype(np.int16 if table.max() < 2**15 and table.min() >= -(2**15) else np.int32)
 
 
 def _possible_groups(law: Product) -> int:

@@ -6,8 +6,9 @@ written with autograd, with a scatter, and with one-hot rows.  Two more lines ar
 made about: JAX with our own shortcut put in by hand (a contrastive step needs no softmax), with and without
 its draws.
 
-Seconds are those of the processor, all threads together: arrays this small keep one core busy.  Rounds
-alternate and the fastest counts, so that a change of load favours nobody.
+Speeds are by the clock; those by the processor's time, all threads together, stand beside them, for JAX
+takes a second core where it can.  Short rounds alternate and the fastest counts, so that a change of load
+favours nobody.
 """
 
 from __future__ import annotations
@@ -134,19 +135,19 @@ def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> Times:
 
 
 def compare(calls: dict[str, Callable[[], object]], counts: list[int]) -> dict[str, float]:
-    """Run-steps per second of the processor, which are printed."""
-    times = fastest(calls, rounds=8)
-    speeds = {name: count / times[name][0] for name, count in zip(calls, counts, strict=True)}
-    print(f"\n{'run-steps per second':34}{'processor':>10}{'clock':>10}   ours is faster by")
+    """Run-steps per second of the clock; printed with those of the processor."""
+    times = fastest(calls, rounds=40)
+    speeds = {name: count / times[name][1] for name, count in zip(calls, counts, strict=True)}
+    print(f"\n{'run-steps per second':36}{'clock':>10}{'processor':>10}   ours is faster by")
     for (name, speed), count in zip(speeds.items(), counts, strict=True):
-        print(f"  {name:32}{speed:10.3g}{count / times[name][1]:10.3g}{speeds[OURS] / speed:12.3g}")
+        print(f"  {name:34}{speed:10.3g}{count / times[name][0]:10.3g}{speeds[OURS] / speed:12.3g}")
     return speeds
 
 
 @pytest.mark.benchmark
 def test_faster_than_torch() -> None:
     torch.set_num_threads(1)  # more make it slower at this size
-    steps, fewer, one_by_one = 4000, 500, 300
+    steps, fewer, one_by_one = 1000, 100, 100
     arms, alone = drawn_arms(fewer, RUNS), drawn_arms(one_by_one, 1)
     calls: dict[str, Callable[[], object]] = {
         OURS: lambda: ours(steps),
@@ -160,7 +161,7 @@ def test_faster_than_torch() -> None:
 
 @pytest.mark.benchmark
 def test_not_slower_than_a_jitted_jax_scan_over_the_same_update() -> None:
-    steps = 4000
+    steps = 1000
     calls = {OURS: lambda: ours(steps)} | jax_scans(steps)
     speeds = compare(calls, [steps * RUNS] * len(calls))
     assert speeds[OURS] >= max(speeds[f"JAX, {name}"] for name in ("autograd", "scatter", "one-hot rows"))
@@ -168,24 +169,36 @@ def test_not_slower_than_a_jitted_jax_scan_over_the_same_update() -> None:
 
 @pytest.mark.benchmark
 def test_a_contrastive_step_does_not_pay_for_the_arms() -> None:
-    """Seconds of 20 000 more steps, so that start, tables and the two records, which cost O(A), drop out."""
+    """Cost of 4 000 more steps: start, tables and the two records, which are O(A), drop out.
+
+    The logits, 80 MB at A = 10^4, no longer fit in cache, and every sample is a miss: that is what is left to
+    pay, and it depends on what else uses the memory.  All are timed in turn, and the best of each counts.
+    """
     rng = np.random.default_rng(1)
     worlds = {
         A: (Bandit(rng.normal(size=A)), Offline(*rng.dirichlet(np.ones(A), size=2))) for A in (3, 10_000)
     }
 
-    def run(A: int, steps: int) -> Callable[[], object]:
+    def seconds(A: int, steps: int) -> float:
         world, data = worlds[A]
-        setting = {"batch_size": 1, "learning_rate": RATE, "runs": RUNS}
-        return lambda: simulate(CoPG(BETA), world, data, steps=steps, rng=np.random.default_rng(0), **setting)
+        started = time.process_time()
+        simulate(
+            CoPG(BETA),
+            world,
+            data,
+            steps=steps,
+            batch_size=1,
+            learning_rate=RATE,
+            rng=np.random.default_rng(0),
+            runs=RUNS,
+        )
+        return time.process_time() - started
 
-    short, long = 500, 20_500
-    calls = {f"{A} {steps}": run(A, steps) for A in worlds for steps in (short, long)}
-    times = fastest(calls, rounds=4)
-    cost = {A: (times[f"{A} {long}"][0] - times[f"{A} {short}"][0]) / (long - short) for A in worlds}
-    print(
-        f"\nmicroseconds a step of {RUNS} runs: "
-        + ", ".join(f"A = {A}: {1e6 * c:.1f}" for A, c in cost.items())
-    )
-    print(f"A = 10^4 costs {cost[10_000] / cost[3]:.2f} times A = 3 (at most 3)")
-    assert cost[10_000] <= 3 * cost[3]
+    short, long = 500, 4500
+    best = {(A, steps): np.inf for A in worlds for steps in (short, long)}
+    for _ in range(20):
+        best = {of: min(least, seconds(*of)) for of, least in best.items()}
+    few, many = ((best[A, long] - best[A, short]) / (long - short) for A in worlds)
+    print(f"\nmicroseconds a step of {RUNS} runs: A = 3: {1e6 * few:.1f}, A = 10^4: {1e6 * many:.1f}")
+    print(f"A = 10^4 costs {many / few:.2f} times A = 3 (at most 3)")
+    assert many <= 3 * few
