@@ -122,11 +122,12 @@ def test_bad_input(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-    import sys, time
+    import os, sys, time
     from bandits.sweep import sweep
 
     def slow(x, log):
-        time.sleep(0.4)
+        while x > 2 and not os.path.exists(log + ".go"):  # until then it is interrupted here, however slow
+            time.sleep(0.02)
         with open(log, "a") as stream:
             stream.write(f"{x}\\n")
         return x * x
@@ -162,6 +163,7 @@ def test_ctrl_c_leaves_finished_results_and_the_next_call_resumes(tmp_path: Path
             assert stored["result"] in np.arange(8) ** 2
 
     calls = len(log.read_text().splitlines())
+    log.with_name("log.go").touch()
     second = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
     assert json.loads(second.stdout) == [x * x for x in range(8)]
     assert {file: file.stat().st_mtime_ns for file in kept} == before
