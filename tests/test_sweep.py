@@ -144,8 +144,14 @@ def test_ctrl_c_leaves_finished_results_and_the_next_call_resumes(tmp_path: Path
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script), str(out), str(log)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Children of a background shell are born deaf to Ctrl-C: this one is not.
     first = subprocess.Popen(
-        command, env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        command,
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while len(list(out.glob("*.npz"))) < 2 and time.monotonic() < deadline:
