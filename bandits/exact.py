@@ -200,11 +200,11 @@ def _known_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Flo
     """E[c] of each arm where the algorithm has a formula for it and nothing else is being trained."""
     if state.value is not None or state.log_revision is not None:
         return None
-    h = state.log_ratio
-    if h is None:
+    h, known = state.log_ratio, getattr(algorithm, "expected_coefficient", None)
+    if h is None or (known and not getattr(algorithm, "contrastive", False)):  # then constants matter
         h = log_ratio(state.log_policy, bandit.log_reference)
-    if hasattr(algorithm, "expected_coefficient"):
-        return algorithm.expected_coefficient(bandit, law, h)
+    if known:
+        return known(bandit, law, h)
     linear = algorithm.linear(bandit, law) if hasattr(algorithm, "linear") else None
     return None if linear is None else linear.expected_coefficient(h)
 

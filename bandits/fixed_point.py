@@ -32,6 +32,7 @@ from bandits.solution import NoFixedPoint, NotConverged, Solution
 ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
 DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again has not come to rest
 CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
+UNDECIDED = "the flow was still on its way when it was left; this is the attractor nearest to where it stood"
 SAME = 1e-6  # policies closer than this are one attractor
 
 
@@ -106,7 +107,7 @@ def fixed_points(
     except NotConverged as error:
         first = error.solution
     for one in _ends(algorithm, bandit, sampling, _spread_starts(np.exp(log_start), starts, rng)):
-        if one.stable and all(_distance(one, other) > SAME for other in found):
+        if one.stable and all(np.abs(one.policy - other.policy).max() > SAME for other in found):
             found.append(one)
     if not found:
         raise NoFixedPoint(f"no flow of {type(algorithm).__name__} came to a stable rest", first)
@@ -187,8 +188,9 @@ def _solve(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> 
     motion = _Motion(algorithm, bandit, sampling, log_start)
     if known is None:
         return motion.end()
-    reached = motion.policy(search.follow(motion.velocity, motion.start))
-    return min(known, key=lambda one: _distance(one, reached))
+    reached, rested = motion.reached()
+    nearest = min(known, key=lambda one: np.abs(one.policy - reached).max())
+    return nearest if rested else replace(nearest, message=UNDECIDED)
 
 
 class _Motion:
@@ -215,9 +217,12 @@ class _Motion:
         law = self.sampling.law(self.algorithm, self.bandit, log_policy)
         return (law.behavior + np.exp(log_policy))[..., self.alive]
 
-    def policy(self, h: Floats) -> Floats:
-        """Probabilities of all arms, (A,)."""
-        return np.exp(self.state(h).log_policy)
+    def reached(self) -> tuple[Floats, bool]:
+        """The policy where the flow stops, (A,), and whether it rests there."""
+        h, _, rested = search.journey(
+            self.velocity, lambda x: search.batched_jacobian(self.velocity, x), self.start
+        )
+        return np.exp(self.state(h).log_policy), rested
 
     def end(self) -> Solution:
         """The rest point that the start leads to.
@@ -268,13 +273,6 @@ def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator | None)
     full = np.zeros((size + starts, len(policy)))
     full[:, support] = np.concatenate([corners, random])
     return list(full)
-
-
-def _distance(one: Solution, other: Solution | Floats) -> float:
-    """Largest difference of the probabilities."""
-    p, q = one.policy, other.policy if isinstance(other, Solution) else other
-    assert p is not None and q is not None
-    return float(np.abs(p - q).max())
 
 
 def _gathered(each: list[Solution], shape: tuple[int, ...]) -> Solution:

@@ -59,7 +59,7 @@ def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
     """The end of the flow along `field` from `start`; `weight` is the size of each arm's terms in it."""
     logits, total, found = start, 0.0, None
     for _ in range(RESTARTS):
-        logits, time, rested = _journey(field, lambda x: batched_jacobian(field, x), logits)
+        logits, time, rested = journey(field, lambda x: batched_jacobian(field, x), logits)
         total += time
         polished, steps, last_step = polish(field, weight, logits)
         velocity, slope = field(polished), batched_jacobian(field, polished)
@@ -73,12 +73,15 @@ def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
 
 
 def follow(field: Field, start: Floats) -> Floats:
-    """Logits where the flow from `start` has come to rest, or where it stands at the horizon, (n,)."""
-    return _journey(field, lambda logits: jacobian(field, logits), start)[0]
+    """The end of `journey`, (n,)."""
+    return journey(field, lambda logits: jacobian(field, logits), start)[0]
 
 
-def _journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float, bool]:
-    """The end of the flow, (n,), the time that it took, and whether it is at rest or beyond the horizon."""
+def journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float, bool]:
+    """Logits where the flow from `start` stops, (n,), the time it took, and whether it is on its way no more.
+
+    It stops at rest, at the horizon, or, with more to come, when it has cost too much.
+    """
     speed = np.abs(field(start)).max()
     if speed == 0:
         return start, 0.0, True

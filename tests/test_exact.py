@@ -24,7 +24,10 @@ from bandits.policy import log_policy_of, log_ratio
 KNOWN = {
     "CoPG": b.CoPG,
     "CoPG(k=3)": lambda beta: b.CoPG(beta, k=3),
+    "RLOO": b.RLOO,
+    "RLOO(k=3)": lambda beta: b.RLOO(beta, k=3),
     "IPO": b.IPO,
+    "PsiPO": lambda beta: b.PsiPO(beta, psi=np.square),
     "DPO": b.DPO,
     "DPO(smoothing)": lambda beta: b.DPO(beta, smoothing=0.2),
     "DPO(margin)": lambda beta: b.DPO(beta, margin=lambda s: 0.3 * s.reward),
@@ -299,7 +302,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="no reward"):
         b.expected_update(b.CoPG(0.7), b.Bandit(preference=np.full((3, 3), 0.5)), mu, [0.2, 0.3, 0.5])
     with pytest.raises(ValueError, match=r"samples.reward is None"):
-        b.expected_update(b.RLOO(0.7), b.Bandit(preference=np.full((3, 3), 0.5)), mu, [0.2, 0.3, 0.5])
+        b.expected_update(b.ReMax(0.7), b.Bandit(preference=np.full((3, 3), 0.5)), mu, [0.2, 0.3, 0.5])
     with pytest.raises(ValueError, match="value must be finite"):
         b.expected_update(b.DRO(0.7), world, mu, [0.2, 0.3, 0.5], value=np.nan)
 

@@ -311,6 +311,18 @@ def test_remax_off_policy_ends_where_its_own_favourite_is_the_baseline(data, bet
         assert min(np.abs(found.policy - policy).max() for policy in consistent) < 1e-8
 
 
+@FEW
+@given(data=st.data(), arms=ARMS, beta=strategies.betas(0.1, 1e3))
+def test_a_baseline_that_looks_at_its_own_sample_is_not_taken_for_an_unbiased_one(data, arms, beta):
+    """b = r(y) / 2 for the sample y itself leaves c = r/2 - beta h: the optimum of half the reward."""
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-3))
+    half = b.PolicyGradient(beta, baseline=lambda samples, _: samples.reward / 2)
+    check(
+        b.fixed_point(half, world, b.OnPolicy()),
+        second.tilted(world.log_reference, world.reward / 2, beta),
+    )
+
+
 # ---- several attractors -----------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from typing import ClassVar
 import numpy as np
 
 from bandits import checks
-from bandits.algorithms.linear import Linear, reference_on_support, settle
+from bandits.algorithms.linear import Linear, reference_on_support
 from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
@@ -122,10 +122,13 @@ class PsiPO:
         """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu (T4.1); IPO's on-policy."""
         if sampling.on_policy:
             return IPO(self.beta).closed_form(bandit, sampling, log_start) if self.psi is identity else None
-        law = sampling.law(self, bandit, log_start)
+        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
+
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
+        """The expected update as beta L (score / beta - h), L of the two compared, on a fixed law  (T4.1)."""
         first, second, opponent = law.place_behavior()
         score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
-        return settle(Product((first, second)), bandit, log_start, score, self.beta)
+        return Linear(rate=self.beta, law=Product((first, second)), score=score, beta=self.beta)
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio

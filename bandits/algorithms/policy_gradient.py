@@ -57,6 +57,9 @@ def greedy(samples: Samples, beta: float) -> Array:
     return need(samples, "greedy_reward")[..., None]
 
 
+UNBIASED = (policy_reward, policy_value, behavior_value, greedy)  # on-policy: none looks at its own sample
+
+
 @dataclass(frozen=True)
 class PolicyGradient:
     """c_i = (R_i - b) / k.
@@ -96,9 +99,13 @@ class PolicyGradient:
         return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* on-policy (T2.1) and for b = E_mu[R] (T2.5); None for what has to be solved."""
+        """pi* on-policy (T2.1) and for b = E_mu[R] (T2.5); None for what has to be solved.
+
+        A reader's own baseline may look at the very sample that it is subtracted from, and bias the update.
+        """
         if sampling.on_policy:
-            return optimum_on_support(bandit, self.beta, log_start)
+            unbiased = not callable(self.baseline) or self.baseline in UNBIASED
+            return optimum_on_support(bandit, self.beta, log_start) if unbiased else None
         linear = self.linear(bandit, sampling.law(self, bandit, log_start))
         return None if linear is None else linear.fixed_point(bandit, log_start)
 

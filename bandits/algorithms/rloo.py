@@ -17,9 +17,11 @@ from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.copg import CoPG
+from bandits.algorithms.linear import Linear
 from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.laws import Law
 from bandits.sampling import Sampling
 from bandits.solution import Solution
 
@@ -50,6 +52,16 @@ class RLOO:
         k = R.shape[-1]
         others = (R.sum(-1)[..., None] - R) / (k - 1)
         return Update(log_prob=(R - others) / k)
+
+    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
+        """E[c] of each arm, CoPG's divided by k (k - 1), (..., A)  (T3.1)."""
+        pairs = self.k * (self.k - 1)
+        return CoPG(beta=self.beta, k=self.k).expected_coefficient(bandit, law, log_ratio) / pairs
+
+    def linear(self, bandit: Bandit, law: Law) -> Linear:
+        """The expected update as beta L (r/beta - h) / (k (k - 1)), on a fixed law  (T3.1, T3.2)."""
+        rate = self.beta / (self.k * (self.k - 1))
+        return Linear(rate=rate, law=law, score=bandit.needed_reward(), beta=self.beta)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi* on-policy (T2.2); CoPG's fixed point on a fixed law (T3.1)."""
