@@ -184,14 +184,23 @@ def training_arguments(
     )
 
 
-def fine_tuning_batch(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """Demonstrations as the plain Trainer wants them: labels are -100 except on completions."""
-    tokens, mask = pad([[*row["prompt_ids"], *row["completion_ids"][0]] for row in rows])
-    labels = tokens.clone()
+def fine_tuning_batch(rows: Sequence[Row]) -> Batch:
+    """Demonstrations as the plain Trainer wants them, with logits where a completion is predicted only.
+
+    Sequences end together, so that the last columns hold every completion: `logits_to_keep` of them.
+    """
+    tokens, mask = pad([[*row["prompt_ids"], *row["completion_ids"][0]] for row in rows], left=True)
+    predicted = 1 + max(len(row["completion_ids"][0]) for row in rows)
+    labels = tokens[:, -predicted:].clone()
     for label, row in zip(labels, rows, strict=True):
-        label[: len(row["prompt_ids"])] = -100
-    labels[~mask] = -100
-    return {"input_ids": tokens, "attention_mask": mask.long(), "labels": labels}
+        label[: predicted - len(row["completion_ids"][0])] = -100
+    return {
+        "input_ids": tokens,
+        "attention_mask": mask.long(),
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+        "labels": labels,
+        "logits_to_keep": predicted,
+    }
 
 
 def comparison_batch(tokenizer: PreTrainedTokenizerBase, context: int) -> Callable[[Sequence[Row]], Batch]:
