@@ -54,9 +54,12 @@ from bandits.algorithms import (
     DPO,
     DRO,
     DROV,
+    GRPO,
     IPO,
+    PPO,
     RLOO,
     SRPO,
+    ALoL,
     CoPG,
     ImportanceWeighted,
     NashMD,
@@ -70,6 +73,8 @@ from bandits.algorithms import (
     greedy,
     policy_reward,
     policy_value,
+    standard_deviation,
+    unit_spread,
 )
 from bandits.bandit import Bandit
 from bandits.dynamics import convergence_rate, descent, flow, flow_error, largest_stable_step, natural_flow
@@ -87,6 +92,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALGORITHMS",
+    "ALoL",
     "Adam",
     "Bandit",
     "CoPG",
@@ -94,6 +100,7 @@ __all__ = [
     "DRO",
     "DROV",
     "Dataset",
+    "GRPO",
     "IPO",
     "ImportanceWeighted",
     "NashMD",
@@ -102,6 +109,7 @@ __all__ = [
     "Offline",
     "OnPolicy",
     "OnlineIPO",
+    "PPO",
     "Pairs",
     "PolicyGradient",
     "PsiPO",
@@ -132,7 +140,9 @@ __all__ = [
     "policy_value",
     "sgd_moments",
     "simulate",
+    "standard_deviation",
     "stationary_covariance",
     "sweep",
+    "unit_spread",
     "update_covariance",
 ]

@@ -178,6 +178,42 @@ def importance_weighted(a: b.ImportanceWeighted, s: Samples) -> list[float]:
     return [weight * c for c in coefficients(a.algorithm, s)]
 
 
+def alol(a: b.ALoL, s: Samples) -> list[float]:
+    """T9: max(r - V, 0) times pi/ref, held between 1 - eps and 1 + eps; V = E_ref[r]."""
+    V = s.value
+    if V is None:
+        V = math.fsum(np.exp(s.population.reference_log_prob) * s.population.reward)
+    return [max(float(s.reward[0] - V), 0.0) * _near_one(math.exp(_h(s)[0]), a.clip)]
+
+
+def ppo(a: b.PPO, s: Samples) -> list[float]:
+    """T9: w (R - b) / k where that is the smaller side of the surrogate."""
+    advantages = [R - baseline(a, s) for R in _R(a.beta, s)]
+    return [c / a.k for c in _clipped(advantages, s, a.clip)]
+
+
+def grpo(a: b.GRPO, s: Samples) -> list[float]:
+    """T9: ((r - mean) / std, clipped, + beta (ref/pi - 1)) / k."""
+    mean, scale = math.fsum(s.reward) / a.k, 1.0
+    if a.spread is b.standard_deviation:
+        scale = math.sqrt(math.fsum((r - mean) ** 2 for r in s.reward) / (a.k - 1))
+    same = len(set(map(float, s.reward))) == 1
+    advantages = [0.0 if same else float(r - mean) / scale for r in s.reward]
+    pull = [a.beta * (math.exp(-h) - 1) for h in _h(s)]
+    return [(c + k) / a.k for c, k in zip(_clipped(advantages, s, a.clip), pull, strict=True)]
+
+
+def _clipped(advantages: list[float], s: Samples, clip: float) -> list[float]:
+    """w a, or nothing where min(w a, clip(w) a) does not move with w."""
+    weights = [math.exp(x) for x in s.log_prob - s.behavior_log_prob]
+    pairs = zip(weights, advantages, strict=True)
+    return [w * A if w * A <= _near_one(w, clip) * A else 0.0 for w, A in pairs]
+
+
+def _near_one(ratio: float, clip: float) -> float:
+    return min(max(ratio, 1 - clip), 1 + clip)
+
+
 def _over_labels(of_winner, p: float) -> list[float]:
     """Mean over the label: the first wins with probability p."""
     c = p * of_winner(0, 1) - (1 - p) * of_winner(1, 0)
@@ -197,6 +233,9 @@ FORMULAS = {
     b.DROV: drov,
     b.NashMD: nash_md,
     b.SRPO: srpo,
+    b.ALoL: alol,
+    b.PPO: ppo,
+    b.GRPO: grpo,
     b.ImportanceWeighted: importance_weighted,
 }
 

@@ -38,7 +38,8 @@ def _a_fifth_of_the_reward(samples):
     return 0.2 * samples.reward
 
 
-# Every algorithm at its defaults, and the variants that its hyper-parameters open.
+# Every algorithm at its defaults, and the variants that its hyper-parameters open.  A-LoL has no beta: the
+# number that the laws draw is its clip.
 VARIANTS = {cls.__name__: cls for cls in ALGORITHMS} | {
     "PolicyGradient(1.5)": lambda beta: b.PolicyGradient(beta, baseline=1.5),
     "PolicyGradient(policy_reward)": lambda beta: b.PolicyGradient(beta, baseline=b.policy_reward),
@@ -55,6 +56,10 @@ VARIANTS = {cls.__name__: cls for cls in ALGORITHMS} | {
     "ImportanceWeighted(PolicyGradient, clip)": lambda beta: b.ImportanceWeighted(
         b.PolicyGradient(beta), 1.2
     ),
+    "ALoL": lambda beta: b.ALoL(clip=beta),
+    "PPO(1.5, clip=inf, k=2)": lambda beta: b.PPO(beta, clip=np.inf, baseline=1.5, k=2),
+    "GRPO(k=3, clip=inf)": lambda beta: b.GRPO(beta, k=3, clip=np.inf),
+    "GRPO(unit_spread)": lambda beta: b.GRPO(beta, spread=b.unit_spread),
 }
 WITH_LOSS = [
     "CoPG",
@@ -66,7 +71,8 @@ WITH_LOSS = [
     "DPO",
     "DPO(smoothing, margin)",
 ]
-WITH_LOSS += ["DRO", "SRPO", "SRPO(0.2)"]
+WITH_LOSS += ["DRO", "SRPO", "SRPO(0.2)", "GRPO", "GRPO(k=3, clip=inf)", "GRPO(unit_spread)"]
+SMOOTH = [name for name in WITH_LOSS if name not in ("GRPO", "GRPO(unit_spread)")]  # no clip, no kinks
 
 
 @st.composite
@@ -195,6 +201,7 @@ ON_POLICY = {
     b.RLOO: lambda a, c: (1, c.bandit.reward),  # T2.2
     b.ReMax: lambda a, c: (1, c.bandit.reward),  # T2.4
     b.CoPG: lambda a, c: (a.k * (a.k - 1), c.bandit.reward),  # T3.7
+    b.PPO: lambda a, c: (1, c.bandit.reward),  # T9: w = 1, policy gradient
     b.DRO: lambda a, c: (a.beta, c.bandit.reward),  # T8.1, V = E_pi[R]
     b.DROV: lambda a, c: (1, c.bandit.reward),  # T8.1
     b.NashMD: lambda a, c: (1, c.bandit.preference @ answer_key.place_laws(a, c)[1]),  # T6.5
@@ -268,11 +275,18 @@ def _size(algorithm, case: Case) -> float:
     h = np.abs(np.log(case.policy / case.bandit.reference)).max()
     if case.revision is not None:
         h += np.abs(np.log(case.revision / case.bandit.reference)).max()
-    size = 2 + np.abs(case.bandit.reward).max() + inner.beta * h
+    size = 2 + np.abs(case.bandit.reward).max() + getattr(inner, "beta", 0.0) * h
     if isinstance(inner, b.IPO | b.OnlineIPO):
         size = 1 / inner.beta + h
     if isinstance(inner, b.DPO | b.DRO | b.SRPO):
         size *= max(1.0, inner.beta) ** (1 if not isinstance(inner, b.DPO) else 2)
+    if isinstance(algorithm, b.ALoL):
+        size *= min(np.exp(h), 1 + algorithm.clip)
+    if isinstance(algorithm, b.PPO | b.GRPO):
+        samples = answer_key.stacked(algorithm, case)[2]
+        size *= max(1.0, np.exp((samples.log_prob - samples.behavior_log_prob).max()))
+    if isinstance(algorithm, b.GRPO):
+        size += algorithm.beta * np.exp(h)
     if isinstance(algorithm, b.ImportanceWeighted):
         listed = [s for _, _, s in answer_key.groups(algorithm, case)]
         largest = max(np.exp((s.log_prob - s.behavior_log_prob).sum()) for s in listed)

@@ -19,6 +19,7 @@ from answer_key import Case
 from coefficient_laws import (
     CLIMBING,
     RESTING,
+    SMOOTH,
     VARIANTS,
     WITH_LOSS,
     cases,
@@ -64,7 +65,7 @@ def test_many_arms_are_no_different(name, data):
     laws.expectation_is_the_sum_over_all_groups(algorithm, algorithm, case)
 
 
-@every_loss
+@pytest.mark.parametrize("name", SMOOTH)
 @EXAMPLES
 @given(data=st.data())
 def test_expectation_descends_the_loss(name, data):

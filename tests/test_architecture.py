@@ -192,6 +192,9 @@ SIGNATURES = {
     "NashMD": "(beta, mixture=0.0)",
     "OnlineIPO": "(beta)",
     "SRPO": "(beta, alpha=0.5)",
+    "ALoL": "(clip=0.9)",
+    "PPO": "(beta, clip=0.2, baseline=0.0, k=1)",
+    "GRPO": "(beta, k=2, clip=0.2, spread=standard_deviation)",
     "ImportanceWeighted": "(algorithm, clip=inf)",
     "Offline": "(*behaviors)",
     "Pairs": "(joint)",
@@ -293,7 +296,10 @@ def test_public_names_say_what_they_are(name):
         assert not str(value.__doc__).startswith(f"{key}("), f"{key} has only the docstring of its dataclass"
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, bandits.ImportanceWeighted], ids=lambda cls: cls.__name__)
+CITING = [*ALGORITHMS, bandits.ALoL, bandits.ImportanceWeighted]
+
+
+@pytest.mark.parametrize("algorithm", CITING, ids=lambda cls: cls.__name__)
 def test_each_algorithm_cites_its_theory_and_its_source(algorithm):
     """A tag of the theory in the module and in `update`; a paper or the wrapped algorithm's as the source."""
     module = sys.modules[algorithm.__module__]

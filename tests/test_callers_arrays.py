@@ -169,6 +169,11 @@ CALLS = {
     "policy_value": lambda a: [bandits.policy_value(_samples(a), 1.0)],
     "behavior_value": lambda a: [bandits.behavior_value(_samples(a), 1.0)],
     "greedy": lambda a: [bandits.greedy(_samples(a), 1.0)],
+    "standard_deviation": lambda a: [bandits.standard_deviation(a["reward"])],
+    "unit_spread": lambda a: [bandits.unit_spread(a["reward"])],
+    "ALoL": lambda a: [bandits.ALoL().update(_samples(a)).log_prob],
+    "PPO": lambda a: [bandits.PPO(1.0).update(_samples(a)).log_prob],
+    "GRPO": lambda a: [bandits.GRPO(1.0, k=3).update(_samples(a)).log_prob],
 }
 WITHOUT_ARRAYS = {"sweep"}
 TAKING_ARRAYS = [name for name in CALLS if name in bandits.__all__]

@@ -8,9 +8,11 @@ linear in the logits, `bandits.bradley_terry` DPO's, `bandits.equilibrium` that 
 `bandits.off_policy` the attractors of policy gradient on somebody else's samples.
 """
 
+from bandits.algorithms.alol import ALoL
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.dpo import DPO
 from bandits.algorithms.dro import DRO, DROV
+from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
 from bandits.algorithms.nash_md import NashMD
@@ -22,24 +24,31 @@ from bandits.algorithms.policy_gradient import (
     policy_reward,
     policy_value,
 )
+from bandits.algorithms.ppo import PPO
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.samples import Samples, Update
 from bandits.algorithms.srpo import SRPO
 
-# What every common law of the tests runs over: each is built by `algorithm(beta=...)`.
-ALGORITHMS = (PolicyGradient, RLOO, ReMax, CoPG, IPO, PsiPO, DPO, DRO, DROV, NashMD, OnlineIPO, SRPO)
+# What every common law of the tests runs over: each is built by `algorithm(beta=...)`.  ALoL has no KL term,
+# hence no beta, and ImportanceWeighted wraps another algorithm: the laws name these two beside the tuple.
+FROM_REWARDS = (PolicyGradient, RLOO, ReMax, PPO, GRPO, CoPG, DRO, DROV)
+FROM_PREFERENCES = (IPO, PsiPO, DPO, NashMD, OnlineIPO, SRPO)
+ALGORITHMS = FROM_REWARDS + FROM_PREFERENCES
 
 __all__ = [
     "ALGORITHMS",
+    "ALoL",
     "CoPG",
     "DPO",
     "DRO",
     "DROV",
+    "GRPO",
     "IPO",
     "ImportanceWeighted",
     "NashMD",
     "OnlineIPO",
+    "PPO",
     "PolicyGradient",
     "PsiPO",
     "RLOO",
@@ -51,4 +60,6 @@ __all__ = [
     "greedy",
     "policy_reward",
     "policy_value",
+    "standard_deviation",
+    "unit_spread",
 ]

@@ -1,0 +1,107 @@
+"""GRPO: a group of answers is its own baseline and its own scale, and the KL is a loss.
+
+    c_i = (1/k) ( clipped(w_i a_i) + beta (rho_i - 1) ),    rho = ref/pi
+    a_i = (r_i - mean of the group) / spread of the group,      w = pi/mu, clipped as PPO's
+
+beta (rho - 1) is minus the derivative of beta k3, k3 = rho - 1 - log rho (Eq. 4).  Over the policy's own
+samples its step is beta (ref - pi): k3 as a loss pulls towards KL(ref || pi), not KL(pi || ref)  (T9).
+
+Who samples: the policy (w = 1), or mu, a policy of a moment ago.  On-policy, with at(y) = E[a | y] the
+mean advantage of arm y in a group whose others come from pi, the expected update is
+pi (at + beta (rho - 1) - beta (ref(S) - 1)), S the support of pi, since the a of a group sum to zero.
+With full support it rests only where
+
+    pi = ref / (1 - at/beta)                                  (Vojnovic & Yun 2025, arXiv:2502.18548)
+
+and this is not pi*: at depends on pi, and for pairs only on the order of the rewards.  Without the spread
+(`unit_spread`, "Dr. GRPO") at = (1 - 1/k) (r - E_pi[r]), RLOO's times (k-1)/k: the end is then the maximiser
+of (1 - 1/k) E_pi[r] - beta KL(ref || pi), one equation in one unknown.  On a fixed mu the clip freezes or
+slides as PPO's does, and the KL term, which has no weight, is no gradient of a KL.
+
+Conventions: `standard_deviation` divides by k - 1, as trainers do, and adds nothing (they add 1e-4); a group
+of equal rewards has a = 0.  Source: Shao et al. 2024, "DeepSeekMath", arXiv:2402.03300, Eq. (3)-(4); Liu et
+al. 2025, "Understanding R1-Zero-Like Training", arXiv:2503.20783.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from bandits import checks
+from bandits.algorithms.ppo import check_clip, clipped, log_bounds, log_weight
+from bandits.algorithms.samples import Array, Samples, Update, need
+
+Spread = Callable[[Array], Array]  # rewards of a group (..., k) to what divides their advantages, (..., 1)
+
+
+def standard_deviation(reward: Array) -> Array:
+    """sqrt(sum (r_i - mean)^2 / (k - 1)) of each group, (..., k) to (..., 1)."""
+    deviation = _centred(reward)
+    return ((deviation**2).sum(-1)[..., None] / (reward.shape[-1] - 1)) ** 0.5
+
+
+def unit_spread(reward: Array) -> Array:
+    """One: advantages keep the scale of the rewards, as in Dr. GRPO, (..., k) to (..., 1)."""
+    return array_namespace(reward).ones_like(reward[..., :1])
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """Group-relative policy optimisation on k >= 2 samples.
+
+    Args:
+        beta: strength of the k3 loss.
+        k: samples in a group.
+        clip: eps, how far pi/mu may go from 1; infinite for no clipping.
+        spread: what divides the advantages: `standard_deviation`, or `unit_spread` for Dr. GRPO.
+
+    Example: of two answers the better has a = 1/sqrt(2), however much better it is.
+        >>> import numpy as np
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.25]),
+        ...                reward=np.array([3.0, 1.0]))
+        >>> GRPO(beta=1.0).update(pair).log_prob.round(4)
+        array([ 0.3536, -0.6036])
+        >>> GRPO(beta=1.0, spread=unit_spread).update(pair).log_prob
+        array([ 0.5 , -0.75])
+    """
+
+    beta: float
+    k: int = 2
+    clip: float = 0.2
+    spread: Spread = standard_deviation
+
+    def __post_init__(self) -> None:
+        checks.positive(self.beta, "beta")
+        checks.count(self.k, "k", least=2)
+        check_clip(self.clip)
+
+    def update(self, samples: Samples) -> Update:
+        """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9)."""
+        push = clipped(self.advantage(samples), log_weight(samples), self.clip)
+        rho = array_namespace(samples.log_prob).exp(-samples.log_ratio)
+        return Update(log_prob=(push + self.beta * (rho - 1)) / rho.shape[-1])
+
+    def loss(self, samples: Samples) -> Array:
+        """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9)."""
+        xp, advantage = array_namespace(samples.log_prob), self.advantage(samples)
+        log_w = samples.log_prob - need(samples, "behavior_log_prob")
+        up, down = log_bounds(self.clip)
+        surrogate = xp.minimum(xp.exp(log_w) * advantage, xp.exp(xp.clip(log_w, down, up)) * advantage)
+        h = samples.log_ratio
+        k3 = xp.exp(-h) - 1 + h
+        return -(surrogate - self.beta * k3).mean(-1)
+
+    def advantage(self, samples: Samples) -> Array:
+        """a_i = (r_i - mean) / spread, (..., k); zero where the spread is."""
+        reward = need(samples, "reward")
+        xp, spread = array_namespace(reward), self.spread(reward)
+        return _centred(reward) / xp.where(spread > 0, spread, xp.ones_like(spread))
+
+
+def _centred(reward: Array) -> Array:
+    """r_i - mean, (..., k): exactly zero in a group of equal rewards, which a rounded mean would not give."""
+    lead = reward - reward[..., :1]
+    return lead - lead.mean(-1)[..., None]

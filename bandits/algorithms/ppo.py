@@ -1,0 +1,112 @@
+"""PPO on whole answers: policy gradient with likelihood ratios, which stops pushing what has moved enough.
+
+    c_i = w_i a_i / k  where  min(w a, clip(w, 1 - eps, 1 + eps) a) = w a,   else 0
+    w = pi(y)/mu(y),   a = R(y) - b,   R = r - beta log pi/ref      (R and b not differentiated)
+
+This is the derivative of the clipped surrogate in log pi.  There is no `loss`: R and b look at pi and are
+held fixed, and a function of log pi cannot tell which of its arguments to hold.
+
+Who samples: mu, the policy of a moment ago; without `samples.behavior_log_prob` the policy itself, w = 1.
+On-policy nothing is clipped, c is that of policy gradient, and pi* is the end (T2.1).
+
+On a fixed mu the expected update is pi(y) (m a - E_pi[m a]), m = 0 where the arm is clipped, else 1.
+It vanishes where m a is constant, and there are two ways:
+    nothing clipped   R is constant: pi*, if no pi*/mu leaves the clip on the side that a = J* - b points to
+    something frozen  the constant is 0: all other arms are frozen too, or have R = b
+The second are not isolated: once every arm is frozen, all policies around rest as well, and the end depends
+on the start.  `fixed_point` then answers with the first that its flow meets.  An arm that the clip
+stops and the normaliser pulls back slides along w = 1 + eps, where the update jumps and is never zero:
+`fixed_point` raises `NotConverged`, with the policy where it slid.
+
+Source: Schulman et al. 2017, arXiv:1707.06347, Eq. (7), with a sequence as one action  (T9).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from bandits import checks
+from bandits.algorithms.policy_gradient import Baseline, PolicyGradient
+from bandits.algorithms.samples import Array, Samples, Update
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.sampling import Sampling
+from bandits.solution import Solution
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Policy gradient, weighted by pi/mu and clipped.
+
+    Args:
+        beta: strength of the KL to the reference, charged to the reward.
+        clip: eps, how far pi/mu may go from 1; infinite for no clipping, which leaves importance weights.
+        baseline: b, a number or a function of `Samples` as for `PolicyGradient`.
+        k: samples averaged in one update.
+
+    Example: pi/mu = 1.5 is beyond 1.2, and the answer is better than the baseline: enough.
+        >>> import numpy as np
+        >>> two = Samples(log_prob=np.log([0.6, 0.4]), behavior_log_prob=np.log([0.4, 0.4]),
+        ...               reference_log_prob=np.log([0.6, 0.4]), reward=np.array([1.0, 1.0]))
+        >>> PPO(beta=1.0, k=2).update(two).log_prob
+        array([0. , 0.5])
+    """
+
+    beta: float
+    clip: float = 0.2
+    baseline: float | Baseline = 0.0
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        check_clip(self.clip)
+        self._unclipped()  # its checks are ours
+
+    def update(self, samples: Samples) -> Update:
+        """c = w (R - b) / k where it is not clipped, Eq. (7), Schulman 2017  (T9)."""
+        advantage = self._unclipped().update(samples).log_prob
+        return Update(log_prob=clipped(advantage, log_weight(samples), self.clip))
+
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """pi* on-policy, as policy gradient (T2.1); None on a fixed law, where the clip may bind."""
+        return self._unclipped().closed_form(bandit, sampling, log_start) if sampling.on_policy else None
+
+    def _unclipped(self) -> PolicyGradient:
+        """What it is on-policy."""
+        return PolicyGradient(beta=self.beta, baseline=self.baseline, k=self.k)
+
+
+def clipped(advantage: Array, log_weight: Array, clip: float) -> Array:
+    """w a where the surrogate min(w a, clip(w) a) moves with w, else 0; w = exp(log_weight).
+
+    The minimum is flat where a > 0 and w > 1 + eps, and where a < 0 and w < 1 - eps.  Eq. (7), Schulman 2017.
+    """
+    xp = array_namespace(advantage)
+    up, down = log_bounds(clip)
+    stopped = ((advantage > 0) & (log_weight > up)) | ((advantage < 0) & (log_weight < down))
+    zero = xp.zeros_like(log_weight)
+    return xp.where(stopped, zero, advantage * xp.exp(xp.where(stopped, zero, log_weight)))
+
+
+def log_bounds(clip: float) -> tuple[float, float]:
+    """log(1 + eps) and log(1 - eps), the latter -inf from eps = 1 on: no weight is negative."""
+    return math.log1p(clip), math.log1p(-clip) if clip < 1 else -math.inf
+
+
+def log_weight(samples: Samples) -> Array:
+    """log pi/mu of each sample, (..., k); zero, on-policy, where the samples do not say who drew them."""
+    if samples.behavior_log_prob is None:
+        return array_namespace(samples.log_prob).zeros_like(samples.log_prob)
+    return samples.log_prob - samples.behavior_log_prob
+
+
+def check_clip(clip: float) -> None:
+    """A positive number, or infinity.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if clip != math.inf:
+        checks.positive(clip, "clip", remedy="choose a positive number, or math.inf for no clipping")
