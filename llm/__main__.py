@@ -37,6 +37,7 @@ from llm.generate import Sampling, read_scored, write_scored
 from llm.model import load_config, load_model, load_tokenizer, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Reward, load_scorer
+from llm.sizes import size_of
 from llm.sources import OnPolicy, Recorded, Source, with_reference_log_probs
 from llm.tokens import encode
 from llm.train import training_arguments
@@ -70,10 +71,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_demo(options: argparse.Namespace) -> list[str]:
     """The whole pipeline of CoPG's Section 6, its figures and its numbers."""
-    size = demo.QUICK if options.quick else demo.Size()
-    metrics = demo.run(options.out, size, options.seed, progress=not options.quiet)
+    size = size_of("quick" if options.quick else options.size)
+    tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
+    metrics = demo.run(
+        options.out, size, _text(options), tokenizer, seed=options.seed, progress=not options.quiet
+    )
     pictures = figures.write_all(options.out, metrics)
     return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
+
+
+def _text(options: argparse.Namespace) -> demo.Text:
+    """Docstrings, or the demonstrations that were named."""
+    if options.data is None:
+        packages = choices.QUICK_PACKAGES if options.quick else choices.PACKAGES
+        return demo.docstrings(options.out / "text", packages, progress=not options.quiet)
+    if options.held_out is None:
+        raise ValueError("--data needs --held-out: text that nothing is trained on, to be measured on")
+    train, held_out = (load_rows(path, demonstration).rows for path in (options.data, options.held_out))
+    return demo.Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
 
 
 def run_sft(options: argparse.Namespace) -> list[str]:
@@ -242,7 +257,7 @@ def _policy(options: argparse.Namespace, rows: Dataset) -> tuple[PreTrainedModel
     if options.model is not None:
         return load_model(options.model, tokenizer_name=options.tokenizer)
     if options.tokenizer is not None:
-        tokenizer = load_tokenizer(options.tokenizer, load_config(options.tokenizer))
+        tokenizer = load_tokenizer(options.tokenizer)
     else:
         texts = [row["prompt"] + row["completion"] for row in rows.to_list()]
         tokenizer = train_tokenizer(texts, options.vocabulary)
@@ -308,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(
         commands, "demo", run_demo, "the whole pipeline on text that needs no download, with figures"
     )
-    one.add_argument("--quick", action="store_true", help="2 minutes instead of 20: smaller everything")
+    choices.add_demo(one)
     choices.add_sft(_command(commands, "sft", run_sft, "fine-tune a model on prompts and completions"))
     choices.add_reward(_command(commands, "reward", run_reward, "train a reward model on comparisons"))
     choices.add_sample(_command(commands, "sample", run_sample, "sample completions and score them"))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 
 from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, OnlineIPO, ReMax
+from llm.corpus import TRAINING, VALIDATION
 from llm.rewards import coverage, density, length, rouge_l
+from llm.sizes import SIZES
 
 OFFLINE = {"CoPG": CoPG, "DPO": DPO, "IPO": IPO, "DRO": DRO, "SRPO": SRPO}
 ONLINE = {"RLOO": RLOO, "ReMax": ReMax, "OnlineIPO": OnlineIPO, "NashMD": NashMD}
 REWARDS = {"rouge_l": rouge_l, "length": length, "coverage": coverage, "density": density}
+PACKAGES = {"training": TRAINING, "validation": VALIDATION}
+QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +42,14 @@ def _add_training(parser: argparse.ArgumentParser, steps: int, rate: float) -> N
     parser.add_argument("--log-every", type=int, default=10, help="steps between lines of the log")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="2 minutes instead of 20: smaller everything")
+    parser.add_argument("--size", default="full", help=f"{', '.join(SIZES)}, or a JSON file of changes")
+    parser.add_argument("--data", default=None, help="prompts and completions instead of docstrings")
+    parser.add_argument("--held-out", default=None, help="with --data: prompts and completions to measure on")
+    parser.add_argument("--tokenizer", default=None, help="hub id or folder; without one it is trained")
 
 
 def add_sft(parser: argparse.ArgumentParser) -> None:

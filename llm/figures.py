@@ -1,27 +1,35 @@
 """The figures of the demo, after CoPG's Section 6 (Flet-Berliac 2024, arXiv:2406.19185).
 
-    training   held-out reward along training, one panel a method, one line a beta
-    beta       final held-out reward against beta
-    best       each method at its best beta: rise over the reference
-    frontier   reward against KL to the reference
+    training     held-out reward along training, one panel a method, one line a beta
+    beta         final held-out reward against beta
+    comparison   the methods along training, each at its best beta
+    best         where they end
+    frontier     reward against KL to the reference
 
-Everything is drawn from `metrics.json` and the logs: bars and bands are 95 % intervals over prompts.
+Everything is drawn from `metrics.json` and the logs: bars and bands are 95 % intervals over prompts, and
+the rise of the reward is measured prompt by prompt against the reference.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bandits.plots import style
 
 Metrics = dict[str, Any]
+Logs = dict[tuple[str, float], list[dict[str, float]]]
+RISE = "held-out reward − reference"
 LINES = ("-", "--", ":", "-.")
+BESIDE: dict[str, Any] = {"loc": "outside right upper"}  # where a legend covers nothing
 
 
 def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
@@ -31,44 +39,57 @@ def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
     drawn = {
         "training": lambda: training(metrics, logs),
         "beta": lambda: reward_against_beta(metrics),
+        "comparison": lambda: comparison(metrics, logs),
         "best": lambda: best_betas(metrics),
         "frontier": lambda: frontier(metrics),
     }
     return [_written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
 
 
-def training(metrics: Metrics, logs: dict[tuple[str, float], list[tuple[int, float]]]) -> Figure:
+def training(metrics: Metrics, logs: Logs) -> Figure:
     """Held-out reward along training, for every beta."""
-    methods = _methods(metrics)
+    methods, betas = _methods(metrics), _betas(metrics)
     figure, panels = plt.subplots(1, len(methods), figsize=(2.5 * len(methods), 3.0), sharey=True)
     for axes, method in zip(panels, methods, strict=True):
-        for (name, beta), points in logs.items():
-            if name == method:
-                line = LINES[_betas(metrics).index(beta) % len(LINES)]
-                steps, rewards = zip(*points, strict=True)
-                axes.plot(steps, rewards, color=style.COLORS[method], linestyle=line, label=f"β = {beta:g}")
-                axes.axhline(rewards[0], color=style.GREY, linewidth=1)  # the reference on these prompts
+        for beta, line in zip(betas, cycle(LINES)):
+            _curve(axes, logs[method, beta], style.COLORS[method], f"β = {beta:g}", line)
+        axes.axhline(0, color=style.GREY, linewidth=1)  # the reference on these prompts
         axes.set_title(method)
         axes.set_xlabel("step")
-        axes.legend()
-    panels[0].set_ylabel("held-out reward")
+    panels[0].set_ylabel(RISE)
+    styles = [Line2D([], [], color=style.BLACK, linestyle=line) for _, line in zip(betas, cycle(LINES))]
+    figure.legend(styles, [f"β = {beta:g}" for beta in betas], **BESIDE)
+    return figure
+
+
+def comparison(metrics: Metrics, logs: Logs) -> Figure:
+    """The methods along training, each at its best beta."""
+    figure, axes = plt.subplots(figsize=(5.6, 3.4))
+    for method, beta in metrics["best_beta"].items():
+        _curve(axes, logs[method, beta], style.COLORS[method], f"{method}, β = {beta:g}", "-")
+    axes.axhline(0, color=style.GREY, linewidth=1, label="reference")
+    axes.set_xlabel("step")
+    axes.set_ylabel(RISE)
+    axes.set_title("Along training, each at its best β")
+    figure.legend(**BESIDE)
     return figure
 
 
 def reward_against_beta(metrics: Metrics) -> Figure:
     """Final held-out reward against beta, with intervals."""
-    figure, axes = plt.subplots(figsize=(5.0, 3.4))
-    for method in _methods(metrics):
+    figure, axes = plt.subplots(figsize=(5.6, 3.4))
+    for i, method in enumerate(_methods(metrics)):
         runs = [r for r in metrics["runs"] if r["method"] == method]
-        _points(axes, [r["beta"] for r in runs], [r["reward"] for r in runs], method)
+        beside = 1.04 ** (i - 1.5)  # so that one interval does not hide another
+        _points(axes, [r["beta"] * beside for r in runs], [r["reward"] for r in runs], method)
     axes.axhline(metrics["reference"]["reward"]["mean"], color=style.GREY, linewidth=1, label="reference")
     axes.set_xscale("log")
     axes.set_xticks(_betas(metrics), [f"{beta:g}" for beta in _betas(metrics)])
     axes.minorticks_off()
     axes.set_xlabel("β")
     axes.set_ylabel("held-out reward")
-    axes.set_title("Final reward against the strength of the KL")
-    axes.legend()
+    axes.set_title("Final reward against β")
+    figure.legend(**BESIDE)
     return figure
 
 
@@ -82,15 +103,15 @@ def best_betas(metrics: Metrics) -> Figure:
         axes.bar(i, rise["mean"], yerr=error, color=style.COLORS[method], width=0.6, capsize=4)
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
     axes.set_xticks(range(len(best)), [f"{method}\nβ = {run['beta']:g}" for method, run in best.items()])
-    axes.set_ylabel("held-out reward − reference")
+    axes.set_ylabel(RISE)
     lifted = sum(run["rise_over_reference"]["low"] > 0 for run in best.values())
-    axes.set_title(f"Held-out reward rises for {lifted} of {len(best)} methods")
+    axes.set_title(f"At the end: above 0 for {lifted} of {len(best)} methods")
     return figure
 
 
 def frontier(metrics: Metrics) -> Figure:
     """Held-out reward against KL to the reference, one point a beta."""
-    figure, axes = plt.subplots(figsize=(5.0, 3.4))
+    figure, axes = plt.subplots(figsize=(5.6, 3.4))
     for method in _methods(metrics):
         runs = sorted((r for r in metrics["runs"] if r["method"] == method), key=lambda r: r["kl"]["mean"])
         _points(axes, [r["kl"]["mean"] for r in runs], [r["reward"] for r in runs], method)
@@ -98,7 +119,7 @@ def frontier(metrics: Metrics) -> Figure:
     axes.set_xlabel("KL to the reference [nats a completion]")
     axes.set_ylabel("held-out reward")
     axes.set_title("What a nat of KL buys")
-    axes.legend()
+    figure.legend(**BESIDE)
     return figure
 
 
@@ -116,7 +137,7 @@ def table(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _points(axes, x: Sequence[float], estimates: Sequence[dict[str, float]], method: str) -> None:
+def _points(axes: Axes, x: Sequence[float], estimates: Sequence[dict[str, float]], method: str) -> None:
     y = [e["mean"] for e in estimates]
     error = [[e["mean"] - e["low"] for e in estimates], [e["high"] - e["mean"] for e in estimates]]
     axes.errorbar(
@@ -137,10 +158,18 @@ def _best(metrics: Metrics) -> dict[str, Any]:
     return {r["method"]: r for r in metrics["runs"] if r["beta"] == chosen[r["method"]]}
 
 
-def _log(folder: Path) -> list[tuple[int, float]]:
-    """(step, held-out reward) along training."""
+def _curve(axes: Axes, log: list[dict[str, float]], color: str, label: str, line: str) -> None:
+    """The rise of the reward along training, with its band."""
+    steps = [entry["step"] for entry in log]
+    rise, low, high = ([entry[f"eval_{name}"] for entry in log] for name in ("rise", "rise_low", "rise_high"))
+    axes.plot(steps, rise, color=color, linestyle=line, label=label)
+    axes.fill_between(steps, low, high, color=color, alpha=0.12, linewidth=0)
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    """What was logged when the Trainer looked at held-out prompts."""
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [(entry["step"], entry["eval_reward"]) for entry in entries if "eval_reward" in entry]
+    return [entry for entry in entries if "eval_rise" in entry]
 
 
 def _written(path: Path, draw: Callable[[], Figure]) -> Path:

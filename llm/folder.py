@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm.data import write_json_lines
@@ -81,9 +82,10 @@ def save_model(folder: str | Path, model: PreTrainedModel, tokenizer: PreTrained
 
 def provenance(minutes: float) -> dict[str, Any]:
     """Versions, hardware and minutes."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}{gpu}",
         "minutes": round(minutes, 1),
     }
 

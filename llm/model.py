@@ -73,13 +73,13 @@ def _no_dropout(config: PreTrainedConfig) -> None:
             setattr(config, field, 0.0)
 
 
-def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
-    """A tokenizer that fits the model; its padding token is end-of-sequence if it has none."""
+def load_tokenizer(name: str, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
+    """A tokenizer that fits the model, if one is given; it pads with end-of-sequence if with nothing else."""
     read = partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
     tokenizer = _load(lambda: read(name), "a tokenizer", name)
-    end, expected = tokenizer.eos_token_id, config.eos_token_id
+    end, expected = tokenizer.eos_token_id, getattr(config, "eos_token_id", None)
     problem = None
-    if len(tokenizer) > config.vocab_size:
+    if config is not None and len(tokenizer) > config.vocab_size:
         problem = f"it has {len(tokenizer)} tokens, the model {config.vocab_size}"
     elif None not in (end, expected) and end not in (expected if isinstance(expected, list) else [expected]):
         problem = f"its end-of-sequence token is {end}, the model's {expected}"
@@ -104,7 +104,7 @@ def load_weights(
     attention: str = "sdpa",
     new_weights: tuple[str, ...] = (),
 ) -> PreTrainedModel:
-    """Weights from safetensors; those named in `new_weights` may be missing and start at random."""
+    """Weights from safetensors, on the GPU if there is one; those in `new_weights` may start at random."""
     read = partial(architecture.from_pretrained, use_safetensors=True, trust_remote_code=False)
     how = {"config": config, "dtype": dtype, "attn_implementation": attention, "output_loading_info": True}
     model, info = _load(lambda: read(name, **how), "safetensors weights", name)
@@ -114,7 +114,7 @@ def load_weights(
             f"{name!r} has no weights for {missing[0]!r} and {len(missing) - 1} more, which would be random; "
             f"is it the checkpoint of another model than {type(model).__name__}?"
         )
-    return model
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _load(read: Callable[[], Any], what: str, name: str) -> Any:

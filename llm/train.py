@@ -108,6 +108,7 @@ class AlignmentTrainer(Trainer):
         inner = self.accelerator.unwrap_model(self.model)
         found = {f"{metric_key_prefix}_{k}": float(v) for k, v in self.held_out(inner).items()}
         self.log(dict(found))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, found)  # it has been done
         return found
 
     def _save_checkpoint(self, model, trial) -> None:

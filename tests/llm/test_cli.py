@@ -103,6 +103,6 @@ def test_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys):
         [best] = [r for r in metrics["runs"] if r["method"] == method and r["beta"] == beta]
         assert best["rise_over_reference"]["low"] > 0
     assert metrics["reference"]["kl"]["mean"] == 0
-    for figure in ("training", "beta", "best", "frontier"):
+    for figure in ("training", "beta", "comparison", "best", "frontier"):
         assert (tmp_path / f"{figure}.svg").read_bytes().startswith(b"<?xml")
     assert "rise over reference" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Laws of supervised fine-tuning: the Trainer's loss is -log pi(y|x) a token, whatever else is in the batch."""
+"""Laws of supervised fine-tuning: the loss is -log pi(y|x) a token, whatever else is in the batch."""
 
 from __future__ import annotations
 

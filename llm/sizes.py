@@ -1,0 +1,81 @@
+"""How large the demo is: three sizes that were tried, and whatever a reader wants instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from llm.folder import read_json
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything; the defaults take under 20 minutes on 2 cores."""
+
+    vocabulary: int = 2000  # of a tokenizer that is trained
+    layers: int = 3
+    width: int = 64
+    prompt_tokens: int = 64
+    completion_tokens: int = 28
+    fine_tuning_steps: int = 500
+    fine_tuning_rate: float = 2e-3
+    comparisons: int = 1024
+    reward_steps: int = 80
+    prompts: int = 1024
+    k: int = 4
+    betas: tuple[float, ...] = (0.05, 0.2, 1.0)
+    offline_steps: int = 64
+    online_steps: int = 48
+    batch: int = 16
+    learning_rate: float = 1e-3
+    held_out: int = 400
+    watched: int = 80  # held-out prompts that are looked at during training
+
+
+SIZES = {
+    "full": Size(),
+    "quick": Size(  # 2 minutes
+        vocabulary=1000,
+        layers=2,
+        width=48,
+        prompt_tokens=32,
+        completion_tokens=20,
+        fine_tuning_steps=150,
+        comparisons=512,
+        reward_steps=40,
+        prompts=256,
+        betas=(0.1, 1.0),
+        offline_steps=24,
+        online_steps=16,
+        held_out=192,
+        watched=48,
+    ),
+    "titles": Size(  # an hour: a vocabulary of 50 000 tokens costs more than the rest of the model
+        layers=2,
+        width=128,
+        prompt_tokens=128,
+        completion_tokens=24,
+        fine_tuning_steps=2000,
+        comparisons=3072,
+        reward_steps=288,
+        prompts=512,
+        held_out=400,
+    ),
+}
+
+
+def size_of(name: str) -> Size:
+    """One of `SIZES`, or the defaults with the fields of a JSON file changed.
+
+    Raises:
+        ValueError: there is neither, or the file names a field that is none.
+    """
+    if name in SIZES:
+        return SIZES[name]
+    try:
+        changes = read_json(name)
+        return Size(**changes | ({"betas": tuple(changes["betas"])} if "betas" in changes else {}))
+    except (OSError, ValueError, TypeError) as error:
+        known = ", ".join(field.name for field in fields(Size))
+        raise ValueError(
+            f"size must be one of {', '.join(SIZES)}, or a JSON file with some of {known}; {name!r}: {error}"
+        ) from error
