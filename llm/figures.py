@@ -28,7 +28,11 @@ from bandits.plots import style
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], list[dict[str, float]]]
 RISE = "held-out reward − reference"
+Interval = dict[str, float]  # mean, low, high
+KL = "KL to the reference [nats a completion]"
+PALETTE = (style.GREY, style.BLUE, style.RED, style.ORANGE, style.GREEN, style.PURPLE, style.SKY, style.BLACK)
 LINES = ("-", "--", ":", "-.")
+NOT_DRAWN = {"step", "epoch", "learning_rate", "total_flos", "rise_low", "rise_high"}
 BESIDE: dict[str, Any] = {"loc": "outside right upper"}  # where a legend covers nothing
 
 
@@ -44,6 +48,30 @@ def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
         "frontier": lambda: frontier(metrics),
     }
     return [_written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
+
+
+def along_training(folder: str | Path) -> Path:
+    """Everything that a run logged, one panel a quantity; dots are held-out prompts."""
+    folder = Path(folder)
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    names = dict.fromkeys(name.removeprefix("eval_") for entry in entries for name in entry)
+    shown = [name for name in names if name not in NOT_DRAWN and not name.startswith("train_")]
+
+    def draw() -> Figure:
+        rows = -(-len(shown) // 3)
+        figure, panels = plt.subplots(rows, 3, figsize=(8.0, 2.0 * rows), squeeze=False)
+        for axes, name in zip(panels.flat, shown, strict=False):
+            for key, look, color in ((name, "-", style.BLUE), (f"eval_{name}", "o", style.RED)):
+                points = [(entry["step"], entry[key]) for entry in entries if key in entry]
+                if points:
+                    axes.plot(*zip(*points, strict=True), look, color=color, markersize=3)
+            axes.set_title(name.replace("_", " "))
+            axes.set_xlabel("step")
+        for axes in panels.flat[len(shown) :]:
+            axes.remove()
+        return figure
+
+    return _written(folder / "log.svg", draw)
 
 
 def training(metrics: Metrics, logs: Logs) -> Figure:
@@ -99,8 +127,7 @@ def best_betas(metrics: Metrics) -> Figure:
     best = _best(metrics)
     for i, (method, run) in enumerate(best.items()):
         rise = run["rise_over_reference"]
-        error = [[rise["mean"] - rise["low"]], [rise["high"] - rise["mean"]]]
-        axes.bar(i, rise["mean"], yerr=error, color=style.COLORS[method], width=0.6, capsize=4)
+        axes.bar(i, rise["mean"], yerr=_error([rise]), color=style.COLORS[method], width=0.6, capsize=4)
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
     axes.set_xticks(range(len(best)), [f"{method}\nβ = {run['beta']:g}" for method, run in best.items()])
     axes.set_ylabel(RISE)
@@ -116,11 +143,28 @@ def frontier(metrics: Metrics) -> Figure:
         runs = sorted((r for r in metrics["runs"] if r["method"] == method), key=lambda r: r["kl"]["mean"])
         _points(axes, [r["kl"]["mean"] for r in runs], [r["reward"] for r in runs], method)
     axes.plot(0, metrics["reference"]["reward"]["mean"], "o", color=style.GREY, label="reference")
-    axes.set_xlabel("KL to the reference [nats a completion]")
+    axes.set_xlabel(KL)
     axes.set_ylabel("held-out reward")
     axes.set_title("What a nat of KL buys")
     figure.legend(**BESIDE)
     return figure
+
+
+def policies(folder: str | Path, found: dict[str, dict[str, Any]]) -> Path:
+    """Held-out reward against KL to the reference, one point a policy, from what `evaluate` found."""
+
+    def draw() -> Figure:
+        figure, axes = plt.subplots(figsize=(5.6, 3.4))
+        for color, (name, numbers) in zip(cycle(PALETTE), found.items(), strict=False):
+            kl, reward = numbers["kl"], numbers["reward"]
+            both = {f"{axis}err": _error([x]) for axis, x in (("x", kl), ("y", reward))}
+            axes.errorbar(kl["mean"], reward["mean"], **both, fmt="o", capsize=3, color=color, label=name)
+        axes.set_xlabel(KL)
+        axes.set_ylabel("held-out reward")
+        figure.legend(**BESIDE)
+        return figure
+
+    return _written(Path(folder) / "frontier.svg", draw)
 
 
 def table(metrics: Metrics) -> list[str]:
@@ -137,12 +181,14 @@ def table(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _points(axes: Axes, x: Sequence[float], estimates: Sequence[dict[str, float]], method: str) -> None:
-    y = [e["mean"] for e in estimates]
-    error = [[e["mean"] - e["low"] for e in estimates], [e["high"] - e["mean"] for e in estimates]]
-    axes.errorbar(
-        x, y, yerr=error, marker="o", markersize=4, capsize=3, color=style.COLORS[method], label=method
-    )
+def _points(axes: Axes, x: Sequence[float], estimates: Sequence[Interval], method: str) -> None:
+    y, color = [e["mean"] for e in estimates], style.COLORS[method]
+    axes.errorbar(x, y, yerr=_error(estimates), fmt="o-", markersize=4, capsize=3, color=color, label=method)
+
+
+def _error(estimates: Sequence[Interval]) -> list[list[float]]:
+    """How far intervals reach below and above their means."""
+    return [[e["mean"] - e["low"] for e in estimates], [e["high"] - e["mean"] for e in estimates]]
 
 
 def _methods(metrics: Metrics) -> list[str]:
