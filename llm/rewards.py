@@ -167,6 +167,43 @@ def weighted_sum(*terms: tuple[float, Reward]) -> Reward:
     return total
 
 
+NAMED: dict[str, Reward] = {"rouge_l": rouge_l, "length": length, "coverage": coverage, "density": density}
+
+
+def reward_named(*terms: str) -> Reward:
+    """A reward by name: one of `NAMED`, or the hub id or folder of a model that judges texts.
+
+    Args:
+        terms: each a name, or name=weight; several are added up.
+
+    Raises:
+        ValueError: a weight is no number, or nothing can be loaded under a name.
+
+    Example:
+        >>> reward_named("length", "coverage=-2")(["the cat sat"], ["the cat"], None)
+        array([0.])
+    """
+    return weighted_sum(*(_weighted(term) for term in terms))
+
+
+def _weighted(term: str) -> tuple[float, Reward]:
+    name, _, weight = term.partition("=")
+    try:
+        factor = float(weight or 1)
+    except ValueError as error:
+        raise ValueError(
+            f"a reward must be name or name=weight, but is {term!r}; the weight is no number"
+        ) from error
+    return factor, NAMED[name] if name in NAMED else _judge(name)
+
+
+def _judge(name: str) -> Reward:
+    """A model of natural-language inference if it has such a label, else a reward model."""
+    labels = load_config(name).id2label.values()
+    entails = any(label.lower().startswith("entail") for label in labels)
+    return load_entailment(name) if entails else load_scorer(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
     """A learned reward r(x, y): a language model's last state through one linear unit.

@@ -19,6 +19,7 @@ from llm.rewards import (
     length,
     load_entailment,
     load_scorer,
+    reward_named,
     rouge_l,
     score,
     weighted_sum,
@@ -188,6 +189,19 @@ def test_entailment_is_the_log_probability_of_its_label_for_the_pair(tmp_path):
     for value, premise, hypothesis in zip(found, PROMPTS, ANSWERS, strict=True):
         logits = judge.model(**words(premise, hypothesis, return_tensors="pt")).logits[0]
         np.testing.assert_allclose(value, logits.log_softmax(-1)[2].item(), rtol=1e-5)
+
+
+def test_rewards_are_named_weighed_and_added_up(tmp_path, scorer_folder):
+    """Names, the folder of a reward model and that of a model of inference, each with its weight."""
+    folder, _ = entailment_folder(tmp_path, ["CONTRADICTION", "NEUTRAL", "ENTAILMENT"])
+    found = reward_named("length=-0.5", str(scorer_folder), f"{folder}=3")(PROMPTS, ANSWERS, None)
+    each = [length(PROMPTS, ANSWERS, None), load_scorer(str(scorer_folder))(PROMPTS, ANSWERS)]
+    expected = -0.5 * each[0] + each[1] + 3 * load_entailment(folder)(PROMPTS, ANSWERS)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="'length=much'; the weight is no number"):
+        reward_named("length=much")
+    with pytest.raises(ValueError, match="cannot load a model from './nothing'"):
+        reward_named("./nothing")
 
 
 def test_a_model_that_knows_no_entailment_is_refused(tmp_path):
