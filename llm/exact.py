@@ -23,6 +23,7 @@ from bandits.bandit import Bandit
 from llm.log_probs import sequence_log_probs
 
 LIMIT = 200_000  # completions that we are willing to enumerate
+OF_MODEL = -1  # no token
 GROUP = 64  # completions behind one copy of the prompt: the attention mask grows as its square
 
 
@@ -40,18 +41,27 @@ class Completions(NamedTuple):
 
 
 def enumerate_completions(
-    model: nn.Module, prompt: Tensor, max_new_tokens: int, *, eos_token_id: int | None
+    model: nn.Module, prompt: Tensor, max_new_tokens: int, *, eos_token_id: int | None = OF_MODEL
 ) -> Completions:
     """Every completion of a 1-D prompt with its log-probability, sum_y pi(y|x) = 1.
 
-    A completion ends with its first end-of-sequence token, or at `max_new_tokens` without one; with
-    `eos_token_id=None` all have `max_new_tokens` tokens.
+    A completion ends with its first end-of-sequence token, or at `max_new_tokens` without one.
+
+    Args:
+        model: a causal language model.
+        prompt: token ids, (P,).
+        max_new_tokens: T.
+        eos_token_id: what ends a completion; by default what the model's configuration says, if it is in
+            the vocabulary.  With None all have T tokens.
 
     Raises:
         ValueError: the prompt is not one-dimensional, or there are too many completions.
     """
     if prompt.ndim != 1 or not len(prompt):
         raise ValueError(f"prompt must be token ids of shape (P,) with P > 0, but has {tuple(prompt.shape)}")
+    if eos_token_id == OF_MODEL:
+        own = model.config.eos_token_id
+        eos_token_id = own if own is not None and own < model.config.vocab_size else None
     tokens, lengths = every_sequence(model.config.vocab_size, max_new_tokens, eos_token_id)
     tokens, lengths = tokens.to(prompt.device), lengths.to(prompt.device)
     arms = Completions(tokens, lengths, torch.zeros(len(tokens)))

@@ -52,6 +52,15 @@ def test_probabilities_sum_to_one_whatever_the_parameters(make_model, family):
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("own", "meant"), [(4, 4), (None, None), (50256, None)])
+def test_the_models_own_end_of_sequence_is_the_default(make_model, own, meant):
+    """A token outside the vocabulary never comes: then nothing ends a completion."""
+    model = make_model("gpt2")
+    model.config.eos_token_id = own
+    expected = enumerate_completions(model, PROMPT, 2, eos_token_id=meant)
+    assert torch.equal(enumerate_completions(model, PROMPT, 2).tokens, expected.tokens)
+
+
 @given(vocabulary=st.integers(2, 5), steps=st.integers(1, 4), with_end=st.booleans())
 def test_there_are_as_many_sequences_as_the_formula_says(vocabulary, steps, with_end):
     tokens, lengths = every_sequence(vocabulary, steps, vocabulary - 1 if with_end else None)
