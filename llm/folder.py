@@ -69,10 +69,15 @@ def write_log(folder: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
     write_json_lines(Path(folder) / "log.jsonl", [plain(entry) for entry in unique.values()])
 
 
-def save_model(folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """Weights and tokenizer in `folder`/model: written beside it, then renamed."""
+def save_model(
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """Weights (the model's if none are given) and tokenizer in `folder`/model: written, then renamed."""
     final, temporary = Path(folder) / "model", Path(folder) / f".model.{os.getpid()}"
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
     if final.exists():
         shutil.rmtree(final)

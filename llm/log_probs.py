@@ -69,7 +69,7 @@ def sequence_log_probs(
         ValueError: shapes do not fit, a prompt or completion is empty, a token is outside the
             vocabulary, or a sequence is longer than the model's context.
     """
-    inner = _unwrapped(model)
+    inner = unwrapped(model)
     x_real, y_real = _checked_masks(inner.config, prompts, completions, prompt_mask, completion_mask)
     x, x_real = _pack(prompts, x_real, left=False)
     y, y_real = _pack(completions, y_real, left=True)
@@ -85,12 +85,12 @@ def sequence_log_probs(
 
 def takes_shared_prefix(model: nn.Module) -> bool:
     """Whether the architecture is one whose k completions are known to fit behind one prompt."""
-    config = _unwrapped(model).config
+    config = unwrapped(model).config
     known = config.model_type in SHARED_PREFIX_FAMILIES
     return known and config._attn_implementation in SHARED_PREFIX_ATTENTION
 
 
-def _unwrapped(model: nn.Module) -> Any:
+def unwrapped(model: nn.Module) -> Any:
     """The transformers model inside data-parallel wrappers."""
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module
@@ -150,7 +150,7 @@ def _through_head(
     wraps the model, under its autocast and with its parameters gathered.  The embedding itself is
     then given no column to work on.
     """
-    head = _unwrapped(model).get_output_embeddings()
+    head = unwrapped(model).get_output_embeddings()
     found: list[Tensor] = []
 
     def take(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:

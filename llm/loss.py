@@ -5,8 +5,8 @@ An algorithm is its coefficients, `update(samples) -> Update`, so
     loss = - mean over groups of sum_i c_i log pi(y_i | x),     c not differentiated
 
 has as its gradient minus the algorithm's ascent direction, whatever the algorithm: no coefficient is
-written down here.  What is trained beside the policy (DRO's value V, SRPO's revision policy
-pi'(y_i | x, y_j)) comes with coefficients of its own.
+written down here.  What is trained beside the policy, at the end of this file (DRO's value V(x), SRPO's
+revision policy pi'(y_i | x, y_j)), comes with coefficients of its own.
 
     B prompts, K sampled completions of each, of which the algorithm looks at k at a time
 
@@ -21,15 +21,13 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from bandits.algorithms.samples import Samples, need
-from llm.log_probs import sequence_log_probs
+from llm.log_probs import sequence_log_probs, unwrapped
 
-TRAINED = (
-    "log_prob",
-    "value",
-    "revision_log_prob",
-)  # fields of `Samples` that have a coefficient in `Update`
+TRAINED = ("log_prob", "value", "revision_log_prob")  # `Samples` that have a coefficient in `Update`
+VALUE = "prompt_value"  # the submodule of a policy that is DRO's V
 
 
 def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
@@ -175,3 +173,48 @@ def revision_log_probs(
         completion_mask=y_real.repeat_interleave(k, 0),
     )
     return found.view(B, k, k).transpose(1, 2)  # from [j, i] to [i, j]
+
+
+class PromptValue(nn.Module):
+    """V(x) = w . s / |s| + b, s the policy's last hidden state behind the prompt (T8.1).
+
+    The state is not differentiated: V is fitted beside the policy and does not move it.
+    """
+
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.full((1,), start))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """V of each prompt, (B,), from states (B, width)."""
+        return (normalize(states.to(self.weight.dtype), dim=-1) * self.weight).sum(-1) + self.bias
+
+
+def attach_value(model: nn.Module, start: float) -> None:
+    """Give the policy a value V(x) in training that equals `start`, say the mean reward, everywhere.
+
+    As a submodule it is optimised, checkpointed and resumed with the policy.
+    """
+    value = PromptValue(unwrapped(model).config.hidden_size, start)
+    model.add_module(VALUE, value.to(next(model.parameters())))
+
+
+def prompt_values(model: nn.Module, prompts: Tensor, prompt_mask: Tensor) -> Tensor:
+    """V(x) of a model with `attach_value`, (B,), for prompts (B, P) that are padded on the right.
+
+    Taken where the output embedding is called: inside the forward pass of whatever wraps the model.
+    """
+    inner, found = unwrapped(model), []
+    last = prompt_mask.sum(1) - 1
+
+    def take(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+        hidden = arguments[0].detach()  # (B, P, width)
+        found.append(getattr(inner, VALUE)(hidden[torch.arange(len(last), device=last.device), last]))
+        return (hidden[:, :0],)
+
+    handle = inner.get_output_embeddings().register_forward_pre_hook(take)
+    try:
+        model(input_ids=prompts, attention_mask=prompt_mask.long(), use_cache=False)
+    finally:
+        handle.remove()
+    return found[0]

@@ -9,15 +9,18 @@ Sampling is `llm.generate.write_scored`.  A step whose result is there is not do
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from llm.folder import claim, save_model, write_log
+from llm.loss import VALUE
 from llm.model import load_model
 from llm.rewards import Scorer, load_scorer
 from llm.sources import Source
@@ -91,7 +94,7 @@ def align(
     Args:
         folder: of this run: checkpoints, log, model.
         algorithm, source, rows, args, held_out: as for `AlignmentTrainer`.
-        model: equal to the reference.
+        model: equal to the reference; with a value (`attach_value`), which is not saved in the end.
         tokenizer: saved with the model.
         settings: what decides the result.
         lora_rank: train low-rank adapters only (needs `peft`), merged into the weights at the end.
@@ -104,9 +107,17 @@ def align(
     if not (folder / "model").exists():
         policy = model if lora_rank is None else with_adapters(model, lora_rank)
         trainer = AlignmentTrainer(policy, algorithm, source, args, rows, held_out=held_out)
+        sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+        if sharded and lora_rank is not None:
+            raise ValueError("adapters are merged into whole weights; leave lora_rank, FSDP or DeepSpeed out")
         _run(trainer, folder)
+        merged = model if lora_rank is None else policy.merge_and_unload()
+        weights = (
+            trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else merged.state_dict()
+        )
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(VALUE)}
         if trainer.is_world_process_zero():
-            save_model(folder, model if lora_rank is None else policy.merge_and_unload(), tokenizer)
+            save_model(folder, merged, tokenizer, weights)
         trainer.accelerator.wait_for_everyone()
     return load_model(str(folder / "model"))[0]
 
@@ -123,12 +134,20 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
         raise ValueError("lora_rank needs the package peft; install it, or train all weights") from error
     transposed = model.config.model_type == "gpt2"  # how its layers hold their weights
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks for an old name
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=transposed))
+        beside = [VALUE] if hasattr(model, VALUE) else None
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=transposed, modules_to_save=beside)
+        return get_peft_model(model, config)
 
 
 def _run(trainer: Trainer, folder: Path) -> None:
     resume = last_checkpoint(folder)
     trainer.args.eval_on_start = trainer.args.eval_on_start and resume is None
-    trainer.train(resume_from_checkpoint=resume)
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    except (pickle.UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"the checkpoint {resume} is corrupt or holds more than tensors and numbers "
+            f"({str(error).strip().splitlines()[0]}); delete it to go on from the one before"
+        ) from error
     if trainer.is_world_process_zero():
         write_log(folder, trainer.state.log_history)

@@ -1,19 +1,24 @@
 """Where completions come from: a batch of rows becomes `Samples`.
 
-    Recorded     a scored or compared data set          CoPG, DPO, IPO, DRO, SRPO
-    OnPolicy     the policy in training, every step     RLOO, ReMax, OnlineIPO, NashMD
+    Recorded     a scored or compared data set     CoPG, DPO, IPO, DRO, A-LoL, SRPO
+    OnPolicy     the policy in training            RLOO, ReMax, PPO, GRPO, online IPO and DPO, Nash-MD
 
-Preferences are the data's labels, or Bradley-Terry of the rewards (T0).  DRO's V is eliminated, as the
-mean of R over the K completions of a prompt.  SRPO's reviser is the model itself, and its revision
-reference the reference.
+Preferences are the data's labels, or Bradley-Terry of the rewards (T0).  A V is one of three: in training
+(`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions (`mean_reward`, A-LoL's,
+for completions of the reference), or eliminated, as the mean of R over the completions (DRO, k > 1).
+SRPO's reviser is the model itself, and its revision reference the reference.
+
+Fresh samples may be reused for some steps: the policy then moves away from mu, who drew them, and what
+clips pi/mu acts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from datasets import Dataset
@@ -25,8 +30,8 @@ from bandits.algorithms.samples import Samples
 from llm.data import Row
 from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
 from llm.generate import sampled_ids, texts_of
-from llm.log_probs import sequence_log_probs
-from llm.loss import revision_log_probs
+from llm.log_probs import sequence_log_probs, unwrapped
+from llm.loss import prompt_values, revision_log_probs
 from llm.rewards import Reward, score
 from llm.tokens import collate, pad
 
@@ -39,21 +44,41 @@ class Source(Protocol):
     def __call__(self, model: nn.Module, batch: Batch) -> Samples: ...
 
 
+def trained_value(model: nn.Module, batch: Batch) -> Tensor:
+    """V(x) in training, (B,), of a model with `attach_value`."""
+    return prompt_values(model, batch["prompts"], batch["prompt_mask"])
+
+
+def mean_reward(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean reward of the completions of each prompt, (B,).
+
+    Raises:
+        ValueError: there is one completion a prompt.
+    """
+    if batch["rewards"].shape[-1] < 2:
+        raise ValueError("the mean over one completion is that completion itself; sample at least k = 2")
+    return batch["rewards"].mean(-1)
+
+
 @dataclass(frozen=True)
 class Recorded:
     """Samples of a data set, whose reference log-probabilities are cached.
 
     Args:
         revision: token ids of the instruction to revise, (I,): SRPO needs it, others leave it None.
+        value: V of a batch, for DRO (`trained_value`) and A-LoL (`mean_reward`).
     """
 
     revision: Tensor | None = None
+    value: Callable[[nn.Module, Batch], Tensor] | None = None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
+        x, y = batch["prompts"], batch["completions"]
         masks = {"prompt_mask": batch["prompt_mask"], "completion_mask": batch["completion_mask"]}
         samples = with_preferences(
             Samples(
-                log_prob=sequence_log_probs(model, batch["prompts"], batch["completions"], **masks),
+                value=None if self.value is None else self.value(model, batch),
+                log_prob=sequence_log_probs(model, x, y, **masks),
                 reference_log_prob=batch["reference_log_probs"],
                 reward=batch.get("rewards"),
                 behavior_log_prob=batch.get("behavior_log_probs"),
@@ -61,20 +86,22 @@ class Recorded:
         )
         if self.revision is None:
             return samples
-        revised = revision_log_probs(
-            model,
-            batch["prompts"],
-            batch["completions"],
-            instruction=self.revision.to(batch["prompts"].device),
-            **masks,
-        )
+        revised = revision_log_probs(model, x, y, instruction=self.revision.to(x.device), **masks)
         reference = batch["reference_log_probs"][..., :, None].expand_as(revised)
         return replace(samples, revision_log_prob=revised, reference_revision_log_prob=reference)
 
 
+class Drawn(NamedTuple):
+    """Completions of one batch, and what stays as it is while they are used."""
+
+    step: int
+    inputs: dict[str, Tensor]  # of `sequence_log_probs`
+    scores: dict[str, Tensor]  # fields of `Samples`
+
+
 @dataclass(frozen=True)
 class OnPolicy:
-    """Fresh samples of the policy, scored; the last one by the algorithm's opponent if it brings one.
+    """Samples of the policy, scored; the last one by the algorithm's opponent if it brings one.
 
     Args:
         algorithm: for its `opponent` (Nash-MD: mixed token by token).
@@ -85,6 +112,8 @@ class OnPolicy:
         max_new_tokens: longest completion.
         seed: the noise is a function of it, of the step and of the prompt's number.
         greedy: also score the greedy completion (ReMax).
+        reuse: steps that use the same samples.  They are drawn at steps that are multiples of it; the
+            prompts of the other steps are passed over.
     """
 
     algorithm: Any
@@ -95,25 +124,39 @@ class OnPolicy:
     max_new_tokens: int
     seed: int
     greedy: bool = False
+    reuse: int = 1
+    kept: deque[Drawn] = field(default_factory=deque, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.reuse < 1:
+            raise ValueError(f"reuse must be at least 1, but is {self.reuse}; 1 draws at every step")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
+        fresh = batch["step"] % self.reuse == 0
+        drawn = self._draw(unwrapped(model), batch) if fresh else self.kept.popleft()
+        log_prob = sequence_log_probs(model, **drawn.inputs)
+        drawn.scores.setdefault("behavior_log_prob", log_prob.detach())
+        if fresh and self.kept and self.kept[0].step < drawn.step:
+            self.kept.clear()
+        self.kept.append(drawn)  # batches come in the same order again
+        return with_preferences(Samples(log_prob=log_prob, **drawn.scores))
+
+    @torch.no_grad()
+    def _draw(self, model: nn.Module, batch: Batch) -> Drawn:
+        training = model.training
+        model.eval()  # gradient checkpointing knows no key-value cache
+        decoded = self._decoded(model, batch)
         x, x_real = batch["prompts"], batch["prompt_mask"]
-        inner = model.module if isinstance(getattr(model, "module", None), nn.Module) else model
-        decoded = self._decoded(inner, batch)
-        masks = {"prompt_mask": x_real, "completion_mask": decoded.mask}
-        with torch.no_grad():
-            reference = sequence_log_probs(self.reference, x, decoded.tokens, **masks)
-        samples = Samples(
-            log_prob=sequence_log_probs(model, x, decoded.tokens, **masks),
-            reference_log_prob=reference,
-            reward=self._rewards(batch, decoded).to(x.device),
-        )
+        inputs = {"prompts": x, "completions": decoded.tokens}
+        inputs |= {"prompt_mask": x_real, "completion_mask": decoded.mask}
+        reference = sequence_log_probs(self.reference, **inputs)
+        scores = {"reference_log_prob": reference, "reward": self._rewards(batch, decoded).to(x.device)}
         if self.greedy:
             end, longest = self.tokenizer.eos_token_id, self.max_new_tokens
-            best = greedy_completions(inner, x, x_real, max_new_tokens=longest, eos_token_id=end)
-            samples = replace(samples, greedy_reward=self._rewards(batch, best)[:, 0].to(x.device))
-        batch["completion_mask"] = decoded.mask  # for the log
-        return with_preferences(samples)
+            best = greedy_completions(model, x, x_real, max_new_tokens=longest, eos_token_id=end)
+            scores["greedy_reward"] = self._rewards(batch, best)[:, 0].to(x.device)
+        model.train(training)
+        return Drawn(batch["step"], inputs, scores)
 
     def _decoded(self, model: nn.Module, batch: Batch) -> Decoded:
         x, x_real, end = batch["prompts"], batch["prompt_mask"], self.tokenizer.eos_token_id
@@ -179,6 +222,6 @@ def with_reference_log_probs(rows: Dataset, reference: PreTrainedModel, batch_si
     found: list[list[float]] = []
     for start in range(0, len(rows), batch_size):
         batch = collate(rows.select(range(start, min(start + batch_size, len(rows)))).to_list())
-        x, y = batch.pop("prompts"), batch.pop("completions")
-        found += sequence_log_probs(reference, x, y, **batch).double().tolist()
+        inputs = {name: tensor.to(reference.device) for name, tensor in batch.items()}
+        found += sequence_log_probs(reference, **inputs).double().tolist()
     return rows.add_column("reference_log_probs", found)

@@ -5,6 +5,8 @@ algorithm sees every choice of its k of them.  At step 0 the policy must be the 
 
 Batches, noise and checkpoints are such that a run that was killed and resumed is the uninterrupted run;
 mixed precision, accumulation, LoRA, TensorBoard, FSDP and `accelerate launch` are the Trainer's.
+Weights are safetensors.  The state of the optimizer and of the random numbers is PyTorch's pickle, read with
+`weights_only=True`: it may hold tensors and numbers, and code in it is refused, never run.
 Fine-tuning and reward models use the plain Trainer, with the batches at the end of this file.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,13 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from bandits import DPO
 from bandits.algorithms.samples import Samples
 from llm.data import Row, completions_of
-from llm.loss import alignment_loss, every_choice
+from llm.loss import VALUE, alignment_loss, every_choice
 from llm.sources import Batch, Source, collate_rows, with_preferences
 from llm.tokens import pad
 
 COMPLETE = "complete.json"  # written into a checkpoint when everything else is there
 AT_START = 1e-2  # nats by which log pi may differ from log ref at step 0 in float32
+VALUE_RATE = 1e-2  # learning rate of V, which has the scale of rewards, not of weights
 
 
 class AlignmentTrainer(Trainer):
@@ -55,6 +59,12 @@ class AlignmentTrainer(Trainer):
         held_out: Callable[[nn.Module], Mapping[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
+        reuse = getattr(source, "reuse", 1)
+        if args.save_strategy == "steps" and args.save_steps % reuse:
+            raise ValueError(
+                f"checkpoints must come at multiples of reuse = {reuse}, where fresh samples are drawn, but "
+                f"save_steps = {int(args.save_steps)}; choose a multiple, to be resumed exactly"
+            )
         numbered = rows.add_column("number", list(range(len(rows))))
         super().__init__(
             model=model,
@@ -64,9 +74,7 @@ class AlignmentTrainer(Trainer):
             data_collator=collate_rows,
             callbacks=list(callbacks),
         )
-        self.model_accepts_loss_kwargs = (
-            False  # the loss is a mean over the batch: divide it when accumulating
-        )
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: divide it accumulating
         self.algorithm, self.source, self.held_out = algorithm, source, held_out
         self._logged: list[Tensor] = []
 
@@ -80,6 +88,17 @@ class AlignmentTrainer(Trainer):
             coefficient = self.algorithm.update(groups).log_prob
             self._logged.append(_watched(samples, coefficient))
         return alignment_loss(self.algorithm, groups)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """The Trainer's, with a learning rate of its own for a V in training."""
+        optimizer = super().create_optimizer(model)
+        named = (self.model if model is None else model).named_parameters()
+        value = [p for name, p in named if f"{VALUE}." in name and p.requires_grad]
+        if value:
+            for group in optimizer.param_groups:
+                group["params"] = [p for p in group["params"] if all(p is not v for v in value)]
+            optimizer.add_param_group({"params": value, "lr": VALUE_RATE, "weight_decay": 0.0})
+        return optimizer
 
     def _check_start(self, samples: Samples) -> None:
         """At step 0 the policy is the reference, or cached log-probabilities are not what they should be."""
@@ -95,7 +114,7 @@ class AlignmentTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The Trainer's log, with the means since the last one of what `WATCHED` names."""
         if self._logged and "loss" in logs:
-            means = torch.stack(self._logged).mean(0)
+            means = torch.stack(self._logged).mean(0).to(self.args.device)
             means = self.accelerator.gather(means[None]).mean(0)
             logs |= {name: x for name, x in zip(WATCHED, means.tolist(), strict=True) if not math.isnan(x)}
             self._logged.clear()
@@ -118,22 +137,29 @@ class AlignmentTrainer(Trainer):
             (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
 
 
-WATCHED = ("reward", "log_ratio", "sequence_nll", "coefficient_mean_abs", "coefficient_max_abs")
+WATCHED = ("reward", "value", "log_ratio", "sequence_nll", "off_policy") + (
+    "coefficient_mean_abs",
+    "coefficient_max_abs",
+)
 
 
 def _watched(samples: Samples, coefficient: Tensor) -> Tensor:
-    """Means over the batch; for the policy's own samples log_ratio is the KL and sequence_nll the entropy."""
-    absent = samples.log_prob.new_tensor(math.nan)
+    """Means over the batch, NaN where there is nothing to watch.
+
+    For the policy's own samples log_ratio is the KL and sequence_nll the entropy; off_policy is |pi/mu - 1|.
+    """
+    reward, V, log_mu = samples.reward, samples.value, samples.behavior_log_prob
     size = coefficient.abs()
-    return torch.stack(
-        [
-            absent if samples.reward is None else samples.reward.mean().to(absent),
-            samples.log_ratio.mean(),
-            -samples.log_prob.mean(),
-            size.mean().to(absent),
-            size.max().to(absent),
-        ]
-    ).detach()
+    found = [
+        None if reward is None else reward.mean(),
+        None if V is None else V.mean(),
+        samples.log_ratio.mean(),
+        -samples.log_prob.mean(),
+        None if log_mu is None else (samples.log_prob - log_mu).expm1().abs().mean(),
+        size.mean(),
+        size.max(),
+    ]
+    return torch.tensor([math.nan if x is None else float(x) for x in found])
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
@@ -157,7 +183,13 @@ def training_arguments(
     bf16: bool = False,
     tensorboard: bool = False,
 ) -> TrainingArguments:
-    """The Trainer's arguments with this project's conventions: linear decay, clipping at 1, no surprises."""
+    """The Trainer's arguments with this project's conventions: linear decay, clipping at 1, no surprises.
+
+    Raises:
+        ValueError: `tensorboard` is asked for and not installed.
+    """
+    if tensorboard and find_spec("tensorboard") is None:
+        raise ValueError("TensorBoard logs need the package tensorboard; install it, or read log.jsonl")
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -180,6 +212,7 @@ def training_arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         bf16=bf16,
+        ddp_find_unused_parameters=False,  # every weight has a gradient
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )

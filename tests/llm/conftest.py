@@ -21,7 +21,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llm.model import new_model, train_tokenizer
+from llm.data import write_json_lines
+from llm.generate import Sampling, read_scored, write_scored
+from llm.model import load_model, new_model, train_tokenizer
+from llm.rewards import length
+from llm.tokens import encode
 
 datasets.disable_progress_bars()
 torch.set_num_threads(1)
@@ -32,6 +36,10 @@ TEXTS = [
     "A ferry crossed at noon; the café opened late, and the gulls complained.",
     "Summaries are short. Descriptions are long, and they wander before they arrive.",
 ] * 3
+WORDS = ["kettle", "manual", "ferry", "summary", "rain", "harbour", "gull", "noon"]
+PAIRS = [
+    {"prompt": f"The {a} and the {b}.\n\nTL;DR:", "completion": f" A {a}."} for a in WORDS for b in WORDS[:2]
+]
 
 
 def tiny_model(family: str, attention: str = "sdpa", dtype: torch.dtype = torch.float64) -> PreTrainedModel:
@@ -80,3 +88,38 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     new_model(tokenizer, layers=1, width=8, heads=2, context=64, seed=3).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def policy(model_folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The small model, afresh for each test, and its tokenizer."""
+    return load_model(str(model_folder))
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 16 prompts and completions."""
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    write_json_lines(path, PAIRS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def prompts(tokenizer: PreTrainedTokenizerFast) -> datasets.Dataset:
+    """The same, encoded."""
+    rows = datasets.Dataset.from_list(PAIRS)
+    return encode(rows, tokenizer, max_prompt_tokens=40, max_completion_tokens=24).rows
+
+
+@pytest.fixture(scope="session")
+def sampled(model_folder: Path, prompts: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of 16 prompts with 4 scored completions each."""
+    folder, sampling = tmp_path_factory.mktemp("scored"), Sampling(4, 6, 0, 8)
+    write_scored(folder, prompts, *load_model(str(model_folder)), length, sampling, progress=False)
+    return folder
+
+
+@pytest.fixture
+def scored(sampled: Path) -> datasets.Dataset:
+    """Their rows."""
+    return read_scored(sampled)

@@ -13,52 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file
 
 from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, OnlineIPO, ReMax
-from llm.generate import Sampling, write_scored
 from llm.model import load_model
 from llm.pipeline import align, with_adapters
-from llm.rewards import length
 from llm.sources import OnPolicy, Recorded, with_reference_log_probs
-from llm.tokens import encode
 from llm.train import AlignmentTrainer, last_checkpoint, training_arguments
 
-WORDS = ["kettle", "manual", "ferry", "summary", "rain", "harbour", "gull", "noon"]
-PAIRS = [
-    {"prompt": f"The {a} and the {b}.\n\nTL;DR:", "completion": f" A {a}."} for a in WORDS for b in WORDS[:2]
-]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-@pytest.fixture
-def policy(model_folder):
-    """The small model, afresh for each test, and its tokenizer."""
-    return load_model(str(model_folder))
-
-
-@pytest.fixture(scope="module")
-def prompts(model_folder):
-    _, tokenizer = load_model(str(model_folder))
-    return encode(Dataset.from_list(PAIRS), tokenizer, max_prompt_tokens=40, max_completion_tokens=24).rows
-
-
-@pytest.fixture(scope="module")
-def sampled(model_folder, prompts, tmp_path_factory):
-    """The folder of 16 prompts with 4 scored completions each."""
-    folder = tmp_path_factory.mktemp("scored")
-    write_scored(
-        folder, prompts, *load_model(str(model_folder)), length, Sampling(4, 6, 0, 8), progress=False
-    )
-    return folder
-
-
-@pytest.fixture
-def scored(sampled):
-    from llm.generate import read_scored
-
-    return read_scored(sampled)
 
 
 def arguments(folder: Path, **changes):
@@ -200,13 +163,12 @@ def test_two_processes_are_one_with_the_same_global_batch(tmp_path, model_folder
 
 
 @pytest.mark.parametrize("algorithm", ["CoPG", "RLOO"])
-def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder, sampled, algorithm):
+def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder, sampled, pairs, algorithm):
     """Killed after its first complete checkpoint: weights and log are the same, bit for bit."""
     more = ["--batch-size", "4", "--algorithm", algorithm]
     data = sampled
     if algorithm == "RLOO":
-        data = tmp_path / "pairs.jsonl"
-        data.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+        data = pairs
         more += ["--reward", "length", "--k", "2", "--max-new-tokens", "4", "--max-prompt-tokens", "40"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     go = [sys.executable, *command(killed, data, model_folder, *more)]
