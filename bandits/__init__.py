@@ -47,6 +47,9 @@ Notation, one meaning each:
     h        log pi(y) / ref(y)                                 R         r - beta h
     J        E_pi[r] - beta KL(pi || ref) = E_pi[R]             c         coefficient: a sample moves the
                                                                           policy by c grad log pi(y)
+    b        baseline of a reward                               a         advantage: r or R less a baseline
+    w        likelihood ratio pi/mu of a sample                 rho       ref/pi, exp(-h)
+             (A-LoL: pi/ref)                                    eps       clip: how far w may go from 1
 """
 
 from bandits.algorithms import (

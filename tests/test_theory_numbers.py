@@ -1,4 +1,4 @@
-"""The numbers of the theory, each derived in the docstring of its test (T2 to T8).
+"""The numbers of the theory, each derived in the docstring of its test (T2 to T9).
 
 Printed numbers are held to half of their last digit; what follows by hand is held to rounding.
 """
@@ -503,3 +503,43 @@ def test_t8_2_a_frozen_wrong_value_is_biased_off_policy(V):
     exponent = (TOY.reward - pi / mu * (value - V)) / beta
     assert_allclose(pi, softmax(exponent), rtol=0, atol=1e-11)
     assert np.abs(pi - TOY.optimal_policy(beta)).max() > 0.01
+
+
+# ---- T9: the wider family ---------------------------------------------------------------------------------
+
+
+def test_t9_a_lol_on_three_arms():
+    """ref = 1/3, r = (0, .6, .9): V = .5, a+ = (0, .1, .4).  With w = (., .1, 1.9): 3 Z = .01 + .76 = .77.
+
+    .1 < Z < .4 confirms the weights; pi = ref a+ w / Z = (0, 1, 76)/77.
+    """
+    world = b.Bandit([0.0, 0.6, 0.9])
+    with pytest.raises(b.NoFixedPoint) as refusal:
+        b.fixed_point(b.ALoL(clip=0.9), world, b.Offline(world.reference))
+    found = refusal.value.solution.policy
+    assert_allclose(found, [0, 1 / 77, 76 / 77], rtol=1e-13)
+    assert_allclose(found, [0, 0.012987, 0.987013], rtol=0, atol=5e-7)
+    assert_allclose(1 / 3 * 0.4 * 1.9 / found[2], 0.256667, rtol=0, atol=5e-7)
+
+
+@settings(max_examples=10)
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_t9_estimators_of_the_kl_differ_in_their_gradients(data, beta):
+    """rho = ref/pi, samples from pi.  As a loss: E[d k3/d log pi (e_y - pi)] = pi - ref, grad KL(ref || pi).
+
+    In the reward, held fixed: E[k1 (e_y - pi)] = grad KL(pi || ref), and k3 = rho - 1 + k1 gives
+    (ref - pi) + that, the difference of the two gradients, of second order near ref.
+    """
+    world = b.Bandit(np.zeros(4), reference=data.draw(strategies.references(4, smallest=1e-2)))
+    ref = world.reference
+    for size in (1.0, 1e-4):
+        policy = softmax(np.log(ref) + size * np.array([1.0, -0.7, 0.2, 0.4]))
+        k1 = np.log(policy / ref)
+        reverse, forward = policy * (k1 - policy @ k1), policy - ref
+        as_loss = b.expected_update(b.GRPO(beta), world, b.OnPolicy(), policy)
+        in_reward = b.expected_update(b.PPO(beta), world, b.OnPolicy(), policy)
+        assert_allclose(as_loss, -beta * forward, rtol=0, atol=1e-13 * beta)
+        assert_allclose(in_reward, -beta * reverse, rtol=0, atol=1e-13 * beta)
+        k3 = ref / policy - 1 + k1
+        assert_allclose(policy * (k3 - policy @ k3), reverse - forward, rtol=0, atol=1e-14)
+        assert np.abs(reverse - forward).max() < 2 * size**2

@@ -5,7 +5,8 @@ Every class is a frozen dataclass of hyper-parameters with `k`, the samples it l
 
 What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
 linear in the logits, `bandits.bradley_terry` DPO's, `bandits.equilibrium` that of the games, and
-`bandits.off_policy` the attractors of policy gradient on somebody else's samples.
+`bandits.off_policy` the attractors of policy gradient on somebody else's samples.  PPO's clip, which GRPO
+shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
 """
 
 from bandits.algorithms.alol import ALoL

@@ -19,6 +19,7 @@ sum_y D a+ W(log pi), W' = w, which is bounded, and has no other place to rest: 
 **On the boundary.**  Arms with D a+ = 0 feel -pi Z only and die out like 1/t; some arm has r <= V, so unless
 it starts at zero no fixed point is finite: `fixed_point` raises `NoFixedPoint`, with this limit.  eps >= 1
 kills all arms with u < Z as well, eps = inf all but the largest u.  Reference-free on D = ref: ref a+ / Z.
+On its own samples nothing holds it: it gathers on a few arms, and the start decides on which.
 
 Source: Baheti et al. 2024, "Leftover Lunch", arXiv:2305.14718, Eq. (4) and Section 3  (T9).
 """
@@ -26,14 +27,25 @@ Source: Baheti et al. 2024, "Leftover Lunch", arXiv:2305.14718, Eq. (4) and Sect
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from bandits import checks
 from bandits.algorithms.ppo import log_bounds
 from bandits.algorithms.samples import Array, Samples, Update, need
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.laws import Arms
+from bandits.policy import log_policy_of
+from bandits.sampling import Sampling
+from bandits.solution import NoFixedPoint, Solution
+
+ROUNDING = 1e-14  # expected updates below this are none
+SAME = 1e-12  # relative distance below which two arms share u = D a+ / ref: rounding must not part them
 
 
 @dataclass(frozen=True)
@@ -72,12 +84,115 @@ class ALoL:
         up, down = log_bounds(self.clip)
         return Update(log_prob=gain * xp.exp(xp.clip(samples.log_ratio, down, up)))
 
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """D a+ w / Z on a fixed law D  (T9).
+
+        None where nothing moves, and where the start decides between policies that all rest.
+
+        Raises:
+            NoFixedPoint: some arms die out; `.solution` holds the limit, unless the start decides it.
+        """
+        if sampling.on_policy:
+            self._refuse_its_own_samples(bandit, log_start)
+            return None
+        behavior = sampling.law(self, bandit, log_start).behavior
+        mass = behavior * ALoL(clip=0).update(_every_arm(bandit, log_start)).log_prob
+        log_policy, unique = _each_end(mass, bandit.reference, log_start, self.clip)
+        solution = Solution(
+            log_policy=log_policy if unique else None,
+            residual=self._residual(bandit, behavior, log_policy) if unique else np.nan,
+            stable=True,
+            unique=unique,
+            method="closed form (T9)",
+        )
+        dying = np.isfinite(log_start) & np.isneginf(log_policy)
+        if not dying.any():
+            return solution if unique else None
+        raise NoFixedPoint(
+            f"A-LoL rests at no finite logits: arm {np.argwhere(dying)[0, -1]}, like every arm that is not "
+            f"sampled, is no better than V or is given up by the clip, loses all its mass; the limit "
+            + ("is in .solution" if unique else "depends on the start, which flow(...) follows"),
+            solution,
+        )
+
+    def _refuse_its_own_samples(self, bandit: Bandit, log_start: Floats) -> None:
+        if (self._residual(bandit, np.exp(log_start), log_start) > ROUNDING).any():
+            raise NoFixedPoint(
+                "on its own samples nothing keeps A-LoL from gathering on a few arms, and the start decides "
+                "on which; take Offline(...), or follow it by flow(...)",
+                Solution(log_policy=None, residual=np.nan, unique=False, method="closed form (T9)"),
+            )
+
+    def _residual(self, bandit: Bandit, behavior: Floats, log_policy: Floats) -> Floats:
+        """max |D c - pi sum D c|, (...), where `exact` cannot look: at arms without mass that D samples."""
+        with np.errstate(invalid="ignore"):  # arms outside the reference, which nobody samples
+            c = self.update(_every_arm(bandit, log_policy)).log_prob
+        pull = np.where(behavior > 0, behavior * c, 0.0)
+        return np.abs(pull - np.exp(log_policy) * pull.sum(axis=-1, keepdims=True)).max(axis=-1)
+
+
+def _every_arm(bandit: Bandit, log_policy: Floats) -> Samples:
+    """All arms as one group."""
+    everyone = Samples(
+        log_prob=log_policy, reference_log_prob=bandit.log_reference, reward=bandit.needed_reward()
+    )
+    return replace(everyone, population=everyone)
+
+
+def _each_end(mass: Floats, reference: Floats, log_start: Floats, clip: float) -> tuple[Floats, bool]:
+    """log of the policy where each context ends, (..., A), and whether the start makes no difference."""
+    shape = np.broadcast_shapes(mass.shape, reference.shape, log_start.shape)
+    rows = (np.broadcast_to(x, shape).reshape(-1, shape[-1]) for x in (mass, reference, log_start))
+    ends = [_end(m, ref, start, clip) for m, ref, start in zip(*rows, strict=True)]
+    return np.stack([log_policy for log_policy, _ in ends]).reshape(shape), all(only for _, only in ends)
+
+
+def _end(mass: Floats, reference: Floats, log_start: Floats, clip: float) -> tuple[Floats, bool]:
+    """The same for one context, (A,), from mass = D a+ : the root Z of sum D a+ w / Z = 1."""
+    gains = np.flatnonzero(mass > 0)
+    if gains.size == 0:  # nothing pushes: every policy rests
+        return log_policy_of(np.exp(log_start)), False
+    u = mass[gains] / reference[gains]
+    order = np.argsort(u)
+    gains, u = gains[order], u[order]
+    group: Arms = np.cumsum(np.diff(u, prepend=u[0]) > SAME * u)  # 0 for the smallest u, equal for equal u
+    w, tied = _weights(mass[gains], u, group, max(1 - clip, 0.0), 1 + clip)
+    policy = mass[gains] * w
+    if tied.any():
+        room = 1 - (policy[~tied] / u[tied][0]).sum()
+        policy = np.where(tied, room * reference[gains] / reference[gains][tied].sum(), policy / u[tied][0])
+    log_policy = np.full(mass.shape, -np.inf)
+    log_policy[gains] = log_policy_of(policy)
+    return log_policy, bool(tied.sum() <= 1)
+
+
+def _weights(
+    mass: Floats, u: Floats, group: Arms, low: float, high: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """w of each arm in rising order of u, (n,), and the arms with u = Z, whose w is what room is left."""
+    size, value = np.bincount(group, mass), u[np.searchsorted(group, np.arange(group[-1] + 1))]
+    before = np.concatenate([[0.0], np.cumsum(size)[:-1]])
+    after = np.concatenate([np.cumsum(size[::-1])[::-1][1:], [0.0]])
+    lowest = low * (before + size) + _times(high, after)  # Z, if it is just beyond the jump
+    highest = low * before + _times(high, after + size)  # Z, if it is just before the jump
+    passed = np.flatnonzero(lowest > value)  # jumps that the root lies beyond: the first few
+    jump = 0 if passed.size == 0 else passed[-1] + 1
+    at_jump = jump < len(value) and highest[jump] >= value[jump]
+    tied = (group == jump) & at_jump
+    return np.where((group >= jump) & ~tied, high, low), tied
+
+
+def _times(weight: float, mass: Floats) -> Floats:
+    """weight * mass, where infinity times nothing is nothing."""
+    return np.where(mass > 0, weight * np.where(mass > 0, mass, 1.0), 0.0)
+
 
 def _reference_value(samples: Samples) -> Array:
-    """V, (..., 1)."""
+    """V, (..., 1); equal rewards have no rounding between them and their mean."""
     if samples.value is not None:
         return samples.value[..., None]
     everyone = need(samples, "population")
     reward = need(everyone, "reward")
     reference = array_namespace(reward).exp(need(everyone, "reference_log_prob"))
-    return (reference * reward).sum(-1)[..., None]
+    level = reward[..., :1]
+    return level + (reference * (reward - level)).sum(-1)[..., None]

@@ -28,12 +28,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
+from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.ppo import check_clip, clipped, log_bounds, log_weight
 from bandits.algorithms.samples import Array, Samples, Update, need
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.policy import normalised
+from bandits.sampling import Sampling
+from bandits.solution import Solution
 
+NEWTON_STEPS = 200  # each passes one scale of the rewards' gaps at least; a dozen are usual
 Spread = Callable[[Array], Array]  # rewards of a group (..., k) to what divides their advantages, (..., 1)
 
 
@@ -94,6 +102,16 @@ class GRPO:
         k3 = xp.exp(-h) - 1 + h
         return -(surrogate - self.beta * k3).mean(-1)
 
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """The maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), on-policy with `unit_spread`  (T9)."""
+        if not sampling.on_policy or self.spread is not unit_spread:
+            return None
+        score = (1 - 1 / self.k) * bandit.needed_reward()
+        log_policy = _hyperbolic_tilt(reference_on_support(bandit, log_start), score, self.beta)
+        return Solution(
+            log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T9)"
+        )
+
     def advantage(self, samples: Samples) -> Array:
         """a_i = (r_i - mean) / spread, (..., k); zero where the spread is."""
         reward = need(samples, "reward")
@@ -105,3 +123,24 @@ def _centred(reward: Array) -> Array:
     """r_i - mean, (..., k): exactly zero in a group of equal rewards, which a rounded mean would not give."""
     lead = reward - reward[..., :1]
     return lead - lead.mean(-1)[..., None]
+
+
+def _hyperbolic_tilt(log_reference: Floats, score: Floats, beta: float) -> Floats:
+    """log of beta ref / (t + max score - score), (..., A), with the t > 0 that makes the sum one.
+
+    1 / sum is concave and rises with t: Newton's method from beta ref(best), where the sum is at least one,
+    comes from below and never passes the root.
+    """
+    supported = np.isfinite(log_reference)
+    gap = np.where(supported, score, -np.inf)
+    gap = gap.max(axis=-1, keepdims=True) - gap
+    weight = beta * np.exp(log_reference)
+    t = np.where(gap == 0, weight, 0.0).max(axis=-1, keepdims=True)
+    for _ in range(NEWTON_STEPS):
+        term = weight / (t + gap)
+        total, slope = term.sum(axis=-1, keepdims=True), (term / (t + gap)).sum(axis=-1, keepdims=True)
+        step = total * (total - 1) / slope
+        if not (step > 1e-16 * t).any():
+            break
+        t = t + np.maximum(step, 0.0)
+    return normalised(log_reference - np.log(np.where(supported, t + gap, 1.0)))

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from bandits import checks
+from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.policy_gradient import Baseline, PolicyGradient
 from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
@@ -70,8 +71,14 @@ class PPO:
         return Update(log_prob=clipped(advantage, log_weight(samples), self.clip))
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* on-policy, as policy gradient (T2.1); None on a fixed law, where the clip may bind."""
-        return self._unclipped().closed_form(bandit, sampling, log_start) if sampling.on_policy else None
+        """pi* on-policy (T2.1), and without a clip wherever importance weights lead there (T2.6).
+
+        None on a fixed law where the clip may bind.
+        """
+        if sampling.on_policy:
+            return self._unclipped().closed_form(bandit, sampling, log_start)
+        weighted = ImportanceWeighted(self._unclipped())
+        return weighted.closed_form(bandit, sampling, log_start) if self.clip == math.inf else None
 
     def _unclipped(self) -> PolicyGradient:
         """What it is on-policy."""
