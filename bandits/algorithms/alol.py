@@ -21,7 +21,8 @@ it starts at zero no fixed point is finite: `fixed_point` raises `NoFixedPoint`,
 kills all arms with u < Z as well, eps = inf all but the largest u.  Reference-free on D = ref: ref a+ / Z.
 On its own samples nothing holds it: it gathers on a few arms, and the start decides on which.
 
-Source: Baheti et al. 2024, "Leftover Lunch", arXiv:2305.14718, Eq. (4) and Section 3  (T9).
+Source: Baheti et al. 2024, "Leftover Lunch: Advantage-based Offline Reinforcement Learning for Language
+Models", arXiv:2305.14718  (T9).
 """
 
 from __future__ import annotations
