@@ -7,9 +7,9 @@
     python -m llm align    --data samples --model sft/model --algorithm CoPG --beta 0.1 --out copg
     python -m llm evaluate --data valid.jsonl --model copg/model --reference sft/model --out eval
 
-Data are JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of them or a hub id, with the columns
-`prompt, completion`, or `prompt, chosen, rejected`.  Each command writes one folder, says what it did,
-and goes on where it was killed when it is given again.
+Data are JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of them, a hub id, or what `sample` wrote, with
+the columns `prompt, completion`, or `prompt, chosen, rejected`, or `prompt, completions, rewards`.  Each
+command writes one folder, says what it did, and goes on where it was killed when it is given again.
 """
 
 from __future__ import annotations
@@ -27,29 +27,22 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers import logging as transformers_logging
 
-from bandits import RLOO, NashMD
 from llm import choices, demo, figures
-from llm.choices import OFFLINE, ONLINE, REWARDS
-from llm.data import demonstration, load_rows, preference
-from llm.evaluate import evaluate, improvement, sample_table, win_rate
+from llm.data import Loaded, Row, demonstration, load_rows, preference, scored
+from llm.evaluate import Estimate, Outcome, evaluate, improvement, sample_table, win_rate
 from llm.folder import claim, provenance, write_json
 from llm.generate import Sampling, read_scored, write_scored
+from llm.loss import attach_value
 from llm.model import load_config, load_model, load_tokenizer, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
-from llm.rewards import Reward, load_scorer
+from llm.rewards import reward_named
 from llm.sizes import size_of
 from llm.sources import OnPolicy, Recorded, Source, with_reference_log_probs
 from llm.tokens import encode
 from llm.train import training_arguments
 
-NOT_SETTINGS = (
-    "run",
-    "out",
-    "quiet",
-    "save_every",
-    "log_every",
-    "tensorboard",
-)  # they do not change the result
+# What does not change the result
+NOT_SETTINGS = {"run", "out", "quiet", "save_every", "log_every", "tensorboard", "held_out", "evaluate_every"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for line in found:
-        print(line)
+    print(*found, sep="\n")
     return 0
 
 
@@ -80,6 +72,123 @@ def run_demo(options: argparse.Namespace) -> list[str]:
     return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
 
 
+def run_sft(options: argparse.Namespace) -> list[str]:
+    """Supervised fine-tuning of a model, or of a new one."""
+    loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
+    model, tokenizer = _policy(options, loaded.rows)
+    rows, said = _encoded(loaded, tokenizer, options)
+    fine_tune(options.out, model, tokenizer, rows, _arguments(options), _settings(options))
+    return [*said, f"fine-tuned on {len(rows)} pairs: {options.out / 'model'}", _picture(options)]
+
+
+def run_reward(options: argparse.Namespace) -> list[str]:
+    """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
+    if _is_sampled(options.data):
+        rows = Dataset.from_list(
+            [
+                {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
+                for row in read_scored(options.data).to_list()
+                for y in row["completions"]
+                if y.strip()
+            ]
+        )
+    else:
+        rows = load_rows(options.data, preference, skip_bad=options.skip_bad).rows
+    config = load_config(options.model)
+    tokenizer = load_tokenizer(options.model, config)
+    context = int(getattr(config, "max_position_embeddings", options.max_prompt_tokens))
+    kept = rows.train_test_split(test_size=options.test_share, seed=options.seed)
+    settings = _settings(options)
+    scorer = train_reward(
+        options.out, options.model, tokenizer, kept["train"], _arguments(options), settings, context=context
+    )
+    test = kept["test"]
+    chosen, rejected = (scorer(test["prompt"], test[column]) for column in ("chosen", "rejected"))
+    accuracy = float((chosen > rejected).mean())
+    write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
+    said = f"prefers the chosen one in {accuracy:.1%} of {len(test)} held-out comparisons"
+    return [said, _picture(options)]
+
+
+def run_sample(options: argparse.Namespace) -> list[str]:
+    """k completions of each prompt, scored, with reference log-probabilities."""
+    model, tokenizer = load_model(options.model)
+    rows, said = _rows(options.data, demonstration, tokenizer, options)
+    sampling = Sampling(options.k, options.max_new_tokens, options.seed, options.shard_size)
+    names = {
+        name: str(getattr(options, name)) for name in ("model", "data", "reward", "max_prompt_tokens", "rows")
+    }
+    reward, progress = reward_named(*options.reward), not options.quiet
+    found = write_scored(
+        options.out, rows, model, tokenizer, reward, sampling, names=names, progress=progress
+    )
+    total, words = torch.tensor(found["rewards"]), torch.tensor(found["lengths"])
+    mean = f"mean reward {total.mean():.3f}, mean length {words.mean():.1f} words"
+    return [*said, f"{len(found)} prompts, {options.k} completions each: {mean}"]
+
+
+def run_align(options: argparse.Namespace) -> list[str]:
+    """Train the policy by an algorithm."""
+    model, tokenizer = load_model(options.model)
+    reference, _ = load_model(options.model)
+    reference.requires_grad_(False)
+    name, algorithm = options.algorithm, choices.algorithm(options)
+    watch = _watch(options, reference, tokenizer)
+    if name in choices.OFFLINE:
+        rows, said = _recorded(options, tokenizer, reference)
+        if name == "DRO" and len(rows[0]["completion_ids"]) == 1:
+            raise ValueError("DRO takes V as a mean over completions, and there is 1; train V: DROV")
+        if name == "DROV":
+            attach_value(model, _mean_reward(rows))
+        revision = torch.tensor(tokenizer(options.revision, add_special_tokens=False).input_ids)
+        source: Source = Recorded(revision if name == "SRPO" else None, choices.VALUES.get(name))
+    else:
+        rows, said = _rows(options.data, demonstration, tokenizer, options)
+        source = OnPolicy(
+            algorithm,
+            reference,
+            tokenizer,
+            reward_named(*options.reward),
+            options.k,
+            options.max_new_tokens,
+            options.seed,
+            greedy=name == "ReMax",
+            reuse=options.reuse,
+        )
+    if options.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    args, settings = _arguments(options, watched=watch is not None), _settings(options)
+    run = (options.out, algorithm, source, model, tokenizer, rows, args, settings)
+    align(*run, held_out=watch, lora_rank=options.lora_rank)
+    done = f"{name}, beta = {options.beta}, on {len(rows)} prompts: {options.out / 'model'}"
+    return [*said, done, _picture(options)]
+
+
+def run_evaluate(options: argparse.Namespace) -> list[str]:
+    """Reward, KL, win rates and samples of policies on held-out prompts."""
+    reference, tokenizer = load_model(options.reference)
+    rows, said = _rows(options.data, demonstration, tokenizer, options)
+    policies = {"reference": reference} | {name: load_model(name)[0] for name in options.model}
+    look = _look(options, reference, tokenizer, rows)
+    outcomes = {name: look(policy) for name, policy in policies.items()}
+    claim(options.out, _settings(options))
+    metrics: dict[str, Any] = {name: _plain(outcome.estimates()) for name, outcome in outcomes.items()}
+    for name in options.model:
+        metrics[name]["rise_over_reference"] = asdict(improvement(outcomes[name], outcomes["reference"]))
+        metrics[name]["win_rate_against"] = _plain(
+            {other: win_rate(outcomes[name], outcomes[other]) for other in outcomes if other != name}
+        )
+    write_json(options.out / "metrics.json", metrics)
+    (options.out / "samples.md").write_text(sample_table(rows, outcomes))
+    lines = (
+        f"{name}: " + ", ".join(f"{key} {value}" for key, value in outcome.estimates().items())
+        for name, outcome in outcomes.items()
+    )
+    short = {(Path(name).parent.name if Path(name).name == "model" else name): name for name in metrics}
+    shown = metrics if len(short) < len(metrics) else {label: metrics[name] for label, name in short.items()}
+    return [*said, *lines, f"wrote {figures.policies(options.out, shown)}"]
+
+
 def _text(options: argparse.Namespace) -> demo.Text:
     """Docstrings, or the demonstrations that were named."""
     if options.data is None:
@@ -91,165 +200,56 @@ def _text(options: argparse.Namespace) -> demo.Text:
     return demo.Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
 
 
-def run_sft(options: argparse.Namespace) -> list[str]:
-    """Supervised fine-tuning of a model, or of a new one."""
-    loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
-    model, tokenizer = _policy(options, loaded.rows)
-    rows, said = _encoded(loaded.rows, tokenizer, options)
-    settings = _settings(options)
-    fine_tune(options.out, model, tokenizer, rows, _arguments(options, options.out), settings)
-    return [*said, *loaded.skipped, f"fine-tuned on {len(rows)} pairs: {options.out / 'model'}"]
-
-
-def run_reward(options: argparse.Namespace) -> list[str]:
-    """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
-    path = Path(options.data)
-    if (path / "shards").is_dir():
-        sampled = read_scored(path).to_list()
-        rows = Dataset.from_list(
-            [
-                {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
-                for row in sampled
-                for y in row["completions"]
-                if y.strip()
-            ]
-        )
-    else:
-        rows = load_rows(options.data, preference, skip_bad=options.skip_bad).rows
-    config = load_config(options.model)
-    tokenizer = load_tokenizer(options.model, config)
-    context = int(getattr(config, "max_position_embeddings", options.max_prompt_tokens))
-    kept = rows.train_test_split(test_size=options.test_share, seed=options.seed)
-    scorer = train_reward(
-        options.out,
-        options.model,
-        tokenizer,
-        kept["train"],
-        _arguments(options, options.out),
-        _settings(options),
-        context=context,
-    )
-    test = kept["test"]
-    chosen = scorer(test["prompt"], test["chosen"])
-    rejected = scorer(test["prompt"], test["rejected"])
-    accuracy = float((chosen > rejected).mean())
-    write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
-    return [f"prefers the chosen one in {accuracy:.1%} of {len(test)} held-out comparisons"]
-
-
-def run_sample(options: argparse.Namespace) -> list[str]:
-    """k completions of each prompt, scored, with reference log-probabilities."""
-    model, tokenizer = load_model(options.model)
-    loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
-    rows, said = _encoded(loaded.rows, tokenizer, options)
-    sampling = Sampling(options.k, options.max_new_tokens, options.seed, options.shard_size)
-    names = {
-        name: str(getattr(options, name)) for name in ("model", "data", "reward", "max_prompt_tokens", "rows")
-    }
-    reward = _reward(options.reward)
-    scored = write_scored(
-        options.out, rows, model, tokenizer, reward, sampling, names=names, progress=not options.quiet
-    )
-    total, words = torch.tensor(scored["rewards"]), torch.tensor(scored["lengths"])
-    mean = f"mean reward {total.mean():.3f}, mean length {words.mean():.1f} words"
-    return [*said, f"{len(scored)} prompts, {options.k} completions each: {mean}"]
-
-
-def run_align(options: argparse.Namespace) -> list[str]:
-    """Train the policy by an algorithm."""
-    model, tokenizer = load_model(options.model)
-    reference, _ = load_model(options.model)
-    if options.algorithm in OFFLINE:
-        algorithm = OFFLINE[options.algorithm](beta=options.beta)
-        rows = _recorded(options, tokenizer, reference)
-        revision = torch.tensor(tokenizer(options.revision, add_special_tokens=False).input_ids)
-        source: Source = Recorded(revision if options.algorithm == "SRPO" else None)
-    else:
-        algorithm = _online(options)
-        loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
-        rows, _ = _encoded(loaded.rows, tokenizer, options)
-        source = OnPolicy(
-            algorithm,
-            reference.to("cuda" if torch.cuda.is_available() else "cpu").requires_grad_(False),
-            tokenizer,
-            _reward(options.reward),
-            options.k,
-            options.max_new_tokens,
-            options.seed,
-            greedy=options.algorithm == "ReMax",
-        )
-    args = _arguments(options, options.out)
-    settings = _settings(options)
-    align(
-        options.out,
-        algorithm,
-        source,
-        model,
-        tokenizer,
-        rows,
-        args,
-        settings,
-        lora_rank=options.lora_rank,
-    )
-    return [f"{options.algorithm}, beta = {options.beta}, on {len(rows)} prompts: {options.out / 'model'}"]
-
-
-def run_evaluate(options: argparse.Namespace) -> list[str]:
-    """Reward, KL, win rates and samples of policies on held-out prompts."""
-    reference, tokenizer = load_model(options.reference)
-    loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
-    rows, _ = _encoded(loaded.rows, tokenizer, options)
-    reward = _reward(options.reward)
-    policies = {"reference": reference} | {name: load_model(name)[0] for name in options.model}
-    outcomes = {
-        name: evaluate(
-            policy,
-            reference,
-            rows,
-            tokenizer,
-            reward,
-            max_new_tokens=options.max_new_tokens,
-            seed=options.seed,
-        )
-        for name, policy in policies.items()
-    }
-    claim(options.out, _settings(options))
-    metrics: dict[str, Any] = {name: asdict_of(o.estimates()) for name, o in outcomes.items()}
-    for name in options.model:
-        metrics[name]["rise_over_reference"] = asdict(improvement(outcomes[name], outcomes["reference"]))
-        metrics[name]["win_rate_against"] = asdict_of(
-            {other: win_rate(outcomes[name], outcomes[other]) for other in outcomes if other != name}
-        )
-    write_json(options.out / "metrics.json", metrics)
-    (options.out / "samples.md").write_text(sample_table(rows, outcomes))
-    return [
-        f"{name}: " + ", ".join(f"{key} {value}" for key, value in outcome.estimates().items())
-        for name, outcome in outcomes.items()
-    ]
-
-
-def asdict_of(estimates: Mapping[str, Any]) -> dict[str, Any]:
-    """Estimates as objects of JSON."""
+def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: asdict(found) for name, found in estimates.items()}
 
 
-def _online(options: argparse.Namespace) -> Any:
-    if options.algorithm == "RLOO":
-        return RLOO(beta=options.beta, k=options.k)
-    if options.algorithm == "NashMD":
-        return NashMD(beta=options.beta, mixture=options.mixture)
-    return ONLINE[options.algorithm](beta=options.beta)
+def _is_sampled(data: str) -> bool:
+    return (Path(data) / "shards").is_dir()
 
 
 def _recorded(
     options: argparse.Namespace, tokenizer: PreTrainedTokenizerBase, reference: PreTrainedModel
-) -> Dataset:
-    """Scored shards as they are, or comparisons with their reference log-probabilities computed."""
-    if (Path(options.data) / "shards").is_dir():
-        return read_scored(options.data)
-    loaded = load_rows(options.data, preference, skip_bad=options.skip_bad)
-    rows, _ = _encoded(loaded.rows, tokenizer, options)
-    return with_reference_log_probs(rows, reference)
+) -> tuple[Dataset, list[str]]:
+    """What `sample` wrote as it is; other scores or comparisons with reference log-probabilities computed."""
+    if _is_sampled(options.data):
+        return read_scored(options.data), []
+
+    def recorded(row: Row) -> dict[str, Any]:
+        found = scored(row) if "completions" in row else preference(row)
+        return {name: value for name, value in found.items() if name != "reference_log_probs"}
+
+    rows, said = _rows(options.data, recorded, tokenizer, options)
+    return with_reference_log_probs(rows, reference), said
+
+
+def _mean_reward(rows: Dataset) -> float:
+    if "rewards" not in rows.column_names:
+        raise ValueError("DROV learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
+    return float(torch.tensor(rows["rewards"]).mean())
+
+
+def _watch(
+    options: argparse.Namespace, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[PreTrainedModel], dict[str, float]] | None:
+    """What is looked at during training, if held-out prompts are given."""
+    if options.held_out is None:
+        return None
+    rows, _ = _rows(options.held_out, demonstration, tokenizer, options)
+    look = _look(options, reference, tokenizer, rows)
+    return lambda policy: {name: found.mean for name, found in look(policy).estimates().items()}
+
+
+def _look(
+    options: argparse.Namespace,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+) -> Callable[[PreTrainedModel], Outcome]:
+    reward, longest, seed = reward_named(*options.reward), options.max_new_tokens, options.seed
+    return lambda policy: evaluate(
+        policy, reference, rows, tokenizer, reward, max_new_tokens=longest, seed=seed
+    )
 
 
 def _policy(options: argparse.Namespace, rows: Dataset) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -261,58 +261,56 @@ def _policy(options: argparse.Namespace, rows: Dataset) -> tuple[PreTrainedModel
     else:
         texts = [row["prompt"] + row["completion"] for row in rows.to_list()]
         tokenizer = train_tokenizer(texts, options.vocabulary)
+    size = {name: getattr(options, name) for name in ("layers", "width", "heads", "seed")}
     context = 2 * (options.max_prompt_tokens + options.max_completion_tokens)
-    layers, width, heads = options.layers, options.width, options.heads
-    return (
-        new_model(tokenizer, layers=layers, width=width, heads=heads, context=context, seed=options.seed),
-        tokenizer,
-    )
+    return new_model(tokenizer, context=context, **size), tokenizer
 
 
-def _reward(name: str) -> Reward:
-    return REWARDS[name] if name in REWARDS else load_scorer(name)
+def _rows(
+    source: str,
+    kind: Callable[[Row], dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    options: argparse.Namespace,
+) -> tuple[Dataset, list[str]]:
+    return _encoded(load_rows(source, kind, skip_bad=options.skip_bad), tokenizer, options)
 
 
 def _encoded(
-    rows: Dataset, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace
+    loaded: Loaded, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace
 ) -> tuple[Dataset, list[str]]:
-    """Token ids within the limits, at most `--rows` of them, and what the limits did."""
-    chosen = rows if options.rows is None else rows.select(range(min(options.rows, len(rows))))
+    """Token ids within the limits, at most `--rows` of them, and what was cut or left out."""
+    rows = loaded.rows
+    if options.rows is not None:
+        rows = rows.select(range(min(options.rows, len(rows))))
     found = encode(
-        chosen,
+        rows,
         tokenizer,
         max_prompt_tokens=options.max_prompt_tokens,
         max_completion_tokens=options.max_completion_tokens,
         skip_long=options.skip_long,
     )
     said = (
-        [f"{found.truncated} prompts were cut to {options.max_prompt_tokens} tokens"]
-        if found.truncated
-        else []
+        (len(loaded.skipped), "rows were left out: they are bad"),
+        (len(found.skipped), "rows were left out: a completion is too long"),
+        (found.truncated, f"prompts were cut to {options.max_prompt_tokens} tokens"),
     )
-    if found.skipped:
-        said.append(f"{len(found.skipped)} rows were left out: a completion is too long")
-    return found.rows, said
+    counts = [f"{count} {what}" for count, what in said if count]
+    return found.rows, [*loaded.skipped, *counts]
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name not in NOT_SETTINGS}
 
 
-def _arguments(options: argparse.Namespace, folder: Path) -> TrainingArguments:
-    return training_arguments(
-        folder,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-        accumulation=options.accumulation,
-        warmup=max(options.steps // 20, 1),
-        log_every=options.log_every,
-        save_every=options.save_every,
-        bf16=options.bf16,
-        tensorboard=options.tensorboard,
-    )
+def _arguments(options: argparse.Namespace, *, watched: bool = False) -> TrainingArguments:
+    names = ["steps", "batch_size", "learning_rate", "seed", "accumulation", "log_every", "save_every"]
+    names += ["bf16", "tensorboard"] + ["evaluate_every"] * watched
+    given = {name: getattr(options, name) for name in names}
+    return training_arguments(options.out, warmup=max(options.steps // 20, 1), **given)
+
+
+def _picture(options: argparse.Namespace) -> str:
+    return f"wrote {figures.along_training(options.out)}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -320,31 +318,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m llm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    one = _command(
-        commands, "demo", run_demo, "the whole pipeline on text that needs no download, with figures"
-    )
-    choices.add_demo(one)
-    choices.add_sft(_command(commands, "sft", run_sft, "fine-tune a model on prompts and completions"))
-    choices.add_reward(_command(commands, "reward", run_reward, "train a reward model on comparisons"))
-    choices.add_sample(_command(commands, "sample", run_sample, "sample completions and score them"))
-    choices.add_align(_command(commands, "align", run_align, "train a policy by an algorithm of bandits"))
-    choices.add_evaluate(_command(commands, "evaluate", run_evaluate, "measure policies on held-out prompts"))
-    return parser
-
-
-def _command(commands: Any, name: str, run: Callable, explanation: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=explanation,
-        description=explanation.capitalize() + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs") / name, help="folder for everything it makes"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bits")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    for run, options, explanation in (
+        (run_demo, choices.DEMO, "the whole pipeline on text that needs no download, with figures"),
+        (run_sft, choices.SFT, "fine-tune a model on prompts and completions"),
+        (run_reward, choices.REWARD, "train a reward model on comparisons"),
+        (run_sample, choices.SAMPLE, "sample completions and score them"),
+        (run_align, choices.ALIGN, "train a policy by an algorithm of bandits"),
+        (run_evaluate, choices.EVALUATE, "measure policies on held-out prompts"),
+    ):
+        name = run.__name__.removeprefix("run_")
+        command = commands.add_parser(
+            name,
+            help=explanation,
+            description=explanation.capitalize() + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        out = Path("runs") / name
+        command.add_argument("--out", type=Path, default=out, help="folder for everything it makes")
+        choices.add_options(command, {**choices.COMMON, **options})
     return parser
 
 

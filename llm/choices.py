@@ -1,111 +1,150 @@
-"""What can be chosen on the command line: algorithms, rewards, and the options of each command."""
+"""What can be chosen on the command line: algorithms, rewards, and the options of each command.
+
+An option is (kind, meaning).  Its kind is a default; a tuple to choose from, the default first; a list, if
+there may be several; `bool`, a switch; another type, of what may be left out; or `...`, what must be given.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, OnlineIPO, ReMax
+import bandits
 from llm.corpus import TRAINING, VALIDATION
-from llm.rewards import coverage, density, length, rouge_l
+from llm.rewards import NAMED
 from llm.sizes import SIZES
+from llm.sources import mean_reward, trained_value
 
-OFFLINE = {"CoPG": CoPG, "DPO": DPO, "IPO": IPO, "DRO": DRO, "SRPO": SRPO}
-ONLINE = {"RLOO": RLOO, "ReMax": ReMax, "OnlineIPO": OnlineIPO, "NashMD": NashMD}
-REWARDS = {"rouge_l": rouge_l, "length": length, "coverage": coverage, "density": density}
+Maker = tuple[Callable[..., Any], tuple[str, ...]]  # an algorithm, and the options that it takes
+
+OFFLINE: dict[str, Maker] = {
+    "CoPG": (bandits.CoPG, ("beta",)),
+    "DPO": (bandits.DPO, ("beta",)),
+    "IPO": (bandits.IPO, ("beta",)),
+    "DRO": (bandits.DRO, ("beta",)),
+    "DROV": (bandits.DROV, ("beta",)),
+    "ALoL": (bandits.ALoL, ("clip",)),
+    "SRPO": (bandits.SRPO, ("beta",)),
+}
+ONLINE: dict[str, Maker] = {
+    "RLOO": (bandits.RLOO, ("beta", "k")),
+    "ReMax": (bandits.ReMax, ("beta",)),
+    "PPO": (partial(bandits.PPO, baseline=bandits.behavior_value), ("beta", "k", "clip")),
+    "GRPO": (bandits.GRPO, ("beta", "k", "clip")),
+    "OnlineIPO": (bandits.OnlineIPO, ("beta",)),
+    "OnlineDPO": (bandits.DPO, ("beta",)),
+    "NashMD": (bandits.NashMD, ("beta", "mixture")),
+}
+VALUES = {"DROV": trained_value, "ALoL": mean_reward}
 PACKAGES = {"training": TRAINING, "validation": VALIDATION}
 QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
 
+Options = Mapping[str, tuple[Any, str]]
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, help="file, folder or hub id of the rows")
-    parser.add_argument("--rows", type=int, default=None, help="use only so many rows")
-    parser.add_argument(
-        "--max-prompt-tokens", type=int, default=256, help="longer prompts lose the end of their text"
-    )
-    parser.add_argument(
-        "--max-completion-tokens", type=int, default=64, help="longer completions are refused"
-    )
-    parser.add_argument("--skip-long", action="store_true", help="leave rows with too long completions out")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave bad rows out instead of refusing the data"
-    )
-
-
-def _add_training(parser: argparse.ArgumentParser, steps: int, rate: float) -> None:
-    parser.add_argument("--steps", type=int, default=steps, help="updates of the weights")
-    parser.add_argument("--batch-size", type=int, default=16, help="prompts in a batch, on each process")
-    parser.add_argument("--accumulation", type=int, default=1, help="batches in an update")
-    parser.add_argument(
-        "--learning-rate", type=float, default=rate, help="at its highest; then it falls to zero"
-    )
-    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--log-every", type=int, default=10, help="steps between lines of the log")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
-    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
-
-
-def add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="2 minutes instead of 20: smaller everything")
-    parser.add_argument("--size", default="full", help=f"{', '.join(SIZES)}, or a JSON file of changes")
-    parser.add_argument("--data", default=None, help="prompts and completions instead of docstrings")
-    parser.add_argument("--held-out", default=None, help="with --data: prompts and completions to measure on")
-    parser.add_argument("--tokenizer", default=None, help="hub id or folder; without one it is trained")
-
-
-def add_sft(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
-    _add_training(parser, 1000, 5e-5)
-    parser.add_argument("--model", default=None, help="hub id or folder; without one a new GPT-2 is made")
-    parser.add_argument("--tokenizer", default=None, help="of the model, if it is not with it; else trained")
-    parser.add_argument("--vocabulary", type=int, default=5000, help="of a trained tokenizer")
-    parser.add_argument("--layers", type=int, default=4, help="of a new model")
-    parser.add_argument("--width", type=int, default=256, help="of a new model")
-    parser.add_argument("--heads", type=int, default=4, help="of a new model")
-
-
-def add_reward(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
-    _add_training(parser, 500, 5e-5)
-    parser.add_argument("--model", required=True, help="causal language model to start from")
-    parser.add_argument("--test-share", type=float, default=0.1, help="share of comparisons held out")
-
-
-def _add_reward_name(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(REWARDS)
-    parser.add_argument("--reward", default="rouge_l", help=f"{names}, or the folder of a reward model")
-    parser.add_argument("--max-new-tokens", type=int, default=48, help="longest sample")
-
-
-def add_sample(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
-    _add_reward_name(parser)
-    parser.add_argument("--model", required=True, help="who samples, and the reference of what follows")
-    parser.add_argument("--k", type=int, default=4, help="completions of each prompt")
-    parser.add_argument("--shard-size", type=int, default=256, help="prompts in a file")
-
-
-def add_align(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
-    _add_training(parser, 500, 1e-5)
-    _add_reward_name(parser)
-    names = [*OFFLINE, *ONLINE]
-    parser.add_argument(
-        "--algorithm", choices=names, default="CoPG", help="the last four sample as they learn"
-    )
-    parser.add_argument("--beta", type=float, default=0.1, help="strength of the KL to the reference")
-    parser.add_argument(
-        "--mixture", type=float, default=0.125, help="NashMD: weight of the reference in the opponent"
-    )
-    parser.add_argument("--revision", default="\n\nRevised TL;DR:", help="SRPO: what asks for a revision")
-    parser.add_argument("--model", required=True, help="the reference, where training starts")
-    parser.add_argument("--k", type=int, default=4, help="completions of each prompt, when sampling")
-    parser.add_argument(
-        "--lora-rank", type=int, default=None, help="train low-rank adapters only (needs peft)"
-    )
+COMMON: Options = {"seed": (0, "same seed, same bits"), "quiet": (bool, "no progress bars")}
+DATA: Options = {
+    "data": (..., "file, folder or hub id of the rows"),
+    "rows": (int, "use only so many rows"),
+    "max-prompt-tokens": (256, "longer prompts lose the end of their text"),
+    "max-completion-tokens": (64, "longer completions are refused"),
+    "skip-long": (bool, "leave rows with too long completions out"),
+    "skip-bad": (bool, "leave bad rows out instead of refusing the data"),
+}
+TRAINING_OPTIONS: Options = {
+    "steps": (500, "updates of the weights"),
+    "batch-size": (16, "prompts in a batch, on each process"),
+    "accumulation": (1, "batches in an update"),
+    "learning-rate": (5e-5, "at its highest; then it falls to zero"),
+    "save-every": (100, "steps between checkpoints"),
+    "log-every": (10, "steps between lines of the log"),
+    "bf16": (bool, "bfloat16 autocast"),
+    "tensorboard": (bool, "also log for TensorBoard"),
+}
+SCORING: Options = {
+    "reward": (["rouge_l"], f"{', '.join(NAMED)}, or a model that judges; each may have =weight"),
+    "max-new-tokens": (48, "longest sample"),
+}
+DEMO: Options = {
+    "quick": (bool, "2 minutes instead of 20: smaller everything"),
+    "size": ("full", f"{', '.join(SIZES)}, or a JSON file of changes"),
+    "data": (str, "prompts and completions instead of docstrings"),
+    "held-out": (str, "with --data: prompts and completions to measure on"),
+    "tokenizer": (str, "hub id or folder; without one it is trained"),
+}
+SFT: Options = {
+    **DATA,
+    **TRAINING_OPTIONS,
+    "steps": (1000, "updates of the weights"),
+    "model": (str, "hub id or folder; without one a new GPT-2 is made"),
+    "tokenizer": (str, "of the model, if it is not with it; else trained"),
+    "vocabulary": (5000, "of a trained tokenizer"),
+    "layers": (4, "of a new model"),
+    "width": (256, "of a new model"),
+    "heads": (4, "of a new model"),
+}
+REWARD: Options = {
+    **DATA,
+    **TRAINING_OPTIONS,
+    "model": (..., "causal language model to start from"),
+    "test-share": (0.1, "share of comparisons held out"),
+}
+SAMPLE: Options = {
+    **DATA,
+    **SCORING,
+    "model": (..., "who samples, and the reference of what follows"),
+    "k": (4, "completions of each prompt"),
+    "shard-size": (256, "prompts in a file"),
+}
+ALIGN: Options = {
+    **DATA,
+    **TRAINING_OPTIONS,
+    **SCORING,
+    "learning-rate": (1e-5, "at its highest; then it falls to zero"),
+    "model": (..., "the reference, where training starts"),
+    "algorithm": (
+        "CoPG",
+        f"on recorded rows {', '.join(OFFLINE)}; sampling as they learn {', '.join(ONLINE)}",
+    ),
+    "beta": (0.1, "strength of the KL to the reference"),
+    "k": (4, "completions of each prompt, when sampling (NashMD: half of them the opponent's)"),
+    "reuse": (1, "when sampling: steps that use the same samples"),
+    "clip": (float, "PPO, GRPO, ALoL: how far the likelihood ratio may go from 1; else 0.2, 0.2, 0.9"),
+    "mixture": (0.125, "NashMD: weight of the reference in the opponent"),
+    "revision": ("\n\nRevised TL;DR:", "SRPO: what asks for a revision"),
+    "lora-rank": (int, "train low-rank adapters only (needs peft)"),
+    "gradient-checkpointing": (bool, "less memory, more time"),
+    "held-out": (str, "prompts and completions to evaluate on along the way"),
+    "evaluate-every": (100, "steps between evaluations, with --held-out"),
+}
+EVALUATE: Options = {
+    **DATA,
+    **SCORING,
+    "model": ([], "policies to compare"),
+    "reference": (..., "the reference"),
+}
 
 
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
-    _add_reward_name(parser)
-    parser.add_argument("--model", nargs="+", required=True, help="policies to compare")
-    parser.add_argument("--reference", required=True, help="the reference")
+def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Put options on a parser."""
+    for name, (kind, meaning) in options.items():
+        how: dict[str, Any] = {"type": type(kind), "default": kind}
+        if kind is bool:
+            how = {"action": "store_true"}
+        elif kind is ...:
+            how = {"required": True}
+        elif isinstance(kind, type):
+            how = {"type": kind}
+        elif isinstance(kind, list):
+            how = {"nargs": "+", "default": kind, "required": not kind}
+        elif isinstance(kind, tuple):
+            how = {"choices": kind, "default": kind[0]}
+        parser.add_argument(f"--{name}", help=meaning, **how)
+
+
+def algorithm(options: argparse.Namespace) -> Any:
+    """The algorithm that was chosen, with the options that it takes and that were given."""
+    made, names = (OFFLINE | ONLINE)[options.algorithm]
+    given = {name: getattr(options, name) for name in names}
+    return made(**{name: value for name, value in given.items() if value is not None})

@@ -101,7 +101,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class OnPolicy:
-    """Samples of the policy, scored; the last one by the algorithm's opponent if it brings one.
+    """Samples of the policy, scored; half of them by the algorithm's opponent if it brings one.
 
     Args:
         algorithm: for its `opponent` (Nash-MD: mixed token by token).
@@ -130,6 +130,10 @@ class OnPolicy:
     def __post_init__(self) -> None:
         if self.reuse < 1:
             raise ValueError(f"reuse must be at least 1, but is {self.reuse}; 1 draws at every step")
+        if hasattr(self.algorithm, "opponent") and self.k % 2:
+            raise ValueError(
+                f"k must be even, half of them the opponent's, but is {self.k}; choose {self.k + 1}"
+            )
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         fresh = batch["step"] % self.reuse == 0
@@ -139,7 +143,10 @@ class OnPolicy:
         if fresh and self.kept and self.kept[0].step < drawn.step:
             self.kept.clear()
         self.kept.append(drawn)  # batches come in the same order again
-        return with_preferences(Samples(log_prob=log_prob, **drawn.scores))
+        found = {"log_prob": log_prob, **drawn.scores}
+        if hasattr(self.algorithm, "opponent"):  # pairs of the policy's and the opponent's, (B, k / 2, 2)
+            found = {name: x.unflatten(-1, (2, -1)).mT for name, x in found.items()}
+        return with_preferences(Samples(**found))
 
     @torch.no_grad()
     def _draw(self, model: nn.Module, batch: Batch) -> Drawn:
@@ -163,9 +170,10 @@ class OnPolicy:
         noise = uniform_noise([self.seed, batch["step"]], batch["numbers"], self.k, self.max_new_tokens)
         if not hasattr(self.algorithm, "opponent"):
             return sample_completions(model, x, x_real, noise, eos_token_id=end)
-        own = sample_completions(model, x, x_real, noise[:, :-1], eos_token_id=end)
+        half = self.k // 2
+        own = sample_completions(model, x, x_real, noise[:, :half], eos_token_id=end)
         mixture = self.algorithm.opponent
-        other = token_opponents(mixture, model, self.reference, x, x_real, noise[:, -1:], eos_token_id=end)
+        other = token_opponents(mixture, model, self.reference, x, x_real, noise[:, half:], eos_token_id=end)
         return Decoded(*(torch.cat(pair, dim=1) for pair in zip(own, other, strict=True)))
 
     def _rewards(self, batch: Batch, decoded: Decoded) -> Tensor:

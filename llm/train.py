@@ -124,8 +124,9 @@ class AlignmentTrainer(Trainer):
         """The numbers of `held_out`, logged."""
         if self.held_out is None:
             return {}
-        inner = self.accelerator.unwrap_model(self.model)
+        inner = self.accelerator.unwrap_model(self.model).eval()  # activation checkpointing knows no cache
         found = {f"{metric_key_prefix}_{k}": float(v) for k, v in self.held_out(inner).items()}
+        inner.train()
         self.log(dict(found))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, found)  # it has been done
         return found
@@ -201,7 +202,7 @@ def training_arguments(
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=seed,
-        logging_steps=log_every,
+        logging_steps=min(log_every, steps),
         eval_strategy="no" if evaluate_every is None else "steps",
         eval_steps=evaluate_every,
         eval_on_start=evaluate_every is not None,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from llm.__main__ import main
+from llm.choices import OFFLINE, ONLINE
 
 PAIRS = [{"prompt": f"Item {i} is here.\n\nTL;DR:", "completion": f" Item {i}."} for i in range(24)]
 
@@ -77,6 +80,60 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
     assert (tmp_path / "evaluate" / "samples.md").read_text().count("## Prompt") == 10
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> Path:
+    """Scored completions that somebody else wrote, without log-probabilities."""
+    path = tmp_path_factory.mktemp("data") / "scored.jsonl"
+    answers, rewards = [" A kettle.", " Rain fell.", " No."], [1.0, 0.25, -0.5]
+    rows = [row | {"completions": answers, "rewards": rewards} for row in PAIRS]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+SMALL = ["--max-prompt-tokens", "40", "--steps", "2", "--batch-size", "4", "--log-every", "1", "--quiet"]
+
+
+def aligned(out: Path, data: Path, model: Path, algorithm: str, *more: str) -> list[dict[str, float]]:
+    """The log of a run of `align`, which must succeed and leave a model and its settings."""
+    given = ["--data", data, "--model", model, "--out", out, "--algorithm", algorithm, *SMALL, *more]
+    assert main(["align", *map(str, given)]) == 0
+    assert json.loads((out / "settings.json").read_text())["algorithm"] == algorithm
+    assert (out / "model" / "model.safetensors").exists() and (out / "versions.json").exists()
+    assert all("prompt_value" not in name for name in load_file(out / "model" / "model.safetensors"))
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("algorithm", OFFLINE)
+def test_every_offline_algorithm_trains_from_the_command_line(
+    tmp_path, model_folder, sampled, words, algorithm
+):
+    """From what `sample` wrote, and from scores in a file, whose reference log-probabilities are computed."""
+    for name, data in (("sampled", sampled), ("file", words)):
+        log = [x for x in aligned(tmp_path / name, data, model_folder, algorithm) if "loss" in x]
+        assert len(log) == 2 and abs(log[0]["log_ratio"]) < 1e-3
+        assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("algorithm", ONLINE)
+def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
+    more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
+    log = [x for x in aligned(tmp_path, pairs, model_folder, algorithm, *more) if "loss" in x]
+    assert len(log) == 2 and log[0]["off_policy"] == 0 and log[0]["grad_norm"] > 0
+
+
+def test_held_out_prompts_are_looked_at_along_the_way(tmp_path, model_folder, sampled, pairs):
+    """At the start and every step; also with adapters, bfloat16 and activation checkpointing at once."""
+    more = ["--held-out", str(pairs), "--evaluate-every", "1", "--max-new-tokens", "4", "--reward", "length"]
+    switches = ["--bf16", "--gradient-checkpointing", "--tensorboard", "--lora-rank", "2"]
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's own calls
+        log = aligned(tmp_path, sampled, model_folder, "CoPG", *more, *switches)
+    looks = [entry for entry in log if "eval_reward" in entry]
+    assert [entry["step"] for entry in looks] == [0, 1, 2] and looks[0]["eval_kl"] == pytest.approx(
+        0, abs=0.1
+    )
+    assert list(tmp_path.rglob("events.out.tfevents.*")) and (tmp_path / "log.svg").exists()
+
+
 BAD = [
     (["sft", "--data", "nothing.jsonl"], "there is no file or folder nothing.jsonl"),
     (
@@ -84,12 +141,30 @@ BAD = [
         "cannot load a model from './no-such-model'",
     ),
     (["sft", "--data", "PAIRS", "--max-completion-tokens", "1"], "completions must have at most 1 tokens"),
+    (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "DRO"], "and there is 1; train V: DROV"),
+    (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "ALoL"], "sample at least k = 2"),
+    (["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "DROV"], "the rows hold comparisons"),
+    (["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "CoPG"], "samples.reward is None"),
+    (
+        ["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "PPO", "--reuse", "3"],
+        "at multiples of reuse = 3",
+    ),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "NashMD", "--k", "3"], "k must be even"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
 ]
+ROWS = {
+    "ONE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]},
+    "TWO": {"prompt": "Tea?", "chosen": " Yes.", "rejected": " No."},
+}
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=range(len(BAD)))
-def test_what_the_user_can_mend_is_one_line(arguments, message, pairs, tmp_path, capsys):
-    given = [str(pairs) if a == "PAIRS" else a for a in arguments]
+def test_what_the_user_can_mend_is_one_line(arguments, message, pairs, model_folder, tmp_path, capsys):
+    places = {"PAIRS": str(pairs), "MODEL": str(model_folder)}
+    for name, row in ROWS.items():
+        places[name] = str(tmp_path / f"{name}.jsonl")
+        Path(places[name]).write_text(json.dumps(row) + "\n")
+    given = [places.get(a, a) for a in arguments]
     assert main([*given, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and message in said

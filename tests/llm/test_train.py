@@ -73,8 +73,9 @@ def test_online_training_raises_the_reward(tmp_path, policy, prompts, model_fold
     def letters(prompts, completions, references):
         return [4 * sum(c.isascii() and c.isalpha() for c in y) / max(len(y), 1) for y in completions]
 
+    k = 8 if isinstance(algorithm, NashMD) else 4  # half of them the opponent's
     source = OnPolicy(
-        algorithm, reference, tokenizer, letters, 4, 8, seed=0, greedy=isinstance(algorithm, ReMax)
+        algorithm, reference, tokenizer, letters, k, 8, seed=0, greedy=isinstance(algorithm, ReMax)
     )
     args = arguments(tmp_path, steps=25, batch_size=16, learning_rate=1e-2)
     trainer = AlignmentTrainer(model, algorithm, source, args, prompts)

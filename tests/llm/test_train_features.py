@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 import llm.train
-from bandits import DPO, DROV, GRPO, PPO, RLOO, ALoL, CoPG, PolicyGradient, behavior_value
+from bandits import DPO, DROV, GRPO, PPO, RLOO, ALoL, CoPG, NashMD, PolicyGradient, behavior_value
 from llm.loss import VALUE, attach_value, prompt_values
 from llm.model import load_model
 from llm.pipeline import align
@@ -121,9 +122,10 @@ def test_reused_batches_come_in_the_order_they_were_drawn(policy, model_folder, 
     assert not torch.equal(seen[3][0].behavior_log_prob, seen[0][0].behavior_log_prob)
 
 
-@pytest.mark.parametrize(
-    "algorithm", [PPO(beta=0.1, k=4, baseline=behavior_value), GRPO(beta=0.1, k=4), DPO(beta=0.1)], ids=str
-)
+REUSING = [PPO(beta=0.1, k=4, baseline=behavior_value), GRPO(beta=0.1, k=4), DPO(beta=0.1)]
+
+
+@pytest.mark.parametrize("algorithm", REUSING, ids=lambda a: type(a).__name__)
 def test_reused_samples_leave_the_policy_and_raise_the_reward(
     tmp_path, policy, prompts, model_folder, algorithm
 ):
@@ -136,6 +138,20 @@ def test_reused_samples_leave_the_policy_and_raise_the_reward(
     assert (off[:, 0] == 0).all() and (off[:, 1:] > 1e-3).all() and off.max() > 0.1
     drawn = [entry["reward"] for entry in log[::4]]
     assert np.mean(drawn[-2:]) > np.mean(drawn[:2]) + 0.2
+
+
+def test_an_opponent_only_meets_the_policy(policy, model_folder, prompts):
+    """Pairs (own, opponent), k / 2 a prompt: with mixture 1 all second ones are the reference's."""
+    with torch.no_grad():
+        policy[0].transformer.wte.weight *= 12  # pi is not ref
+    source = fresh(NashMD(beta=0.1, mixture=1.0), model_folder)
+    batch = llm.train.collate_rows([row | {"number": i} for i, row in enumerate(prompts.to_list())])
+    found = source(policy[0], batch | {"step": 0})
+    assert found.log_prob.shape == (16, 2, 2) and found.preference.shape == (16, 2, 2, 2)
+    by_policy, by_reference = found.log_ratio.detach().mean((0, 1))
+    assert by_policy > 0.5 and by_reference < -0.5  # KL(pi || ref) and -KL(ref || pi)
+    with pytest.raises(ValueError, match="k must be even, half of them the opponent's, but is 3; choose 4"):
+        replace(source, k=3)
 
 
 def test_checkpoints_between_draws_are_refused(tmp_path, policy, prompts, model_folder):
