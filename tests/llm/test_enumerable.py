@@ -8,6 +8,7 @@ expected coefficients: a plain optimiser would end at the same place, thousands 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForC
 from bandits import (
     DPO,
     DRO,
+    DROV,
+    GRPO,
     IPO,
+    PPO,
     RLOO,
     SRPO,
     Bandit,
@@ -34,9 +38,10 @@ from bandits import (
     Samples,
     fixed_point,
 )
+from bandits.algorithms.grpo import unit_spread
 from bandits.policy import kl
 from llm.exact import Completions, as_bandit, enumerate_completions
-from llm.loss import TRAINED, alignment_loss, revision_log_probs
+from llm.loss import TRAINED, alignment_loss, attach_value, prompt_values, revision_log_probs
 
 PROMPT = torch.tensor([0, 1])
 REVISE = torch.tensor([2, 2])  # end of sequence twice: no prompt ends like this
@@ -251,19 +256,21 @@ def test_ipo_ends_at_the_least_squares_ranking_of_cyclic_preferences(world):
 
 
 @both_families
-def test_dro_ends_at_the_optimum_and_its_value(world):
-    """T8.1: (pi*, V* = J(pi*)), the value trained beside the model."""
-    algorithm, bandit, value = (
-        DRO(beta=BETA),
-        world.by_reward(),
-        torch.zeros(1, dtype=torch.float64, requires_grad=True),
-    )
-    training = Training(algorithm, bandit, Offline(world.mu1))
-    train(
-        training, lambda: torch.cat([world.completions().log_prob, value]), [*world.model.parameters(), value]
-    )
+@pytest.mark.parametrize("algorithm", [DRO(beta=BETA), DROV(beta=BETA)], ids=lambda a: type(a).__name__)
+def test_dro_ends_at_the_optimum_and_its_value(world, algorithm):
+    """T8.1: (pi*, V* = J(pi*)), the value trained on the model's own state: `attach_value`."""
+    bandit, sampling = world.by_reward(), Offline(world.mu1)
+    attach_value(world.model, 0.0)
+    prompt = PROMPT[None]
+
+    def outputs() -> Tensor:
+        value = prompt_values(world.model, prompt, torch.ones_like(prompt))
+        return torch.cat([world.completions().log_prob, value])
+
+    assert outputs()[-1] == 0
+    train(Training(algorithm, bandit, sampling), outputs, list(world.model.parameters()))
     assert kl(np.log(bandit.optimal_policy(BETA)), log_policy(world)) <= 1e-10
-    np.testing.assert_allclose(value.item(), bandit.optimal_value(BETA), rtol=1e-8)
+    np.testing.assert_allclose(outputs()[-1].item(), bandit.optimal_value(BETA), rtol=1e-8)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
@@ -284,6 +291,9 @@ def test_srpo_ends_at_both_closed_forms(family):
 ON_POLICY = [
     (RLOO(beta=BETA), "reward"),
     (ReMax(beta=BETA), "reward"),
+    (PPO(beta=BETA, baseline=0.3), "reward"),
+    (GRPO(beta=BETA, spread=unit_spread), "reward"),
+    (DPO(beta=BETA), "reward"),
     (OnlineIPO(beta=0.2), "preference"),
     (NashMD(beta=0.2), "preference"),
     (NashMD(beta=0.2, mixture=0.25), "preference"),
@@ -291,7 +301,7 @@ ON_POLICY = [
 
 
 @both_families
-@pytest.mark.parametrize(("algorithm", "kind"), ON_POLICY, ids=str)
+@pytest.mark.parametrize(("algorithm", "kind"), ON_POLICY, ids=lambda x: re.sub("<.*>", "...", str(x)))
 def test_on_policy_algorithms_end_at_their_equilibria(world, algorithm, kind):
     """T2.1 for rewards, T6.4 and T6.6 for preferences; with a mixture it is another one."""
     bandit = world.by_reward() if kind == "reward" else world.by_preference()
