@@ -17,20 +17,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import logging as transformers_logging
 
 from llm import choices, demo, figures
 from llm.data import Loaded, Row, demonstration, load_rows, preference, scored
-from llm.evaluate import Estimate, Outcome, evaluate, improvement, sample_table, win_rate
-from llm.folder import claim, provenance, write_json
+from llm.evaluate import Outcome, evaluate, improvement, sample_table, win_rate
+from llm.folder import claim, plain, provenance, write_json
 from llm.generate import Sampling, read_scored, write_scored
 from llm.loss import attach_value
 from llm.model import load_config, load_model, load_tokenizer, new_model, train_tokenizer
@@ -41,6 +41,7 @@ from llm.sources import OnPolicy, Recorded, Source, with_reference_log_probs
 from llm.tokens import encode
 from llm.train import training_arguments
 
+Options = argparse.Namespace
 # What does not change the result
 NOT_SETTINGS = {"run", "out", "quiet", "save_every", "log_every", "tensorboard", "held_out", "evaluate_every"}
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_demo(options: argparse.Namespace) -> list[str]:
+def run_demo(options: Options) -> list[str]:
     """The whole pipeline of CoPG's Section 6, its figures and its numbers."""
     size = size_of("quick" if options.quick else options.size)
     tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
@@ -72,7 +73,7 @@ def run_demo(options: argparse.Namespace) -> list[str]:
     return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
 
 
-def run_sft(options: argparse.Namespace) -> list[str]:
+def run_sft(options: Options) -> list[str]:
     """Supervised fine-tuning of a model, or of a new one."""
     loaded = load_rows(options.data, demonstration, skip_bad=options.skip_bad)
     model, tokenizer = _policy(options, loaded.rows)
@@ -81,7 +82,7 @@ def run_sft(options: argparse.Namespace) -> list[str]:
     return [*said, f"fine-tuned on {len(rows)} pairs: {options.out / 'model'}", _picture(options)]
 
 
-def run_reward(options: argparse.Namespace) -> list[str]:
+def run_reward(options: Options) -> list[str]:
     """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
     if _is_sampled(options.data):
         rows = Dataset.from_list(
@@ -110,7 +111,7 @@ def run_reward(options: argparse.Namespace) -> list[str]:
     return [said, _picture(options)]
 
 
-def run_sample(options: argparse.Namespace) -> list[str]:
+def run_sample(options: Options) -> list[str]:
     """k completions of each prompt, scored, with reference log-probabilities."""
     model, tokenizer = load_model(options.model)
     rows, said = _rows(options.data, demonstration, tokenizer, options)
@@ -127,7 +128,7 @@ def run_sample(options: argparse.Namespace) -> list[str]:
     return [*said, f"{len(found)} prompts, {options.k} completions each: {mean}"]
 
 
-def run_align(options: argparse.Namespace) -> list[str]:
+def run_align(options: Options) -> list[str]:
     """Train the policy by an algorithm."""
     model, tokenizer = load_model(options.model)
     reference, _ = load_model(options.model)
@@ -164,7 +165,7 @@ def run_align(options: argparse.Namespace) -> list[str]:
     return [*said, done, _picture(options)]
 
 
-def run_evaluate(options: argparse.Namespace) -> list[str]:
+def run_evaluate(options: Options) -> list[str]:
     """Reward, KL, win rates and samples of policies on held-out prompts."""
     reference, tokenizer = load_model(options.reference)
     rows, said = _rows(options.data, demonstration, tokenizer, options)
@@ -172,12 +173,12 @@ def run_evaluate(options: argparse.Namespace) -> list[str]:
     look = _look(options, reference, tokenizer, rows)
     outcomes = {name: look(policy) for name, policy in policies.items()}
     claim(options.out, _settings(options))
-    metrics: dict[str, Any] = {name: _plain(outcome.estimates()) for name, outcome in outcomes.items()}
+    found: dict[str, Any] = {name: outcome.estimates() for name, outcome in outcomes.items()}
     for name in options.model:
-        metrics[name]["rise_over_reference"] = asdict(improvement(outcomes[name], outcomes["reference"]))
-        metrics[name]["win_rate_against"] = _plain(
-            {other: win_rate(outcomes[name], outcomes[other]) for other in outcomes if other != name}
-        )
+        one, others = outcomes[name], {other: outcomes[other] for other in outcomes if other != name}
+        found[name]["rise_over_reference"] = improvement(one, outcomes["reference"])
+        found[name]["win_rate_against"] = {other: win_rate(one, two) for other, two in others.items()}
+    metrics = plain(found)
     write_json(options.out / "metrics.json", metrics)
     (options.out / "samples.md").write_text(sample_table(rows, outcomes))
     lines = (
@@ -189,7 +190,7 @@ def run_evaluate(options: argparse.Namespace) -> list[str]:
     return [*said, *lines, f"wrote {figures.policies(options.out, shown)}"]
 
 
-def _text(options: argparse.Namespace) -> demo.Text:
+def _text(options: Options) -> demo.Text:
     """Docstrings, or the demonstrations that were named."""
     if options.data is None:
         packages = choices.QUICK_PACKAGES if options.quick else choices.PACKAGES
@@ -200,16 +201,12 @@ def _text(options: argparse.Namespace) -> demo.Text:
     return demo.Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
 
 
-def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: asdict(found) for name, found in estimates.items()}
-
-
 def _is_sampled(data: str) -> bool:
     return (Path(data) / "shards").is_dir()
 
 
 def _recorded(
-    options: argparse.Namespace, tokenizer: PreTrainedTokenizerBase, reference: PreTrainedModel
+    options: Options, tokenizer: Tokenizer, reference: PreTrainedModel
 ) -> tuple[Dataset, list[str]]:
     """What `sample` wrote as it is; other scores or comparisons with reference log-probabilities computed."""
     if _is_sampled(options.data):
@@ -230,7 +227,7 @@ def _mean_reward(rows: Dataset) -> float:
 
 
 def _watch(
-    options: argparse.Namespace, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    options: Options, reference: PreTrainedModel, tokenizer: Tokenizer
 ) -> Callable[[PreTrainedModel], dict[str, float]] | None:
     """What is looked at during training, if held-out prompts are given."""
     if options.held_out is None:
@@ -241,10 +238,7 @@ def _watch(
 
 
 def _look(
-    options: argparse.Namespace,
-    reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
+    options: Options, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Dataset
 ) -> Callable[[PreTrainedModel], Outcome]:
     reward, longest, seed = reward_named(*options.reward), options.max_new_tokens, options.seed
     return lambda policy: evaluate(
@@ -252,7 +246,7 @@ def _look(
     )
 
 
-def _policy(options: argparse.Namespace, rows: Dataset) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _policy(options: Options, rows: Dataset) -> tuple[PreTrainedModel, Tokenizer]:
     """A model by name, or a new GPT-2 with a given or a trained tokenizer."""
     if options.model is not None:
         return load_model(options.model, tokenizer_name=options.tokenizer)
@@ -267,17 +261,12 @@ def _policy(options: argparse.Namespace, rows: Dataset) -> tuple[PreTrainedModel
 
 
 def _rows(
-    source: str,
-    kind: Callable[[Row], dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    options: argparse.Namespace,
+    source: str, kind: Callable[[Row], dict[str, Any]], tokenizer: Tokenizer, options: Options
 ) -> tuple[Dataset, list[str]]:
     return _encoded(load_rows(source, kind, skip_bad=options.skip_bad), tokenizer, options)
 
 
-def _encoded(
-    loaded: Loaded, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace
-) -> tuple[Dataset, list[str]]:
+def _encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Dataset, list[str]]:
     """Token ids within the limits, at most `--rows` of them, and what was cut or left out."""
     rows = loaded.rows
     if options.rows is not None:
@@ -298,18 +287,18 @@ def _encoded(
     return found.rows, [*loaded.skipped, *counts]
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
+def _settings(options: Options) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name not in NOT_SETTINGS}
 
 
-def _arguments(options: argparse.Namespace, *, watched: bool = False) -> TrainingArguments:
+def _arguments(options: Options, *, watched: bool = False) -> TrainingArguments:
     names = ["steps", "batch_size", "learning_rate", "seed", "accumulation", "log_every", "save_every"]
     names += ["bf16", "tensorboard"] + ["evaluate_every"] * watched
     given = {name: getattr(options, name) for name in names}
     return training_arguments(options.out, warmup=max(options.steps // 20, 1), **given)
 
 
-def _picture(options: argparse.Namespace) -> str:
+def _picture(options: Options) -> str:
     return f"wrote {figures.along_training(options.out)}"
 
 

@@ -131,7 +131,9 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ValueError("lora_rank needs the package peft; install it, or train all weights") from error
+        raise ValueError(
+            "lora_rank needs the package peft; install it (the extra `lora`), or train all weights"
+        ) from error
     transposed = model.config.model_type == "gpt2"  # how its layers hold their weights
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks for an old name
         beside = [VALUE] if hasattr(model, VALUE) else None

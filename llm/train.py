@@ -4,7 +4,7 @@ A source (`llm.sources`) turns a batch into `Samples` of K completions a prompt,
 algorithm sees every choice of its k of them.  At step 0 the policy must be the reference.
 
 Batches, noise and checkpoints are such that a run that was killed and resumed is the uninterrupted run;
-mixed precision, accumulation, LoRA, TensorBoard, FSDP and `accelerate launch` are the Trainer's.
+mixed precision, accumulation, LoRA, TensorBoard, FSDP, DeepSpeed and `accelerate launch` are the Trainer's.
 Weights are safetensors.  The state of the optimizer and of the random numbers is PyTorch's pickle, read with
 `weights_only=True`: it may hold tensors and numbers, and code in it is refused, never run.
 Fine-tuning and reward models use the plain Trainer, with the batches at the end of this file.
@@ -23,12 +23,13 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
 from bandits.algorithms.samples import Samples
 from llm.data import Row, completions_of
 from llm.loss import VALUE, alignment_loss, every_choice
-from llm.sources import Batch, Source, collate_rows, with_preferences
+from llm.sources import Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
 
 COMPLETE = "complete.json"  # written into a checkpoint when everything else is there
@@ -59,7 +60,7 @@ class AlignmentTrainer(Trainer):
         held_out: Callable[[nn.Module], Mapping[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        reuse = getattr(source, "reuse", 1)
+        reuse = source.reuse if isinstance(source, OnPolicy) else 1
         if args.save_strategy == "steps" and args.save_steps % reuse:
             raise ValueError(
                 f"checkpoints must come at multiples of reuse = {reuse}, where fresh samples are drawn, but "
@@ -74,6 +75,11 @@ class AlignmentTrainer(Trainer):
             data_collator=collate_rows,
             callbacks=list(callbacks),
         )
+        if isinstance(source, OnPolicy) and (self.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+            raise ValueError(
+                "sampling as it learns takes whole weights on every process, and each holds a part of them; "
+                "leave FSDP or ZeRO-3 out, or learn from recorded samples"
+            )
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: divide it accumulating
         self.algorithm, self.source, self.held_out = algorithm, source, held_out
         self._logged: list[Tensor] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import llm.train
 from bandits import DPO, DROV, GRPO, PPO, RLOO, ALoL, CoPG, NashMD, PolicyGradient, behavior_value
 from llm.loss import VALUE, attach_value, prompt_values
 from llm.model import load_model
-from llm.pipeline import align
+from llm.pipeline import align, with_adapters
 from llm.sources import OnPolicy, Recorded, mean_reward, trained_value, with_reference_log_probs
 from llm.tokens import pad
 from llm.train import AlignmentTrainer, last_checkpoint, training_arguments
@@ -160,6 +161,26 @@ def test_checkpoints_between_draws_are_refused(tmp_path, policy, prompts, model_
         AlignmentTrainer(policy[0], PPO(beta=0.1), source, arguments(tmp_path, save_every=6), prompts)
     with pytest.raises(ValueError, match="reuse must be at least 1, but is 0"):
         fresh(PPO(beta=0.1), model_folder, reuse=0)
+
+
+def test_sampling_with_sharded_weights_is_refused(tmp_path, policy, prompts, scored, model_folder):
+    """Processes would wait for each other for ever; recorded samples are as good as ever."""
+
+    class Sharded(AlignmentTrainer):
+        def create_accelerator_and_postprocess(self):
+            super().create_accelerator_and_postprocess()
+            self.is_fsdp_enabled = True
+
+    algorithm, args = PPO(beta=0.1), arguments(tmp_path)
+    Sharded(policy[0], algorithm, Recorded(), args, scored)
+    with pytest.raises(ValueError, match="sampling as it learns takes whole weights on every process"):
+        Sharded(policy[0], algorithm, fresh(algorithm, model_folder), args, prompts)
+
+
+def test_adapters_without_their_package_are_one_line(policy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match="needs the package peft; install it"):
+        with_adapters(policy[0], 2)
 
 
 class Killed(TrainerCallback):
