@@ -32,6 +32,7 @@ EVALUATIONS = 3000  # of the field after which one looks where the flow leads, c
 NEWTON_STEPS = 50
 ARRIVED = 1e-6  # largest last step of Newton, in logits, that is an arrival
 NEAR = 1e-3  # a flow within so many logits of the polished point has come to rest there
+ELSEWHERE = 0.01  # a flow at rest is closer than this to its end, in probability
 RESTARTS = 3  # times that the flow is followed away from a saddle
 SHIFT = 1e-6  # of a logit, for differences
 RANK = 1e-9  # singular values below this, relative to the largest, are the noise of differences
@@ -62,6 +63,8 @@ def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
         logits, time, rested = journey(field, lambda x: batched_jacobian(field, x), logits)
         total += time
         polished, steps, last_step = polish(field, weight, logits)
+        if rested and np.abs(weight(polished) - weight(logits)).max() > ELSEWHERE:  # Newton ran away
+            polished, last_step = logits, np.inf
         velocity, slope = field(polished), batched_jacobian(field, polished)
         rested = rested or bool(np.abs(polished - logits).max() <= NEAR)
         drift = float(total * np.abs(velocity).max())

@@ -324,6 +324,11 @@ HYPER = {
     "ppo of none": (lambda: PPO(1.0, k=0), "k must be an integer of at least 1", "k = 0"),
     "ppo's baseline": (lambda: PPO(1.0, baseline=NAN), "baseline must be a finite number", "nan"),
     "clip of nan": (lambda: ImportanceWeighted(RLOO(1.0), clip=NAN), "clip must be a positive", "clip = nan"),
+    "weights upon weights": (
+        lambda: ImportanceWeighted(PPO(1.0)),
+        "algorithm must not weight its samples itself",
+        "PPO does",
+    ),
     "weights for an opponent": (
         lambda: ImportanceWeighted(NashMD(1.0)),
         "algorithm must take all its samples from the policy",

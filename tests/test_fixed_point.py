@@ -311,6 +311,20 @@ def test_remax_off_policy_ends_where_its_own_favourite_is_the_baseline(data, bet
         assert min(np.abs(found.policy - policy).max() for policy in consistent) < 1e-8
 
 
+def test_newton_does_not_take_a_diverging_flow_to_another_vertex():
+    """Ascent on E[r] without a KL ends at no finite logits; (0, 1, 0) is at rest, but no flow leads there."""
+
+    class Ascent:
+        k = 1
+
+        def update(self, samples):
+            return b.Update(log_prob=samples.reward)
+
+    with pytest.raises(b.NotConverged, match="the logits diverge") as stopped:
+        b.fixed_point(Ascent(), b.Bandit([0.0, 0.6, 0.9]), b.OnPolicy())
+    np.testing.assert_allclose(stopped.value.solution.policy, [0, 0, 1], rtol=0, atol=1e-6)
+
+
 @FEW
 @given(data=st.data(), arms=ARMS, beta=strategies.betas(0.1, 1e3))
 def test_a_baseline_that_looks_at_its_own_sample_is_not_taken_for_an_unbiased_one(data, arms, beta):

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -80,6 +81,7 @@ class GRPO:
     k: int = 2
     clip: float = 0.2
     spread: Spread = standard_deviation
+    weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -37,10 +37,16 @@ class ImportanceWeighted:
 
     algorithm: Any
     clip: float = math.inf
+    weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.clip != math.inf:
             checks.positive(self.clip, "clip", remedy="choose a positive number, or math.inf for no clipping")
+        if getattr(self.algorithm, "weighted", False):
+            raise ValueError(
+                "algorithm must not weight its samples itself, "
+                f"but {type(self.algorithm).__name__} does; use it alone"
+            )
         if hasattr(self.algorithm, "opponent"):
             raise ValueError(
                 f"algorithm must take all its samples from the policy, but {type(self.algorithm).__name__} "

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
@@ -60,6 +61,7 @@ class PPO:
     clip: float = 0.2
     baseline: float | Baseline = 0.0
     k: int = 1
+    weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
         check_clip(self.clip)
