@@ -295,7 +295,8 @@ def _arguments(options: Options, *, watched: bool = False) -> TrainingArguments:
     names = ["steps", "batch_size", "learning_rate", "seed", "accumulation", "log_every", "save_every"]
     names += ["bf16", "tensorboard"] + ["evaluate_every"] * watched
     given = {name: getattr(options, name) for name in names}
-    return training_arguments(options.out, warmup=max(options.steps // 20, 1), **given)
+    given |= {"warmup": max(options.steps // 20, 1), "progress": not options.quiet}
+    return training_arguments(options.out, **given)
 
 
 def _picture(options: Options) -> str:

@@ -17,7 +17,14 @@ from typing import Any
 
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 from llm.folder import claim, save_model, write_log
 from llm.loss import VALUE
@@ -142,6 +149,7 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
 
 
 def _run(trainer: Trainer, folder: Path) -> None:
+    trainer.remove_callback(PrinterCallback)  # the log is in the folder
     resume = last_checkpoint(folder)
     trainer.args.eval_on_start = trainer.args.eval_on_start and resume is None
     try:
@@ -151,5 +159,9 @@ def _run(trainer: Trainer, folder: Path) -> None:
             f"the checkpoint {resume} is corrupt or holds more than tensors and numbers "
             f"({str(error).strip().splitlines()[0]}); delete it to go on from the one before"
         ) from error
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
+                callback.training_bar.close()  # an error begins on a line of its own
     if trainer.is_world_process_zero():
         write_log(folder, trainer.state.log_history)

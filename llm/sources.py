@@ -39,7 +39,7 @@ Batch = dict[str, Any]
 
 
 class Source(Protocol):
-    """Where completions come from."""
+    """Where completions come from; their `completion_mask` is put into the batch."""
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples: ...
 
@@ -135,10 +135,16 @@ class OnPolicy:
                 f"k must be even, half of them the opponent's, but is {self.k}; choose {self.k + 1}"
             )
 
+    @property
+    def only_own(self) -> bool:
+        """Whether all samples are the policy's of this very step."""
+        return self.reuse == 1 and not hasattr(self.algorithm, "opponent")
+
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         fresh = batch["step"] % self.reuse == 0
         drawn = self._draw(unwrapped(model), batch) if fresh else self.kept.popleft()
         log_prob = sequence_log_probs(model, **drawn.inputs)
+        batch["completion_mask"] = drawn.inputs["completion_mask"]
         drawn.scores.setdefault("behavior_log_prob", log_prob.detach())
         if fresh and self.kept and self.kept[0].step < drawn.step:
             self.kept.clear()

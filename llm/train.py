@@ -86,13 +86,14 @@ class AlignmentTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
         """`alignment_loss` of the batch; what there is to watch is kept for the log."""
-        samples = self.source(model, inputs | {"step": self.state.global_step})
+        batch = inputs | {"step": self.state.global_step}
+        samples = self.source(model, batch)
         if self.state.global_step == 0:
             self._check_start(samples)
         groups = every_choice(samples, self.algorithm.k)
         with torch.no_grad():
             coefficient = self.algorithm.update(groups).log_prob
-            self._logged.append(_watched(samples, coefficient))
+            self._logged.append(_watched(samples, coefficient, batch["completion_mask"]))
         return alignment_loss(self.algorithm, groups)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -122,7 +123,9 @@ class AlignmentTrainer(Trainer):
         if self._logged and "loss" in logs:
             means = torch.stack(self._logged).mean(0).to(self.args.device)
             means = self.accelerator.gather(means[None]).mean(0)
-            logs |= {name: x for name, x in zip(WATCHED, means.tolist(), strict=True) if not math.isnan(x)}
+            own = isinstance(self.source, OnPolicy) and self.source.only_own
+            names = [(KL_AND_ENTROPY.get(name, name) if own else name) for name in WATCHED]
+            logs |= {name: x for name, x in zip(names, means.tolist(), strict=True) if not math.isnan(x)}
             self._logged.clear()
         super().log(logs, start_time)
 
@@ -144,22 +147,21 @@ class AlignmentTrainer(Trainer):
             (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
 
 
-WATCHED = ("reward", "value", "log_ratio", "sequence_nll", "off_policy") + (
+WATCHED = ("reward", "value", "length", "log_ratio", "sequence_nll", "off_policy") + (
     "coefficient_mean_abs",
     "coefficient_max_abs",
 )
+KL_AND_ENTROPY = {"log_ratio": "kl", "sequence_nll": "entropy"}  # what they are for the policy's own samples
 
 
-def _watched(samples: Samples, coefficient: Tensor) -> Tensor:
-    """Means over the batch, NaN where there is nothing to watch.
-
-    For the policy's own samples log_ratio is the KL and sequence_nll the entropy; off_policy is |pi/mu - 1|.
-    """
+def _watched(samples: Samples, coefficient: Tensor, completion_mask: Tensor) -> Tensor:
+    """Means over the batch, NaN where there is none; off_policy is |pi/mu - 1|, length in tokens."""
     reward, V, log_mu = samples.reward, samples.value, samples.behavior_log_prob
     size = coefficient.abs()
     found = [
         None if reward is None else reward.mean(),
         None if V is None else V.mean(),
+        completion_mask.sum(-1).float().mean(),
         samples.log_ratio.mean(),
         -samples.log_prob.mean(),
         None if log_mu is None else (samples.log_prob - log_mu).expm1().abs().mean(),
@@ -189,6 +191,7 @@ def training_arguments(
     save_every: int | None = None,
     bf16: bool = False,
     tensorboard: bool = False,
+    progress: bool = False,
 ) -> TrainingArguments:
     """The Trainer's arguments with this project's conventions: linear decay, clipping at 1, no surprises.
 
@@ -220,7 +223,7 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         bf16=bf16,
         ddp_find_unused_parameters=False,  # every weight has a gradient
-        disable_tqdm=True,
+        disable_tqdm=not progress,
         use_cpu=not torch.cuda.is_available(),
     )
 
