@@ -130,10 +130,10 @@ def run_sample(options: Options) -> list[str]:
 
 def run_align(options: Options) -> list[str]:
     """Train the policy by an algorithm."""
+    name, algorithm = options.algorithm, choices.algorithm(options)
     model, tokenizer = load_model(options.model)
     reference, _ = load_model(options.model)
     reference.requires_grad_(False)
-    name, algorithm = options.algorithm, choices.algorithm(options)
     watch = _watch(options, reference, tokenizer)
     if name in choices.OFFLINE:
         rows, said = _recorded(options, tokenizer, reference)
@@ -317,15 +317,10 @@ def _parser() -> argparse.ArgumentParser:
         (run_evaluate, choices.EVALUATE, "measure policies on held-out prompts"),
     ):
         name = run.__name__.removeprefix("run_")
-        command = commands.add_parser(
-            name,
-            help=explanation,
-            description=explanation.capitalize() + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        command = commands.add_parser(name, help=explanation, description=explanation.capitalize() + ".")
         command.set_defaults(run=run)
-        out = Path("runs") / name
-        command.add_argument("--out", type=Path, default=out, help="folder for everything it makes")
+        out, meaning = Path("runs") / name, "folder for everything it makes"
+        command.add_argument("--out", type=Path, default=out, metavar="FOLDER", help=f"{meaning} [{out}]")
         choices.add_options(command, {**choices.COMMON, **options})
     return parser
 

@@ -1,7 +1,7 @@
 """What can be chosen on the command line: algorithms, rewards, and the options of each command.
 
-An option is (kind, meaning).  Its kind is a default; a tuple to choose from, the default first; a list, if
-there may be several; `bool`, a switch; another type, of what may be left out; or `...`, what must be given.
+An option is (kind, meaning).  Its kind is a default; a list, if there may be several; `bool`, a switch;
+another type, of what may be left out; or `...`, what must be given.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ PACKAGES = {"training": TRAINING, "validation": VALIDATION}
 QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
 
 Options = Mapping[str, tuple[Any, str]]
+METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 COMMON: Options = {"seed": (0, "same seed, same bits"), "quiet": (bool, "no progress bars")}
 DATA: Options = {
@@ -127,24 +128,32 @@ EVALUATE: Options = {
 
 
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
-    """Put options on a parser."""
+    """Put options on a parser, each default in its help."""
     for name, (kind, meaning) in options.items():
-        how: dict[str, Any] = {"type": type(kind), "default": kind}
         if kind is bool:
-            how = {"action": "store_true"}
+            how: dict[str, Any] = {"action": "store_true"}
         elif kind is ...:
-            how = {"required": True}
+            how = {"required": True, "metavar": METAVARS[str]}
         elif isinstance(kind, type):
-            how = {"type": kind}
-        elif isinstance(kind, list):
-            how = {"nargs": "+", "default": kind, "required": not kind}
-        elif isinstance(kind, tuple):
-            how = {"choices": kind, "default": kind[0]}
+            how = {"type": kind, "metavar": METAVARS[kind]}
+        elif kind == []:
+            how = {"nargs": "+", "required": True, "metavar": METAVARS[str]}
+        else:
+            one, count = (kind[0], "+") if isinstance(kind, list) else (kind, None)
+            how = {"type": type(one), "default": kind, "nargs": count, "metavar": METAVARS[type(one)]}
+            meaning = f"{meaning} [{str(one).strip()}]"
         parser.add_argument(f"--{name}", help=meaning, **how)
 
 
 def algorithm(options: argparse.Namespace) -> Any:
-    """The algorithm that was chosen, with the options that it takes and that were given."""
-    made, names = (OFFLINE | ONLINE)[options.algorithm]
+    """The algorithm that was chosen, with the options that it takes and that were given.
+
+    Raises:
+        ValueError: there is none of that name, or it refuses an option.
+    """
+    known = OFFLINE | ONLINE
+    if options.algorithm not in known:
+        raise ValueError(f"algorithm must be one of {', '.join(known)}, but is {options.algorithm!r}")
+    made, names = known[options.algorithm]
     given = {name: getattr(options, name) for name in names}
     return made(**{name: value for name, value in given.items() if value is not None})

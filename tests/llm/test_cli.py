@@ -150,6 +150,8 @@ BAD = [
         "at multiples of reuse = 3",
     ),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "NashMD", "--k", "3"], "k must be even"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "Dpo"], "one of CoPG, DPO, IPO"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--beta", "-1"], "beta must be a positive"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
 ]
 ROWS = {
