@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainingArguments
@@ -30,7 +31,7 @@ from transformers import logging as transformers_logging
 from llm import choices, demo, figures
 from llm.data import Loaded, Row, demonstration, load_rows, preference, scored
 from llm.evaluate import Outcome, evaluate, improvement, sample_table, win_rate
-from llm.folder import claim, plain, provenance, write_json
+from llm.folder import claim, plain, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, read_scored, write_scored
 from llm.loss import attach_value
 from llm.model import load_config, load_model, load_tokenizer, new_model, train_tokenizer
@@ -54,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         found = options.run(options)
-        write_json(options.out / "versions.json", provenance((time.monotonic() - started) / 60))
+        versions = options.out / "versions.json"
+        before = read_json(versions)["minutes"] if versions.exists() else 0.0  # when it was made
+        write_json(versions, provenance(before + (time.monotonic() - started) / 60))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -84,31 +87,16 @@ def run_sft(options: Options) -> list[str]:
 
 def run_reward(options: Options) -> list[str]:
     """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
-    if _is_sampled(options.data):
-        rows = Dataset.from_list(
-            [
-                {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
-                for row in read_scored(options.data).to_list()
-                for y in row["completions"]
-                if y.strip()
-            ]
-        )
-    else:
-        rows = load_rows(options.data, preference, skip_bad=options.skip_bad).rows
     config = load_config(options.model)
     tokenizer = load_tokenizer(options.model, config)
-    context = int(getattr(config, "max_position_embeddings", options.max_prompt_tokens))
-    kept = rows.train_test_split(test_size=options.test_share, seed=options.seed)
-    settings = _settings(options)
-    scorer = train_reward(
-        options.out, options.model, tokenizer, kept["train"], _arguments(options), settings, context=context
-    )
-    test = kept["test"]
+    train, test, said = _comparisons(options, tokenizer)
+    arguments, settings = _arguments(options), _settings(options)
+    scorer = train_reward(options.out, options.model, tokenizer, train, arguments, settings)
     chosen, rejected = (scorer(test["prompt"], test[column]) for column in ("chosen", "rejected"))
     accuracy = float((chosen > rejected).mean())
     write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
-    said = f"prefers the chosen one in {accuracy:.1%} of {len(test)} held-out comparisons"
-    return [said, _picture(options)]
+    done = f"prefers the chosen one in {accuracy:.1%} of {len(test)} held-out comparisons"
+    return [*said, done, _picture(options)]
 
 
 def run_sample(options: Options) -> list[str]:
@@ -141,9 +129,13 @@ def run_align(options: Options) -> list[str]:
             raise ValueError("DRO takes V as a mean over completions, and there is 1; train V: DROV")
         if name == "DROV":
             attach_value(model, _mean_reward(rows))
-        revision = torch.tensor(tokenizer(options.revision, add_special_tokens=False).input_ids)
+        revision = torch.tensor(
+            tokenizer(options.revision, add_special_tokens=False).input_ids, dtype=torch.long
+        )
         source: Source = Recorded(revision if name == "SRPO" else None, choices.VALUES.get(name))
     else:
+        if _is_sampled(options.data):
+            raise ValueError(f"{name} samples as it learns, and --data holds samples; give it prompts")
         rows, said = _rows(options.data, demonstration, tokenizer, options)
         source = OnPolicy(
             algorithm,
@@ -169,7 +161,11 @@ def run_evaluate(options: Options) -> list[str]:
     """Reward, KL, win rates and samples of policies on held-out prompts."""
     reference, tokenizer = load_model(options.reference)
     rows, said = _rows(options.data, demonstration, tokenizer, options)
-    policies = {"reference": reference} | {name: load_model(name)[0] for name in options.model}
+    policies = {"reference": reference}
+    for name in options.model:
+        policies[name], own = load_model(name)
+        if own.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"the policy {name!r} and the reference must have one tokenizer, but have two")
     look = _look(options, reference, tokenizer, rows)
     outcomes = {name: look(policy) for name, policy in policies.items()}
     claim(options.out, _settings(options))
@@ -180,7 +176,7 @@ def run_evaluate(options: Options) -> list[str]:
         found[name]["win_rate_against"] = {other: win_rate(one, two) for other, two in others.items()}
     metrics = plain(found)
     write_json(options.out / "metrics.json", metrics)
-    (options.out / "samples.md").write_text(sample_table(rows, outcomes))
+    write_text(options.out / "samples.md", sample_table(rows, outcomes))
     lines = (
         f"{name}: " + ", ".join(f"{key} {value}" for key, value in outcome.estimates().items())
         for name, outcome in outcomes.items()
@@ -201,6 +197,31 @@ def _text(options: Options) -> demo.Text:
     return demo.Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
 
 
+def _comparisons(options: Options, tokenizer: Tokenizer) -> tuple[Dataset, Dataset, list[str]]:
+    """Comparisons to train on and to test on, which share no prompt; and what was cut or left out."""
+    if not 0 < options.test_share < 1:
+        raise ValueError(f"test-share must lie between 0 and 1, but is {options.test_share}")
+    if _is_sampled(options.data):
+        pairs = [
+            {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
+            for row in read_scored(options.data).to_list()
+            for y in row["completions"]
+            if y.strip()
+        ]
+        loaded = Loaded(Dataset.from_list(pairs), ())
+    else:
+        loaded = load_rows(options.data, preference, skip_bad=options.skip_bad)
+    rows, said = _encoded(loaded, tokenizer, options)
+    prompts = sorted(set(rows["prompt"]))
+    if len(prompts) < 2:
+        raise ValueError("comparisons of at least 2 prompts are needed, one of them to test on")
+    order = np.random.default_rng(options.seed).permutation(len(prompts))
+    size = min(max(round(options.test_share * len(prompts)), 1), len(prompts) - 1)
+    test = {prompts[i] for i in order[:size]}
+    held = np.array([prompt in test for prompt in rows["prompt"]])
+    return rows.select(np.flatnonzero(~held)), rows.select(np.flatnonzero(held)), said
+
+
 def _is_sampled(data: str) -> bool:
     return (Path(data) / "shards").is_dir()
 
@@ -210,7 +231,12 @@ def _recorded(
 ) -> tuple[Dataset, list[str]]:
     """What `sample` wrote as it is; other scores or comparisons with reference log-probabilities computed."""
     if _is_sampled(options.data):
-        return read_scored(options.data), []
+        rows = read_scored(options.data)
+        if tokenizer(rows[0]["prompt"]).input_ids != rows[0]["prompt_ids"]:
+            raise ValueError(
+                f"{options.data} was sampled with another tokenizer than that of {options.model}"
+            )
+        return rows if options.rows is None else rows.select(range(min(options.rows, len(rows)))), []
 
     def recorded(row: Row) -> dict[str, Any]:
         found = scored(row) if "completions" in row else preference(row)

@@ -68,7 +68,7 @@ SCORING: Options = {
     "max-new-tokens": (48, "longest sample"),
 }
 DEMO: Options = {
-    "quick": (bool, "2 minutes instead of 20: smaller everything"),
+    "quick": (bool, "2 minutes instead of 7: smaller everything"),
     "size": ("full", f"{', '.join(SIZES)}, or a JSON file of changes"),
     "data": (str, "prompts and completions instead of docstrings"),
     "held-out": (str, "with --data: prompts and completions to measure on"),
@@ -127,6 +127,13 @@ EVALUATE: Options = {
 }
 
 
+def counted(text: str) -> int:
+    """A number of things."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, but is {text!r}")
+    return int(text)
+
+
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
     """Put options on a parser, each default in its help."""
     for name, (kind, meaning) in options.items():
@@ -135,12 +142,13 @@ def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
         elif kind is ...:
             how = {"required": True, "metavar": METAVARS[str]}
         elif isinstance(kind, type):
-            how = {"type": kind, "metavar": METAVARS[kind]}
+            how = {"type": counted if kind is int else kind, "metavar": METAVARS[kind]}
         elif kind == []:
             how = {"nargs": "+", "required": True, "metavar": METAVARS[str]}
         else:
             one, count = (kind[0], "+") if isinstance(kind, list) else (kind, None)
-            how = {"type": type(one), "default": kind, "nargs": count, "metavar": METAVARS[type(one)]}
+            read = counted if type(one) is int and name != "seed" else type(one)
+            how = {"type": read, "default": kind, "nargs": count, "metavar": METAVARS[type(one)]}
             meaning = f"{meaning} [{str(one).strip()}]"
         parser.add_argument(f"--{name}", help=meaning, **how)
 
@@ -154,6 +162,8 @@ def algorithm(options: argparse.Namespace) -> Any:
     known = OFFLINE | ONLINE
     if options.algorithm not in known:
         raise ValueError(f"algorithm must be one of {', '.join(known)}, but is {options.algorithm!r}")
+    if options.algorithm == "PPO" and options.k < 2:
+        raise ValueError("PPO's baseline is the mean over k samples; with k = 1 nothing is left, take k >= 2")
     made, names = known[options.algorithm]
     given = {name: getattr(options, name) for name in names}
     return made(**{name: value for name, value in given.items() if value is not None})

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 Row = Mapping[str, Any]
+LARGEST = 1e30  # single precision holds it and its sums
 JSON_LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
@@ -63,6 +63,9 @@ def load_rows(
             if isinstance(row, ValueError):
                 raise row
             good.append(kind(row))
+            if good[-1].keys() != good[0].keys():
+                columns = sorted(good.pop().keys() ^ good[0].keys())
+                raise ValueError(f"it and the rows before it do not have the same columns: {columns}")
             k, first = (len(completions_of(some)) for some in (good[-1], good[0]))
             if k != first:
                 good.pop()
@@ -115,9 +118,27 @@ def scored(row: Row) -> dict[str, Any]:
     for i, (completion, reward) in enumerate(zip(completions, rewards, strict=True)):
         if "completion_ids" not in row or not isinstance(completion, str):
             _text({"completion": completion}, "completion")
-        if isinstance(reward, bool) or not isinstance(reward, int | float) or not math.isfinite(reward):
-            raise ValueError(f"rewards[{i}] must be a finite number, but is {reward!r}")
-    return {**row, "prompt": _text(row, "prompt")}
+        _number(reward, f"rewards[{i}]")
+    for column in ("behavior_log_probs", "reference_log_probs", "lengths"):
+        for i, x in enumerate(_beside(row, column, completions)):
+            _number(x, f"{column}[{i}]")
+    for i, ids in enumerate(_beside(row, "completion_ids", completions)):
+        if not isinstance(ids, list) or not ids or any(type(token) is not int for token in ids):
+            raise ValueError(f"completion_ids[{i}] must be a list of token ids that is not empty")
+    return {**row, "prompt": _text(row, "prompt"), "rewards": [float(x) for x in rewards]}
+
+
+def _beside(row: Row, column: str, completions: list[Any]) -> list[Any]:
+    """A column with an entry for each completion, if there is one."""
+    found = _list(row, column) if column in row else []
+    if column in row and len(found) != len(completions):
+        raise ValueError(f"it has {len(completions)} completions and {len(found)} {column}")
+    return found
+
+
+def _number(x: Any, name: str) -> None:
+    if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGEST:
+        raise ValueError(f"{name} must be a finite number, but is {x!r:.40}")
 
 
 def tldr_prompt(info: Row) -> str:
@@ -210,15 +231,29 @@ def write_json_lines(path: str | Path, rows: Iterable[Row]) -> None:
         OSError: the file cannot be written; what was there before still is.
         ValueError: a row holds NaN or infinity, which JSON has not.
     """
+    gz = Path(path).suffix == ".gz"
+
+    def write(file: BinaryIO) -> None:
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if gz else nullcontext(file) as stream:
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            stream.flush()
+
+    write_whole(path, write)
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """A file, whole or not at all: written beside its place, then renamed.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            gz = path.suffix == ".gz"
-            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if gz else nullcontext(file) as stream:
-                for row in rows:
-                    stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-                stream.flush()
+            write(file)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -160,6 +160,13 @@ def _decode(
 ) -> Decoded:
     """All models read the prompts once, then go on together, each with its own cache."""
     B, k, T = noise.shape
+    context = getattr(models[0].config, "max_position_embeddings", None)
+    longest = int(prompt_mask.sum(1).max())
+    if context is not None and longest + T > context:
+        raise ValueError(
+            f"prompt and completion must have at most the model's context of {context} tokens, but may have "
+            f"{longest} + {T}; cut the prompts (--max-prompt-tokens) or the samples (--max-new-tokens)"
+        )
     inputs, real, positions = _left_padded(prompts, prompt_mask)
     caches = [DynamicCache(config=model.config) for model in models]
     tokens = torch.zeros(B * k, T, dtype=torch.long, device=prompts.device)
@@ -213,5 +220,7 @@ def _left_padded(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _inverse_cdf(probability: Tensor, uniform: Tensor) -> Tensor:
     """The first token whose cumulative probability exceeds the uniform number, (rows,)."""
     cumulative = probability.cumsum(-1)
+    if not cumulative[:, -1].isfinite().all():
+        raise ValueError("next-token probabilities must be finite, but are NaN; training has diverged")
     token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
     return token.clamp(max=probability.shape[-1] - 1)

@@ -15,9 +15,11 @@ Everything is resumed where it was killed, and a result that is there is not mad
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,12 @@ from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
 from llm.data import demonstration, load_rows, write_json_lines
 from llm.evaluate import Estimate, Outcome, estimate, evaluate, improvement, sample_table, win_rate
-from llm.folder import claim, provenance, read_json, write_json
+from llm.folder import claim, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Reward, length, score
-from llm.sizes import Size
+from llm.sizes import HEADS, Size
 from llm.sources import OnPolicy, Recorded, Source
 from llm.tokens import Encoded, encode
 from llm.train import training_arguments
@@ -53,12 +55,16 @@ class Text:
 
 
 def docstrings(folder: str | Path, packages: Mapping[str, Sequence[str]], *, progress: bool) -> Text:
-    """The corpus of installed documentation, read once and kept in the folder."""
+    """The corpus of installed documentation, read once and kept in the folder.
+
+    Raises:
+        ValueError: the folder holds the text of other packages.
+    """
     folder = Path(folder)
+    claim(folder, packages)
     paths = [folder / "train.jsonl", folder / "held_out.jsonl"]
     if not (folder / "origin.json").exists():
         corpus = docstring_corpus(**packages, progress=progress)
-        folder.mkdir(parents=True, exist_ok=True)
         for path, rows in zip(paths, (corpus.train, corpus.validation), strict=True):
             write_json_lines(path, rows)
         found = {"duplicates": corpus.duplicates, "versions": corpus.versions, "missing": corpus.missing}
@@ -122,10 +128,11 @@ def run(
         progress: say what is being done.
 
     Raises:
-        ValueError: the folder holds a demo of another size, text or seed.
+        ValueError: the folder holds a demo of another size, text, tokenizer or seed.
     """
     started, folder = time.monotonic(), Path(folder)
-    claim(folder, {"command": "demo", "seed": seed, "text": text.origin} | asdict(size))
+    settings = {"command": "demo", "seed": seed, "text": text.origin, "tokenizer": _fingerprint(tokenizer)}
+    claim(folder, settings | asdict(size))
 
     def say(what: str) -> None:
         if progress:
@@ -157,7 +164,7 @@ def run(
     }
     write_json(folder / "metrics.json", metrics)
     read = {"reference": reference} | {_label(n, r["beta"]): chosen[n] for n, r in best.items()}
-    (folder / "samples.md").write_text(sample_table(task.held_out, read))
+    write_text(folder / "samples.md", sample_table(task.held_out, read))
     return metrics
 
 
@@ -178,7 +185,7 @@ def prepare(
     say(f"fine-tuning on {len(train.rows)} pairs")
     args = _arguments(folder / "sft", size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate, seed)
     fresh = new_model(
-        tokenizer, layers=size.layers, width=size.width, heads=4, context=_context(size), seed=seed
+        tokenizer, layers=size.layers, width=size.width, heads=HEADS, context=_context(size), seed=seed
     )
     reference = fine_tune(folder / "sft", fresh, tokenizer, train.rows, args, {"step": "sft", "seed": seed})
     say("reward model")
@@ -222,10 +229,7 @@ def ground_truth(
     ]
     args = _arguments(folder / "reward", size.reward_steps, 2 * size.batch, 1e-3, seed)
     start, settings = folder / "sft" / "model", {"step": "reward", "seed": seed}
-    comparisons = Dataset.from_list(pairs)
-    return train_reward(
-        folder / "reward", start, tokenizer, comparisons, args, settings, context=_context(size)
-    )
+    return train_reward(folder / "reward", start, tokenizer, Dataset.from_list(pairs), args, settings)
 
 
 def train(task: Task, name: str, beta: float) -> PreTrainedModel:
@@ -284,6 +288,13 @@ def _arguments(
         evaluate_every=None if looks is None else max(steps // looks, 1),
         save_every=max(steps // 2, 1),
     )
+
+
+def _fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """What tells one tokenizer from another."""
+    if tokenizer is None:
+        return "trained on the text"
+    return sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
 
 def _label(name: str, beta: float) -> str:

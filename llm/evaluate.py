@@ -137,7 +137,7 @@ def improvement(one: Outcome, other: Outcome) -> Estimate:
 def sample_table(rows: Dataset, outcomes: Mapping[str, Outcome], count: int = 10) -> str:
     """Completions side by side, to be read: Markdown, one prompt after another."""
     lines = []
-    for i in range(min(count, len(rows))):
+    for i in range(min(count, *(len(outcome.completions) for outcome in outcomes.values()))):
         lines += [f"## Prompt {i + 1}", "", *(f"> {line}" for line in rows[i]["prompt"].splitlines()), ""]
         if "completion" in rows.column_names:
             lines.append(f"- **written by people**: {rows[i]['completion'].strip()}")

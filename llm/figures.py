@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bandits.plots import style
+from llm.data import write_whole
 
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], list[dict[str, float]]]
@@ -221,6 +222,6 @@ def _log(folder: Path) -> list[dict[str, float]]:
 def _written(path: Path, draw: Callable[[], Figure]) -> Path:
     with style.house_style():
         figure = draw()
-    path.write_bytes(style.svg_bytes(figure))
+    write_whole(path, lambda file: file.write(style.svg_bytes(figure)))
     plt.close(figure)
     return path

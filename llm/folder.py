@@ -10,6 +10,7 @@ model/          weights (safetensors) and tokenizer
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm.data import write_json_lines
+from llm.data import write_json_lines, write_whole
 
 SETTINGS = "settings.json"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy")
@@ -42,8 +43,8 @@ def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:
         write_json_lines(path, [settings])
         return
     try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
+        there = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is corrupt ({error}); choose another folder") from error
     for name in sorted(there.keys() | settings.keys()):
         if there.get(name) != settings.get(name):
@@ -56,6 +57,11 @@ def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """One JSON document, whole or not at all."""
     write_json_lines(path, [plain(content)])
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """A text, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: str | Path) -> Any:
@@ -96,7 +102,7 @@ def provenance(minutes: float) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: records as objects, paths as text, numbers of NumPy as numbers."""
+    """What JSON can hold: records as objects, paths as text, numbers of NumPy as numbers, if finite."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -105,4 +111,5 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") else value
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm.data import Row, completions_of, load_rows, scored, write_json_lines
 from llm.decode import Decoded, sample_completions, uniform_noise
-from llm.folder import claim
+from llm.folder import SETTINGS, claim, read_json
 from llm.log_probs import sequence_log_probs
 from llm.rewards import Reward, score
 from llm.tokens import pad
@@ -100,14 +100,16 @@ def read_scored(folder: str | Path, *, rows: int | None = None) -> Dataset:
         ValueError: a line is corrupt (with file, line and remedy), k varies, or rows are missing.
     """
     folder = Path(folder)
+    if rows is None and (folder / SETTINGS).exists():
+        rows = read_json(folder / SETTINGS).get("prompts")
     try:
         found = load_rows(folder / SHARDS, scored).rows
     except ValueError as error:
         raise ValueError(f"{error}  Or delete that shard and sample again: only it is made anew") from error
     if rows is not None and len(found) != rows:
         raise ValueError(
-            f"the shards in {folder} hold {len(found)} rows instead of {rows}; delete the shard that is too "
-            "short and sample again: only it is made anew"
+            f"the shards in {folder} hold {len(found)} rows instead of {rows}; sample again, after deleting "
+            "a shard that is too short: only what is missing is made anew"
         )
     return found
 

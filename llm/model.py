@@ -11,6 +11,7 @@ no foreign code     safetensors only, and code that comes with a model is never 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ def load_model(
     *,
     tokenizer_name: str | None = None,
     dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
+    attention: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, by hub id or local folder.
 
@@ -44,8 +45,8 @@ def load_model(
         name: a hub id ("gpt2", "EleutherAI/pythia-160m") or a folder of `save_pretrained`.
         tokenizer_name: hub id or folder of the tokenizer, if it is not with the model.
         dtype: of the weights.
-        attention: "sdpa" and "eager" let completions share a prompt.  (GPT-NeoX's eager attention
-            takes its softmax in float32, whatever the dtype.)
+        attention: "sdpa" and "eager" let completions share a prompt; None takes the best that the
+            architecture has.
 
     Raises:
         ValueError: nothing can be loaded under the name, weights are missing, or the tokenizer does
@@ -101,7 +102,7 @@ def load_weights(
     config: PreTrainedConfig,
     *,
     dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
+    attention: str | None = None,
     new_weights: tuple[str, ...] = (),
 ) -> PreTrainedModel:
     """Weights from safetensors, on the GPU if there is one; those in `new_weights` may start at random."""
@@ -114,7 +115,12 @@ def load_weights(
             f"{name!r} has no weights for {missing[0]!r} and {len(missing) - 1} more, which would be random; "
             f"is it the checkpoint of another model than {type(model).__name__}?"
         )
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if (config.model_type, model.config._attn_implementation, dtype) == ("gpt_neox", "eager", torch.float64):
+        raise ValueError(
+            "GPT-NeoX's eager attention takes its softmax in float32, where a mask of float64 is infinite "
+            "and padding gives NaN; use attention='sdpa', or float32"
+        )
+    return model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
 def _load(read: Callable[[], Any], what: str, name: str) -> Any:

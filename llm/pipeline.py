@@ -9,14 +9,16 @@ Sampling is `llm.generate.write_scored`.  A step whose result is there is not do
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,12 +28,20 @@ from transformers import (
     TrainingArguments,
 )
 
+from llm.data import completions_of
 from llm.folder import claim, save_model, write_log
 from llm.loss import VALUE
 from llm.model import load_model
 from llm.rewards import Scorer, load_scorer
 from llm.sources import Source
-from llm.train import AlignmentTrainer, RewardTrainer, comparison_batch, fine_tuning_batch, last_checkpoint
+from llm.train import (
+    AlignmentTrainer,
+    MarkComplete,
+    RewardTrainer,
+    comparison_batch,
+    fine_tuning_batch,
+    last_checkpoint,
+)
 
 
 def fine_tune(
@@ -50,9 +60,17 @@ def fine_tune(
     folder = Path(folder)
     claim(folder, settings)
     if not (folder / "model").exists():
-        trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=fine_tuning_batch)
+        lengths = [len(row["prompt_ids"]) + len(row["completion_ids"][0]) for row in rows.to_list()]
+        _check_context(lengths, model)
+        trainer = Trainer(
+            model=model,
+            args=args,
+            train_dataset=rows,
+            data_collator=fine_tuning_batch,
+            callbacks=[MarkComplete()],
+        )
         _run(trainer, folder)
-        save_model(folder, model, tokenizer)
+        _save(trainer, folder, model, tokenizer)
     return load_model(str(folder / "model"))[0]
 
 
@@ -63,23 +81,28 @@ def train_reward(
     rows: Dataset,
     args: TrainingArguments,
     settings: Mapping[str, Any],
-    *,
-    context: int,
 ) -> Scorer:
     """A reward model from a causal language model and preferences, by the plain Trainer.
 
     Raises:
-        ValueError: the folder was made with other settings.
+        ValueError: the folder was made with other settings, or a text is longer than the model's context.
     """
     folder = Path(folder)
     claim(folder, settings)
     if not (folder / "model").exists():
         model = load_scorer(str(start), fresh=True).model
-        collator = comparison_batch(tokenizer, context)
-        trainer = RewardTrainer(model=model, args=args, train_dataset=rows, data_collator=collator)
+        texts = [row["prompt"] + y for row in rows.to_list() for y in completions_of(row)]
+        _check_context([len(ids) for ids in tokenizer(texts).input_ids], model)
+        trainer = RewardTrainer(
+            model=model,
+            args=args,
+            train_dataset=rows,
+            data_collator=comparison_batch(tokenizer),
+            callbacks=[MarkComplete()],
+        )
         trainer.model_accepts_loss_kwargs = False
         _run(trainer, folder)
-        save_model(folder, model, tokenizer)
+        _save(trainer, folder, model, tokenizer)
     return load_scorer(str(folder / "model"))
 
 
@@ -123,9 +146,7 @@ def align(
             trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else merged.state_dict()
         )
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(VALUE)}
-        if trainer.is_world_process_zero():
-            save_model(folder, merged, tokenizer, weights)
-        trainer.accelerator.wait_for_everyone()
+        _save(trainer, folder, merged, tokenizer, weights)
     return load_model(str(folder / "model"))[0]
 
 
@@ -148,13 +169,36 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
         return get_peft_model(model, config)
 
 
+def _check_context(lengths: Sequence[int], model: PreTrainedModel) -> None:
+    """Texts of so many tokens fit into the model."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and max(lengths) > context:
+        raise ValueError(
+            f"prompt and completion must have at most the model's context of {context} tokens, but text "
+            f"{lengths.index(max(lengths))} has {max(lengths)}; cut the prompts (--max-prompt-tokens)"
+        )
+
+
+def _save(
+    trainer: Trainer,
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """The model, by one process while the others wait."""
+    if trainer.is_world_process_zero():
+        save_model(folder, model, tokenizer, weights)
+    trainer.accelerator.wait_for_everyone()
+
+
 def _run(trainer: Trainer, folder: Path) -> None:
     trainer.remove_callback(PrinterCallback)  # the log is in the folder
     resume = last_checkpoint(folder)
     trainer.args.eval_on_start = trainer.args.eval_on_start and resume is None
     try:
         trainer.train(resume_from_checkpoint=resume)
-    except (pickle.UnpicklingError, SafetensorError) as error:
+    except (pickle.UnpicklingError, SafetensorError, EOFError, json.JSONDecodeError) as error:
         raise ValueError(
             f"the checkpoint {resume} is corrupt or holds more than tensors and numbers "
             f"({str(error).strip().splitlines()[0]}); delete it to go on from the one before"

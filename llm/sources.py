@@ -36,6 +36,7 @@ from llm.rewards import Reward, score
 from llm.tokens import collate, pad
 
 Batch = dict[str, Any]
+NUMBER = "number"  # the column with the number of a row, which its noise depends on
 
 
 class Source(Protocol):
@@ -146,7 +147,7 @@ class OnPolicy:
         log_prob = sequence_log_probs(model, **drawn.inputs)
         batch["completion_mask"] = drawn.inputs["completion_mask"]
         drawn.scores.setdefault("behavior_log_prob", log_prob.detach())
-        if fresh and self.kept and self.kept[0].step < drawn.step:
+        if fresh and self.kept and self.kept[0].step != drawn.step:
             self.kept.clear()
         self.kept.append(drawn)  # batches come in the same order again
         found = {"log_prob": log_prob, **drawn.scores}
@@ -224,7 +225,7 @@ def collate_rows(rows: Sequence[Row]) -> Batch:
     for name in ("rewards", "reference_log_probs", "behavior_log_probs"):
         if name in rows[0]:
             batch[name] = torch.tensor([row[name] for row in rows])
-    batch["numbers"] = [row["number"] for row in rows]
+    batch["numbers"] = [row[NUMBER] for row in rows]
     batch["texts"] = [row["prompt"] for row in rows]
     batch["references"] = [row["completion"] for row in rows] if "completion" in rows[0] else None
     return batch

@@ -29,7 +29,7 @@ from bandits import DPO
 from bandits.algorithms.samples import Samples
 from llm.data import Row, completions_of
 from llm.loss import VALUE, alignment_loss, every_choice
-from llm.sources import Batch, OnPolicy, Source, collate_rows, with_preferences
+from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
 
 COMPLETE = "complete.json"  # written into a checkpoint when everything else is there
@@ -66,14 +66,15 @@ class AlignmentTrainer(Trainer):
                 f"checkpoints must come at multiples of reuse = {reuse}, where fresh samples are drawn, but "
                 f"save_steps = {int(args.save_steps)}; choose a multiple, to be resumed exactly"
             )
-        numbered = rows.add_column("number", list(range(len(rows))))
+        others = [name for name in rows.column_names if name != NUMBER]
+        numbered = rows.select_columns(others).add_column(NUMBER, list(range(len(rows))))
         super().__init__(
             model=model,
             args=args,
             train_dataset=numbered,
             eval_dataset=numbered,  # the Trainer wants one; `evaluate` looks at `held_out`
             data_collator=collate_rows,
-            callbacks=list(callbacks),
+            callbacks=[MarkComplete(), *callbacks],
         )
         if isinstance(source, OnPolicy) and (self.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
             raise ValueError(
@@ -140,11 +141,20 @@ class AlignmentTrainer(Trainer):
         self.callback_handler.on_evaluate(self.args, self.state, self.control, found)  # it has been done
         return found
 
-    def _save_checkpoint(self, model, trial) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
+    def _prepare_input(self, data: Any) -> Any:
+        """Onto the device, uncast: DeepSpeed's bf16 would round log-probabilities to halves of a nat."""
+        is_float = isinstance(data, Tensor) and data.is_floating_point()
+        return data.to(self.args.device) if is_float else super()._prepare_input(data)
+
+
+class MarkComplete(TrainerCallback):
+    """Writes into a checkpoint that everything else is there."""
+
+    def on_save(self, args, state, control, **_) -> None:
+        """Called when the Trainer has written the checkpoint of this step."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}))
 
 
 WATCHED = ("reward", "value", "length", "log_ratio", "sequence_nll", "off_policy") + (
@@ -200,7 +210,7 @@ def training_arguments(
     """
     if tensorboard and find_spec("tensorboard") is None:
         raise ValueError("TensorBoard logs need the package tensorboard; install it, or read log.jsonl")
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=batch_size,
@@ -226,6 +236,9 @@ def training_arguments(
         disable_tqdm=not progress,
         use_cpu=not torch.cuda.is_available(),
     )
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # replicas of nn.DataParallel have no output embedding; `accelerate launch` takes all
+    return args
 
 
 def fine_tuning_batch(rows: Sequence[Row]) -> Batch:
@@ -247,21 +260,12 @@ def fine_tuning_batch(rows: Sequence[Row]) -> Batch:
     }
 
 
-def comparison_batch(tokenizer: PreTrainedTokenizerBase, context: int) -> Callable[[Sequence[Row]], Batch]:
+def comparison_batch(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]], Batch]:
     """Preferences as a reward model reads them: all chosen texts, then all rejected ones."""
 
     def collate_comparisons(rows: Sequence[Row]) -> Batch:
         texts = [row["prompt"] + completions_of(row)[i] for i in (0, 1) for row in rows]
-        return dict(
-            tokenizer(
-                texts,
-                padding=True,
-                padding_side="right",
-                truncation=True,
-                max_length=context,
-                return_tensors="pt",
-            )
-        )
+        return dict(tokenizer(texts, padding=True, padding_side="right", return_tensors="pt"))
 
     return collate_comparisons
 

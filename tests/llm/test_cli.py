@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -151,21 +153,81 @@ BAD = [
     ),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "NashMD", "--k", "3"], "k must be even"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "Dpo"], "one of CoPG, DPO, IPO"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "PPO", "--k", "1"], "take k >= 2"),
+    (["align", "--data", "HALF", "--model", "MODEL"], "hold 8 rows instead of 16"),
+    (["align", "--data", "HALF", "--model", "MODEL", "--algorithm", "RLOO"], "--data holds samples"),
+    (["align", "--data", "ODD", "--model", "MODEL"], "1 completions and 2 completion_ids"),
+    (["align", "--data", "HUGE", "--model", "MODEL"], r"rewards[0] must be a finite number"),
+    (
+        ["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "SRPO", "--revision", ""],
+        "k = 2 completions",
+    ),
+    (["sft", "--data", "LONG", "--model", "MODEL"], "at most the model's context of 64 tokens"),
+    (["sample", "--data", "LONG", "--model", "MODEL"], "at most the model's context of 64 tokens"),
+    (["reward", "--data", "TWO", "--model", "MODEL"], "comparisons of at least 2 prompts are needed"),
+    (["reward", "--data", "TWO", "--model", "MODEL", "--test-share", "1"], "between 0 and 1, but is 1.0"),
+    (["demo", "--size", "SIZE"], "betas must be positive, but is ()"),
+    (["demo", "--size", "enormous"], "size must be one of full, quick, titles"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--beta", "-1"], "beta must be a positive"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
 ]
 ROWS = {
     "ONE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]},
     "TWO": {"prompt": "Tea?", "chosen": " Yes.", "rejected": " No."},
+    "LONG": {"prompt": "Tea, or rather coffee? " * 10, "completion": " Yes."},
+    "ODD": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1], "completion_ids": [[5], [6]]},
+    "HUGE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [10**400]},
+    "SIZE": {"betas": []},
 }
 
 
+def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
+    tmp_path, sampled, model_folder, monkeypatch
+):
+    """Each prompt has four comparisons, all on one side."""
+    seen: list[set[str]] = []
+
+    def train_reward(folder, start, tokenizer, rows, args, settings):
+        seen.append(set(rows["prompt"]))
+        return scorer
+
+    def scorer(prompts, completions):
+        seen.append(set(prompts))
+        return np.zeros(len(prompts))
+
+    monkeypatch.setattr("llm.__main__.train_reward", train_reward)
+    monkeypatch.setattr("llm.__main__.figures.along_training", lambda folder: folder)
+    given = ["--data", sampled, "--model", model_folder, "--out", tmp_path, "--test-share", "0.25", "--quiet"]
+    assert main(["reward", *map(str, given)]) == 0
+    trained, tested = seen[:2]
+    assert len(trained) == 12 and len(tested) == 4 and not trained & tested
+
+
+def half_sampled(folder: Path, sampled: Path) -> Path:
+    """Samples whose making was interrupted: the last shard is missing."""
+    shutil.copytree(sampled, folder)
+    max((folder / "shards").iterdir()).unlink()
+    return folder
+
+
+@pytest.mark.parametrize("option", ["--steps", "--k", "--rows", "--save-every", "--reuse", "--lora-rank"])
+def test_what_is_counted_is_at_least_one(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["align", "--data", "x", "--model", "y", option, "0"])
+    assert stop.value.code == 2
+    assert f"argument {option}: must be an integer of at least 1, but is '0'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=range(len(BAD)))
-def test_what_the_user_can_mend_is_one_line(arguments, message, pairs, model_folder, tmp_path, capsys):
+def test_what_the_user_can_mend_is_one_line(
+    arguments, message, pairs, model_folder, sampled, tmp_path, capsys
+):
     places = {"PAIRS": str(pairs), "MODEL": str(model_folder)}
     for name, row in ROWS.items():
         places[name] = str(tmp_path / f"{name}.jsonl")
         Path(places[name]).write_text(json.dumps(row) + "\n")
+    if "HALF" in arguments:
+        places["HALF"] = str(half_sampled(tmp_path / "half", sampled))
     given = [places.get(a, a) for a in arguments]
     assert main([*given, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]

@@ -156,6 +156,21 @@ BAD_LINES = [
     ),
     (
         scored,
+        '{"prompt": "p", "completions": ["a", "b"], "rewards": [1, 2], "behavior_log_probs": [-1]}',
+        ":2: it has 2 completions and 1 behavior_log_probs",
+    ),
+    (
+        scored,
+        '{"prompt": "p", "completions": ["a", "b"], "rewards": [1, 2], "completion_ids": [[1], ["x"]]}',
+        r":2: completion_ids\[1\] must be a list of token ids",
+    ),
+    (
+        scored,
+        '{"prompt": "p", "completions": ["a", "b"], "rewards": [1, 2], "lengths": [1, 2]}',
+        r":2: it and the rows before it do not have the same columns: \['lengths'\]",
+    ),
+    (
+        scored,
         '{"prompt": "p", "completions": ["a", ""], "rewards": [1, 2]}',
         ":2: column 'completion' must be",
     ),

@@ -164,3 +164,14 @@ def test_far_apart_policies_are_refused(make_model, monkeypatch):
             seed=[5],
             numbers=range(500),
         )
+
+
+def test_next_token_probabilities_that_are_nan_are_refused(make_model):
+    """A policy whose training diverged samples nothing, rather than the last token for ever."""
+    model = make_model("gpt2")
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(torch.nan)
+    noise = torch.full((1, 1, STEPS), 0.5, dtype=torch.float64)
+    mask = torch.ones_like(PROMPT[None], dtype=torch.bool)
+    with pytest.raises(ValueError, match="must be finite, but are NaN; training has diverged"):
+        sample_completions(model, PROMPT[None], mask, noise, eos_token_id=EOS)

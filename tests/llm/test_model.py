@@ -23,7 +23,7 @@ from transformers import (
 
 from llm import log_probs
 from llm.log_probs import sequence_log_probs
-from llm.model import load_model, new_model, train_tokenizer
+from llm.model import load_config, load_model, load_weights, new_model, train_tokenizer
 
 PROMPT_LENGTHS = torch.tensor([5, 3, 1])
 COMPLETION_LENGTHS = torch.tensor([[4, 2, 1], [1, 4, 3], [3, 3, 2]])
@@ -440,3 +440,10 @@ def test_code_that_comes_with_a_model_is_not_run(model_folder, tmp_path):
     with pytest.raises(ValueError, match="cannot load a model"):
         load_model(str(folder))
     assert not (tmp_path / "ran").exists()
+
+
+def test_float64_with_an_attention_that_would_give_nan_is_refused(make_model, tmp_path):
+    make_model("gpt_neox").save_pretrained(tmp_path)
+    config = load_config(str(tmp_path))
+    with pytest.raises(ValueError, match="padding gives NaN; use attention='sdpa', or float32"):
+        load_weights(AutoModelForCausalLM, str(tmp_path), config, dtype=torch.float64, attention="eager")

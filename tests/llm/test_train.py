@@ -124,8 +124,8 @@ def command(folder: Path, data: Path, model: Path, *more: str) -> list[str]:
         "--log-every",
         "1",
     ]
-    given += ["--steps", "8", "--learning-rate", "1e-3", "--beta", "0.2", *more]
-    return ["-m", "llm", "align", *given]
+    given += ["--steps", "8", "--learning-rate", "1e-3", *more]
+    return ["-m", "llm", "align" if "--algorithm" in more else "sft", *given]
 
 
 def run(arguments: list[str]) -> None:
@@ -165,12 +165,14 @@ def test_two_processes_are_one_with_the_same_global_batch(tmp_path, model_folder
     assert moved > 0.01 and apart < 1e-3 * moved
 
 
-@pytest.mark.parametrize("algorithm", ["CoPG", "RLOO"])
+@pytest.mark.parametrize("algorithm", ["CoPG", "RLOO", "fine-tuning"])
 def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder, sampled, pairs, algorithm):
     """Killed after its first complete checkpoint: weights and log are the same, bit for bit."""
-    more = ["--batch-size", "4", "--algorithm", algorithm]
+    more = ["--batch-size", "4", "--algorithm", algorithm, "--beta", "0.2"]
     data = sampled
-    if algorithm == "RLOO":
+    if algorithm == "fine-tuning":
+        data, more = pairs, ["--batch-size", "1", "--max-prompt-tokens", "40"]
+    elif algorithm == "RLOO":
         data = pairs
         more += ["--reward", "length", "--k", "2", "--max-new-tokens", "4", "--max-prompt-tokens", "40"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
