@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import logging as transformers_logging
 
 from llm import choices, demo, figures
-from llm.data import Loaded, Row, demonstration, load_rows, preference, scored
+from llm.data import Loaded, Row, demonstration, first, load_rows, preference, scored
 from llm.evaluate import Outcome, evaluate, improvement, sample_table, win_rate
 from llm.folder import claim, plain, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, read_scored, write_scored
@@ -236,7 +236,7 @@ def _recorded(
             raise ValueError(
                 f"{options.data} was sampled with another tokenizer than that of {options.model}"
             )
-        return rows if options.rows is None else rows.select(range(min(options.rows, len(rows)))), []
+        return rows if options.rows is None else first(rows, options.rows), []
 
     def recorded(row: Row) -> dict[str, Any]:
         found = scored(row) if "completions" in row else preference(row)
@@ -296,7 +296,7 @@ def _encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Da
     """Token ids within the limits, at most `--rows` of them, and what was cut or left out."""
     rows = loaded.rows
     if options.rows is not None:
-        rows = rows.select(range(min(options.rows, len(rows))))
+        rows = first(rows, options.rows)
     found = encode(
         rows,
         tokenizer,

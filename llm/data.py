@@ -224,6 +224,11 @@ def _read_table(source: str, split: str, subset: str | None) -> Iterator[tuple[s
         yield f"{source}, row {i}", row
 
 
+def first(rows: Dataset, count: int) -> Dataset:
+    """So many rows, or all if there are fewer."""
+    return rows.select(range(min(count, len(rows))))
+
+
 def write_json_lines(path: str | Path, rows: Iterable[Row]) -> None:
     """Rows as JSON Lines, gzipped if the name ends with .gz: the whole file, or nothing of it.
 

@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
-from llm.data import demonstration, load_rows, write_json_lines
+from llm.data import demonstration, first, load_rows, write_json_lines
 from llm.evaluate import Estimate, Outcome, estimate, evaluate, improvement, sample_table, win_rate
 from llm.folder import claim, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, write_scored
@@ -89,19 +90,23 @@ class Task:
 
     def outcome(self, model: PreTrainedModel, prompts: int) -> Outcome:
         """The policy's numbers on the first held-out prompts, always with the same noise."""
-        rows = self.held_out.select(range(min(prompts, len(self.held_out))))
+        rows = first(self.held_out, prompts)
         longest, seed = self.size.completion_tokens, self.seed + 1
         return evaluate(
             model, self.reference, rows, self.tokenizer, self.reward, max_new_tokens=longest, seed=seed
         )
 
+    @cached_property
+    def watched_reference(self) -> Outcome:
+        """The reference on what is looked at during training."""
+        return self.outcome(self.reference, self.size.watched)
+
     def watch(self) -> Callable[[PreTrainedModel], dict[str, float]]:
         """What is looked at during training: means, and the rise of the reward with its interval."""
-        reference = self.outcome(self.reference, self.size.watched)
 
         def held_out(model: PreTrainedModel) -> dict[str, float]:
             outcome = self.outcome(model, self.size.watched)
-            rise = improvement(outcome, reference)
+            rise = improvement(outcome, self.watched_reference)
             means = {name: found.mean for name, found in outcome.estimates().items()}
             return means | {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
 
@@ -151,7 +156,7 @@ def run(
     best = {name: max((r for r in runs if r["method"] == name), key=_mean_reward) for name in METHODS}
     chosen = {name: outcomes[_label(name, run["beta"])] for name, run in best.items()}
     metrics = {
-        "text": text.origin | made,
+        "text": text.origin | made | _numbers({"people_preferred_to_reference": _preferred(task, reference)}),
         "reference": _numbers(reference.estimates()),
         "runs": runs,
         "best_beta": {name: run["beta"] for name, run in best.items()},  # on these same prompts
@@ -179,7 +184,7 @@ def prepare(
     """Tokenizer, reference, reward and scored samples; and the numbers that tell of them."""
     learned, asked = text.train.shuffle(seed=seed), text.held_out.shuffle(seed=seed)
     if tokenizer is None:
-        some = learned.select(range(min(TOKENIZER_TEXTS, len(learned)))).to_list()
+        some = first(learned, TOKENIZER_TEXTS).to_list()
         tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in some], size.vocabulary)
     train, held_out = _encoded(learned, tokenizer, size), _encoded(asked, tokenizer, size)
     say(f"fine-tuning on {len(train.rows)} pairs")
@@ -191,21 +196,17 @@ def prepare(
     say("reward model")
     reward = ground_truth(folder, size, seed, tokenizer, train.rows, reference)
     say("samples")
-    prompts = train.rows.select(range(min(size.prompts, len(train.rows))))
+    prompts = first(train.rows, size.prompts)
     sampling, names = Sampling(size.k, size.completion_tokens, seed), {"model": "sft", "reward": "learned"}
     scored = write_scored(
         folder / "samples", prompts, reference, tokenizer, reward, sampling, names=names, progress=False
     )
     task = Task(folder, size, seed, tokenizer, prompts, held_out.rows, reference, reward, scored)
-    read = held_out.rows.select(range(min(size.held_out, len(held_out.rows))))
-    people = score(reward, list(read["prompt"]), list(read["completion"])).reward
-    preferred = people > task.outcome(reference, size.held_out).reward
     return task, {
         "pairs": len(train.rows),
         "prompts_cut": train.truncated,
         "pairs_left_out_for_length": len(train.skipped),
         "parameters": reference.num_parameters(),
-        "people_preferred_to_reference": asdict(estimate(preferred.astype(float))),
     }
 
 
@@ -249,6 +250,13 @@ def train(task: Task, name: str, beta: float) -> PreTrainedModel:
     return align(
         folder, algorithm, source, model, task.tokenizer, rows, args, settings, held_out=task.watch()
     )
+
+
+def _preferred(task: Task, reference: Outcome) -> Estimate:
+    """How often what people wrote has a higher reward than what the reference samples."""
+    rows = first(task.held_out, task.size.held_out)
+    people = score(task.reward, list(rows["prompt"]), list(rows["completion"])).reward
+    return estimate((people > reference.reward).astype(float))
 
 
 def report(outcome: Outcome, reference: Outcome) -> dict[str, Any]:

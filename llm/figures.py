@@ -54,7 +54,7 @@ def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
 def along_training(folder: str | Path) -> Path:
     """Everything that a run logged, one panel a quantity; dots are held-out prompts."""
     folder = Path(folder)
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    entries = _log(folder)
     names = dict.fromkeys(name.removeprefix("eval_") for entry in entries for name in entry)
     shown = [name for name in names if name not in NOT_DRAWN and not name.startswith("train_")]
 
@@ -206,7 +206,8 @@ def _best(metrics: Metrics) -> dict[str, Any]:
 
 
 def _curve(axes: Axes, log: list[dict[str, float]], color: str, label: str, line: str) -> None:
-    """The rise of the reward along training, with its band."""
+    """The rise of the reward along training, where held-out prompts were looked at, with its band."""
+    log = [entry for entry in log if "eval_rise" in entry]
     steps = [entry["step"] for entry in log]
     rise, low, high = ([entry[f"eval_{name}"] for entry in log] for name in ("rise", "rise_low", "rise_high"))
     axes.plot(steps, rise, color=color, linestyle=line, label=label)
@@ -214,9 +215,8 @@ def _curve(axes: Axes, log: list[dict[str, float]], color: str, label: str, line
 
 
 def _log(folder: Path) -> list[dict[str, float]]:
-    """What was logged when the Trainer looked at held-out prompts."""
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [entry for entry in entries if "eval_rise" in entry]
+    """What the Trainer logged."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def _written(path: Path, draw: Callable[[], Figure]) -> Path:

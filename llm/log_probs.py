@@ -144,21 +144,31 @@ def _separate_sequences(x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor) ->
 def _through_head(
     model: nn.Module, inputs: dict[str, Tensor], rows: Tensor, columns: Tensor, targets: Tensor, chunk: int
 ) -> Tensor:
-    """log pi of `targets` (N,), whose predictions stand at (rows, columns) of the hidden states.
+    """log pi of `targets` (N,), whose predictions stand at (rows, columns) of the hidden states."""
+    head = unwrapped(model).get_output_embeddings()
+    return at_output_embedding(
+        model,
+        inputs,
+        lambda hidden: _chunked_log_probs(head.forward, hidden[rows, columns], targets, chunk),
+    )
+
+
+def at_output_embedding(
+    model: nn.Module, inputs: dict[str, Tensor], read: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What is read off the last hidden states, (B, columns, width).
 
     The work is done where the output embedding is called, hence inside the forward pass of whatever
     wraps the model, under its autocast and with its parameters gathered.  The embedding itself is
     then given no column to work on.
     """
-    head = unwrapped(model).get_output_embeddings()
     found: list[Tensor] = []
 
     def take(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-        hidden = arguments[0]  # (B, columns, width)
-        found.append(_chunked_log_probs(head.forward, hidden[rows, columns], targets, chunk))
-        return (hidden[:, :0],)
+        found.append(read(arguments[0]))
+        return (arguments[0][:, :0],)
 
-    handle = head.register_forward_pre_hook(take)
+    handle = unwrapped(model).get_output_embeddings().register_forward_pre_hook(take)
     try:
         model(**inputs, use_cache=False)
     finally:

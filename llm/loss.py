@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bandits.algorithms.samples import Samples, need
-from llm.log_probs import sequence_log_probs, unwrapped
+from bandits.algorithms.samples import Samples, Update, need
+from llm.log_probs import at_output_embedding, sequence_log_probs, unwrapped
 
 TRAINED = ("log_prob", "value", "revision_log_prob")  # `Samples` that have a coefficient in `Update`
 VALUE = "prompt_value"  # the submodule of a policy that is DRO's V
@@ -57,6 +57,13 @@ def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None)
         >>> log_prob.grad
         tensor([[-0.7500,  0.7500]])
     """
+    with torch.no_grad():
+        update = algorithm.update(samples)
+    return update_loss(update, samples, weight=weight)
+
+
+def update_loss(update: Update, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
+    """`alignment_loss` from coefficients that are there already."""
     groups = samples.log_prob.shape[:-1]
     if weight is None:
         weight = samples.log_prob.new_full(groups, 1 / max(groups.numel(), 1))
@@ -64,8 +71,6 @@ def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None)
         raise ValueError(
             f"weight must have the shape of the groups {tuple(groups)}, but has {tuple(weight.shape)}"
         )
-    with torch.no_grad():
-        update = algorithm.update(samples)
     total = samples.log_prob.new_zeros(())
     for name in TRAINED:
         coefficient = getattr(update, name)
@@ -200,21 +205,8 @@ def attach_value(model: nn.Module, start: float) -> None:
 
 
 def prompt_values(model: nn.Module, prompts: Tensor, prompt_mask: Tensor) -> Tensor:
-    """V(x) of a model with `attach_value`, (B,), for prompts (B, P) that are padded on the right.
-
-    Taken where the output embedding is called: inside the forward pass of whatever wraps the model.
-    """
-    inner, found = unwrapped(model), []
-    last = prompt_mask.sum(1) - 1
-
-    def take(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-        hidden = arguments[0].detach()  # (B, P, width)
-        found.append(getattr(inner, VALUE)(hidden[torch.arange(len(last), device=last.device), last]))
-        return (hidden[:, :0],)
-
-    handle = inner.get_output_embeddings().register_forward_pre_hook(take)
-    try:
-        model(input_ids=prompts, attention_mask=prompt_mask.long(), use_cache=False)
-    finally:
-        handle.remove()
-    return found[0]
+    """V(x) of a model with `attach_value`, (B,), for prompts (B, P) that are padded on the right."""
+    value, last = getattr(unwrapped(model), VALUE), prompt_mask.sum(1) - 1
+    rows = torch.arange(len(last), device=last.device)
+    inputs = {"input_ids": prompts, "attention_mask": prompt_mask.long()}
+    return at_output_embedding(model, inputs, lambda hidden: value(hidden.detach()[rows, last]))

@@ -28,7 +28,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from bandits import DPO
 from bandits.algorithms.samples import Samples
 from llm.data import Row, completions_of
-from llm.loss import VALUE, alignment_loss, every_choice
+from llm.loss import VALUE, every_choice, update_loss
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
 
@@ -93,9 +93,9 @@ class AlignmentTrainer(Trainer):
             self._check_start(samples)
         groups = every_choice(samples, self.algorithm.k)
         with torch.no_grad():
-            coefficient = self.algorithm.update(groups).log_prob
-            self._logged.append(_watched(samples, coefficient, batch["completion_mask"]))
-        return alignment_loss(self.algorithm, groups)
+            update = self.algorithm.update(groups)
+            self._logged.append(_watched(samples, update.log_prob, batch["completion_mask"]))
+        return update_loss(update, groups)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """The Trainer's, with a learning rate of its own for a V in training."""
