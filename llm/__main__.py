@@ -30,7 +30,7 @@ from transformers import logging as transformers_logging
 
 from llm import choices, demo, figures
 from llm.data import Loaded, Row, demonstration, first, load_rows, preference, scored
-from llm.evaluate import Outcome, evaluate, improvement, sample_table, win_rate
+from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.folder import claim, plain, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, read_scored, write_scored
 from llm.loss import attach_value
@@ -93,9 +93,9 @@ def run_reward(options: Options) -> list[str]:
     arguments, settings = _arguments(options), _settings(options)
     scorer = train_reward(options.out, options.model, tokenizer, train, arguments, settings)
     chosen, rejected = (scorer(test["prompt"], test[column]) for column in ("chosen", "rejected"))
-    accuracy = float((chosen > rejected).mean())
+    accuracy = preferred(chosen, rejected)
     write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
-    done = f"prefers the chosen one in {accuracy:.1%} of {len(test)} held-out comparisons"
+    done = f"prefers the chosen one: {accuracy} of {len(test)} held-out comparisons"
     return [*said, done, _picture(options)]
 
 

@@ -5,13 +5,9 @@ Samples come from the model's own law, softmax at temperature 1 and nothing cut 
 uniform number a token, drawn from a generator that belongs to (seed, prompt): a completion depends
 neither on the batch it was sampled in nor on the process, and a run that was killed goes on as if not.
 
-Nash-MD's opponent is the geometric mixture q = pi^(1-eps) ref^eps / Z.  Two laws go by that name:
-
-    token-wise        every next token from the mixture of the two next-token laws, normalised each time
-    sequence level    the mixture of the two laws over whole completions, as in theory (T6.4)
-
-They differ (T10).  A token-wise sample has q_token(y) = pi(y)^(1-eps) ref(y)^eps / prod_t Z_t(y), and every
-Z_t <= 1 (Hoelder): accepting it with probability prod_t Z_t gives a sample at the sequence level exactly.
+Nash-MD's opponent is mixed token by token: every next token comes from pi^(1-eps) ref^eps / Z_t.  That is
+not the mixture over whole completions of theory (T6.4): y has the law pi(y)^(1-eps) ref(y)^eps / prod_t Z_t,
+and as every Z_t <= 1 (Hoelder), it is drawn the more often the more the two laws disagree on its way (T10).
 """
 
 from __future__ import annotations
@@ -22,9 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad as pad_axis
 from transformers import DynamicCache
 
-ATTEMPTS = 1000  # rejections of one opponent before we say that the policies are too far apart
+SEQUENCES = 128  # that are sampled together
+BLOCK = 256  # tokens whose probabilities are added up before one of them is looked for
 
 
 class Decoded(NamedTuple):
@@ -32,7 +30,6 @@ class Decoded(NamedTuple):
 
     tokens: Tensor  # (B, k, T), zeros where nothing is
     mask: Tensor  # (B, k, T), true up to and with end-of-sequence
-    log_mass: Tensor  # (B, k), sum_t log Z_t: zero unless a mixture was sampled
 
 
 def uniform_noise(seed: Sequence[int], prompts: Sequence[int], k: int, tokens: int) -> Tensor:
@@ -58,20 +55,21 @@ def sample_completions(
         noise: uniform numbers, (B, k, T).
         eos_token_id: the token that ends a completion.
     """
-    return _decode([model], lambda log_prob: log_prob, prompts, prompt_mask, noise, eos_token_id)
+    choose = _chooser(noise, prompts.device)
+    return _decode([model], choose, prompts, prompt_mask, noise.shape, eos_token_id)
 
 
 def greedy_completions(
     model: nn.Module, prompts: Tensor, prompt_mask: Tensor, *, max_new_tokens: int, eos_token_id: int
 ) -> Decoded:
     """The completion whose every token is the most probable one, k = 1."""
+    shape = (len(prompts), 1, max_new_tokens)
 
-    def certain(log_prob: Tensor) -> Tensor:
-        best = log_prob.argmax(-1, keepdim=True)
-        return torch.full_like(log_prob, -torch.inf).scatter(-1, best, 0.0)
+    def best(t: int, logits: Tensor) -> Tensor:
+        _finite(logits.amax(-1))
+        return logits.argmax(-1)
 
-    noise = torch.full((len(prompts), 1, max_new_tokens), 0.5, dtype=torch.float64)
-    return _decode([model], certain, prompts, prompt_mask, noise, eos_token_id)
+    return _decode([model], best, prompts, prompt_mask, shape, eos_token_id)
 
 
 Mixture = Callable[[Tensor, Tensor], Tensor]
@@ -94,72 +92,34 @@ def token_opponents(
         policy, reference: two models with one vocabulary.
         prompts, prompt_mask, noise, eos_token_id: as for `sample_completions`.
     """
-    return _decode([policy, reference], mixture, prompts, prompt_mask, noise, eos_token_id)
+    choose = _chooser(noise, prompts.device)
+
+    def mixed(t: int, *logits: Tensor) -> Tensor:
+        return choose(t, mixture(*(x.log_softmax(-1) for x in logits)))
+
+    return _decode([policy, reference], mixed, prompts, prompt_mask, noise.shape, eos_token_id)
 
 
-def sequence_opponents(
-    mixture: Mixture,
-    policy: nn.Module,
-    reference: nn.Module,
-    prompts: Tensor,
-    prompt_mask: Tensor,
-    *,
-    max_new_tokens: int,
-    eos_token_id: int,
-    seed: Sequence[int],
-    numbers: Sequence[int],
-) -> Decoded:
-    """One completion a prompt from the mixture over whole completions, by rejection  (T6.4).
-
-    Args:
-        mixture, policy, reference, prompts, prompt_mask, eos_token_id: as for `token_opponents`.
-        max_new_tokens: T.
-        seed, numbers: of the generators, one for each prompt.
-
-    Raises:
-        ValueError: an opponent was rejected a thousand times: policy and reference are far apart.
-    """
-    shape = (len(prompts), 1, max_new_tokens)
-    tokens = torch.zeros(shape, dtype=torch.long, device=prompts.device)
-    mask = torch.zeros(shape, dtype=torch.bool, device=prompts.device)
-    log_mass = torch.zeros(shape[:2], device=prompts.device)
-    pending = torch.arange(len(prompts))
-    for attempt in range(ATTEMPTS):
-        mine = [numbers[i] for i in pending.tolist()]
-        noise = uniform_noise([*seed, attempt], mine, 1, max_new_tokens + 1)
-        drawn = token_opponents(
-            mixture,
-            policy,
-            reference,
-            prompts[pending],
-            prompt_mask[pending],
-            noise[..., :-1],
-            eos_token_id=eos_token_id,
-        )
-        accepted = noise[:, 0, -1].log().to(drawn.log_mass.device) <= drawn.log_mass[:, 0]
-        rows = pending[accepted.cpu()]
-        tokens[rows], mask[rows] = drawn.tokens[accepted], drawn.mask[accepted]
-        log_mass[rows] = drawn.log_mass[accepted].to(log_mass)
-        pending = pending[~accepted.cpu()]
-        if not len(pending):
-            return Decoded(tokens, mask, log_mass)
-    raise ValueError(
-        f"the opponent of prompt {numbers[int(pending[0])]} was rejected {ATTEMPTS} times: policy and "
-        "reference are far apart; use the token-wise mixture, or a larger beta"
-    )
+def _chooser(noise: Tensor, device: torch.device) -> Callable[[int, Tensor], Tensor]:
+    """The token of step t whose turn the noise says it is."""
+    steps = noise.flatten(0, 1).to(device).unbind(-1)
+    return lambda t, logits: inverse_cdf(logits, steps[t])
 
 
 @torch.no_grad()
 def _decode(
     models: Sequence[nn.Module],
-    combine: Callable[..., Tensor],
+    choose: Callable[..., Tensor],
     prompts: Tensor,
     prompt_mask: Tensor,
-    noise: Tensor,
+    shape: tuple[int, int, int],
     eos_token_id: int,
 ) -> Decoded:
-    """All models read the prompts once, then go on together, each with its own cache."""
-    B, k, T = noise.shape
+    """All models read the prompts once, then go on together, each with its own cache.
+
+    `choose` takes the step and each model's logits (rows, V), and returns a token for each row.
+    """
+    B, k, T = shape
     context = getattr(models[0].config, "max_position_embeddings", None)
     longest = int(prompt_mask.sum(1).max())
     if context is not None and longest + T > context:
@@ -171,34 +131,29 @@ def _decode(
     caches = [DynamicCache(config=model.config) for model in models]
     tokens = torch.zeros(B * k, T, dtype=torch.long, device=prompts.device)
     mask = torch.zeros_like(tokens, dtype=torch.bool)
-    log_mass = torch.zeros(B * k, dtype=torch.float64, device=prompts.device)
     live = torch.ones(B * k, dtype=torch.bool, device=prompts.device)
     for t in range(T):
-        log_probs = [
-            _next_log_prob(model, cache, inputs, real, positions)
-            for model, cache in zip(models, caches, strict=True)
-        ]
+        pairs = zip(models, caches, strict=True)
+        logits = [_next_logits(model, cache, inputs, real, positions) for model, cache in pairs]
         if t == 0:  # the prompts were read once: now every completion has its own row
             for cache in caches:
                 cache.batch_repeat_interleave(k)
-            log_probs = [x.repeat_interleave(k, 0) for x in log_probs]
+            logits = [x.repeat_interleave(k, 0) for x in logits]
             real, positions = real.repeat_interleave(k, 0), positions[:, -1:].repeat_interleave(k, 0)
-        mixed = combine(*log_probs)
-        log_mass += live * mixed.logsumexp(-1)
-        chosen = _inverse_cdf(mixed.softmax(-1), noise[:, :, t].reshape(-1).to(mixed.device))
+        chosen = choose(t, *logits)
         tokens[:, t], mask[:, t] = chosen * live, live
         live = live & (chosen != eos_token_id)
         if not live.any():
             break
         inputs, positions = tokens[:, t : t + 1], positions + 1
         real = torch.cat([real, torch.ones_like(live)[:, None]], dim=1)
-    return Decoded(tokens.view(B, k, T), mask.view(B, k, T), log_mass.view(B, k))
+    return Decoded(tokens.view(B, k, T), mask.view(B, k, T))
 
 
-def _next_log_prob(
+def _next_logits(
     model: nn.Module, cache: DynamicCache, inputs: Tensor, real: Tensor, positions: Tensor
 ) -> Tensor:
-    """log pi of the next token, (rows, V), in float64: sums over thousands of tokens are taken of it."""
+    """Logits of the next token, (rows, V), in float32 or the model's own precision if that is higher."""
     output = model(
         input_ids=inputs,
         attention_mask=real.long(),
@@ -207,7 +162,8 @@ def _next_log_prob(
         use_cache=True,
         logits_to_keep=1,
     )
-    return output.logits[:, -1].double().log_softmax(-1)
+    logits = output.logits[:, -1]
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _left_padded(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,10 +173,33 @@ def _left_padded(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return tokens.gather(-1, order) * real, real, (real.cumsum(-1) - 1).clamp(min=0)
 
 
-def _inverse_cdf(probability: Tensor, uniform: Tensor) -> Tensor:
-    """The first token whose cumulative probability exceeds the uniform number, (rows,)."""
-    cumulative = probability.cumsum(-1)
-    if not cumulative[:, -1].isfinite().all():
+def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """The first token whose cumulative probability exceeds the uniform number, (rows,) from (rows, V).
+
+    Blocks of tokens first, then the tokens of the block that is hit, as a share of it: one token is wanted,
+    and the cumulative probabilities of 50 000 would cost more than the model.
+
+    Example:
+        >>> inverse_cdf(torch.tensor([0.2, 0.3, 0.5]).log().expand(3, 3), torch.tensor([0.1, 0.3, 0.6]))
+        tensor([0, 1, 2])
+    """
+    blocks = pad_axis(logits.softmax(-1), (0, -logits.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    block, share = _hit(_finite(blocks.sum(-1)).double(), uniform[:, None].double())
+    inside = blocks.gather(1, block[..., None].expand(-1, 1, BLOCK))[:, 0].double()
+    return (block * BLOCK + _hit(inside, share)[0])[:, 0]
+
+
+def _hit(mass: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the cumulative share of the mass exceeds the uniform number, (rows, 1), and how far into it."""
+    cumulative = mass.cumsum(-1)
+    below = 1 - torch.finfo(mass.dtype).eps  # so that rounding never hits an entry without mass
+    target = uniform.clamp(max=below) * cumulative[:, -1:]
+    entry = torch.searchsorted(cumulative, target, right=True)
+    before = (cumulative - mass).gather(-1, entry)
+    return entry, (target - before) / mass.gather(-1, entry)
+
+
+def _finite(numbers: Tensor) -> Tensor:
+    if not numbers.isfinite().all():
         raise ValueError("next-token probabilities must be finite, but are NaN; training has diverged")
-    token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
-    return token.clamp(max=probability.shape[-1] - 1)
+    return numbers

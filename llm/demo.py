@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
 from llm.data import demonstration, first, load_rows, write_json_lines
-from llm.evaluate import Estimate, Outcome, estimate, evaluate, improvement, sample_table, win_rate
+from llm.evaluate import Estimate, Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.folder import claim, provenance, read_json, write_json, write_text
 from llm.generate import Sampling, write_scored
 from llm.model import load_model, new_model, train_tokenizer
@@ -256,7 +256,7 @@ def _preferred(task: Task, reference: Outcome) -> Estimate:
     """How often what people wrote has a higher reward than what the reference samples."""
     rows = first(task.held_out, task.size.held_out)
     people = score(task.reward, list(rows["prompt"]), list(rows["completion"])).reward
-    return estimate((people > reference.reward).astype(float))
+    return preferred(people, reference.reward)
 
 
 def report(outcome: Outcome, reference: Outcome) -> dict[str, Any]:

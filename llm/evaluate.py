@@ -7,7 +7,7 @@
 
 Every mean comes with its 95 % interval over prompts, mean +- 1.96 sd / sqrt(N).  Two policies sampled with
 the same noise are compared prompt by prompt: the interval of a difference is that of the paired
-differences.
+differences.  A share of wins has Wilson's interval, which says something of 10 wins out of 10.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm.decode import sample_completions, uniform_noise
-from llm.generate import DEVICE_BATCH, sampled_ids, texts_of
+from llm.decode import SEQUENCES, sample_completions, uniform_noise
+from llm.generate import sampled_ids, texts_of
 from llm.log_probs import sequence_log_probs
 from llm.rewards import Floats, Reward, rouge_l, score
 from llm.tokens import pad
@@ -104,18 +104,18 @@ def evaluate(
     texts: list[str] = []
     log_probs: list[Floats] = []
     reference_log_probs: list[Floats] = []
-    for start in range(0, len(rows), DEVICE_BATCH):
-        batch = rows.select(range(start, min(start + DEVICE_BATCH, len(rows))))
+    for start in range(0, len(rows), SEQUENCES):
+        batch = rows.select(range(start, min(start + SEQUENCES, len(rows))))
         x, x_real = (t.to(model.device) for t in pad(list(batch["prompt_ids"])))
         noise = uniform_noise([seed], range(start, start + len(batch)), 1, max_new_tokens)
         decoded = sample_completions(model, x, x_real, noise, eos_token_id=tokenizer.eos_token_id)
         texts += texts_of([ids for (ids,) in sampled_ids(decoded)], tokenizer)
         with torch.no_grad():
-            for policy, found in ((model, log_probs), (reference, reference_log_probs)):
-                scored = sequence_log_probs(
-                    policy, x, decoded.tokens, prompt_mask=x_real, completion_mask=decoded.mask
-                )
-                found.append(scored[:, 0].double().cpu().numpy())
+            masks = {"prompt_mask": x_real, "completion_mask": decoded.mask}
+            own = sequence_log_probs(model, x, decoded.tokens, **masks)
+            its = own if reference is model else sequence_log_probs(reference, x, decoded.tokens, **masks)
+        for scored, found in ((own, log_probs), (its, reference_log_probs)):
+            found.append(scored[:, 0].double().cpu().numpy())
     prompts = list(rows["prompt"])
     references = list(rows["completion"]) if "completion" in rows.column_names else None
     scores = score(reward, prompts, texts, references)
@@ -124,9 +124,37 @@ def evaluate(
     return Outcome(texts, scores.reward, scores.length, log_prob - log_reference, log_prob, rouge)
 
 
-def win_rate(one: Outcome, other: Outcome) -> Estimate:
-    """How often one policy's completion has the higher reward; a tie counts one half."""
-    return estimate(0.5 + 0.5 * np.sign(one.reward - other.reward))
+@dataclass(frozen=True)
+class Share(Estimate):
+    """How often one of two is better, a tie counting one half, with its 95 % interval."""
+
+    ties: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, {self.ties} of {self.of} tied"
+
+
+def preferred(one: Floats, other: Floats) -> Share:
+    """How often a number is larger than another: accuracy of a reward, win rate of a policy.
+
+    The interval holds every p that the data do not speak against, (mean - p)^2 <= 1.96^2 v(p) / N with the
+    variance v(p) = p (1 - p) - ties / 4N of a win, a loss or a tie.  Without ties it is Wilson's (1927).
+
+    Example:
+        >>> str(preferred(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 5.0, 4.0])))
+        '0.625 [0.267, 0.860], 1 of 4 tied'
+    """
+    N, ties = len(one), int((one == other).sum())
+    mean, spread = (int((one > other).sum()) + ties / 2) / N, NORMAL_95**2 / N
+    center = (mean + spread / 2) / (1 + spread)
+    half = math.sqrt(max(center**2 - (mean**2 + spread * ties / (4 * N)) / (1 + spread), 0.0))
+    return Share(mean, center - half, center + half, ties, N)
+
+
+def win_rate(one: Outcome, other: Outcome) -> Share:
+    """How often one policy's completion has the higher reward."""
+    return preferred(one.reward, other.reward)
 
 
 def improvement(one: Outcome, other: Outcome) -> Estimate:

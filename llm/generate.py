@@ -25,14 +25,13 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm.data import Row, completions_of, load_rows, scored, write_json_lines
-from llm.decode import Decoded, sample_completions, uniform_noise
+from llm.decode import SEQUENCES, Decoded, sample_completions, uniform_noise
 from llm.folder import SETTINGS, claim, read_json
 from llm.log_probs import sequence_log_probs
 from llm.rewards import Reward, score
 from llm.tokens import pad
 
 SHARDS = "shards"
-DEVICE_BATCH = 32  # prompts that are sampled together
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _scored_rows(
 ) -> list[dict[str, Any]]:
     """One shard: rows number `first` and on."""
     found: list[dict[str, Any]] = []
-    for batch, numbers in _batches(rows, first):
+    for batch, numbers in _batches(rows, first, sampling.k):
         x, x_real = (t.to(model.device) for t in pad([row["prompt_ids"] for row in batch]))
         noise = uniform_noise([sampling.seed], numbers, sampling.k, sampling.max_new_tokens)
         decoded = sample_completions(model, x, x_real, noise, eos_token_id=tokenizer.eos_token_id)
@@ -179,9 +178,10 @@ def _scored_rows(
     return _with_rewards(found, reward, sampling.k, first)
 
 
-def _batches(rows: Dataset, first: int) -> Iterator[tuple[list[Row], list[int]]]:
-    for start in range(0, len(rows), DEVICE_BATCH):
-        stop = min(start + DEVICE_BATCH, len(rows))
+def _batches(rows: Dataset, first: int, k: int) -> Iterator[tuple[list[Row], list[int]]]:
+    size = max(SEQUENCES // k, 1)
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
         yield rows.select(range(start, stop)).to_list(), list(range(first + start, first + stop))
 
 

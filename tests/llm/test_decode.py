@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from bandits import NashMD
-from llm.decode import (
-    greedy_completions,
-    sample_completions,
-    sequence_opponents,
-    token_opponents,
-    uniform_noise,
-)
-from llm.exact import enumerate_completions
+from llm.decode import greedy_completions, inverse_cdf, sample_completions, token_opponents, uniform_noise
+from llm.exact import Completions, enumerate_completions
 
 EOS = 0
 PROMPT = torch.tensor([7, 2, 9])
@@ -71,39 +65,60 @@ def two_models(make_model, family):
     return policy, reference
 
 
+def token_wise(mixture, models, completions: Completions) -> tuple[np.ndarray, np.ndarray]:
+    """(q, log prod_t Z_t) of every completion, one token and one forward pass at a time."""
+    probability, log_mass = [], []
+    for y, n in zip(completions.tokens, completions.lengths.tolist(), strict=True):
+        logits = [model(torch.cat([PROMPT, y[:n]])[None]).logits[0, len(PROMPT) - 1 : -1] for model in models]
+        mixed = mixture(*(x.detach().log_softmax(-1) for x in logits))  # (n, V)
+        probability.append(mixed.softmax(-1).gather(-1, y[:n, None]).prod().item())
+        log_mass.append(mixed.logsumexp(-1).sum().item())
+    return np.array(probability), np.array(log_mass)
+
+
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
-def test_both_mixtures_follow_their_law_and_differ(make_model, family):
-    """T6.4 and T10: sequence level is softmax of the mixed sequence log-probabilities; token-wise is not."""
+def test_the_mixture_is_token_wise_and_not_that_of_whole_completions(make_model, family):
+    """T10: q_token(y) = pi^(1-eps) ref^eps / prod_t Z_t, Z_t <= 1; times prod_t Z_t it is T6.4's opponent."""
     policy, reference = two_models(make_model, family)
     algorithm = NashMD(beta=1.0, mixture=0.4)
     pi = enumerate_completions(policy, PROMPT, STEPS, eos_token_id=EOS)
     ref = enumerate_completions(reference, PROMPT, STEPS, eos_token_id=EOS)
-    law = algorithm.opponent(pi.log_prob, ref.log_prob).detach().softmax(-1).numpy()
+    whole = algorithm.opponent(pi.log_prob, ref.log_prob).detach().softmax(-1).numpy()
+    q, log_mass = token_wise(algorithm.opponent, (policy, reference), pi)
+    weighted = q * np.exp(log_mass)
+    np.testing.assert_allclose(weighted / weighted.sum(), whole, rtol=1e-11)
+    assert (log_mass <= 1e-12).all() and log_mass.min() < -0.1
     draws = 5000
     prompts, mask = PROMPT.expand(draws, 3), torch.ones(draws, 3, dtype=torch.bool)
-    whole = sequence_opponents(
-        algorithm.opponent,
-        policy,
-        reference,
-        prompts,
-        mask,
-        max_new_tokens=STEPS,
-        eos_token_id=EOS,
-        seed=[5],
-        numbers=range(draws),
-    )
-    assert abs(chi_square_excess(counts(whole, pi), law)) < 5
-    assert (whole.log_mass <= 1e-12).all()
-    token_wise = token_opponents(
-        algorithm.opponent,
-        policy,
-        reference,
-        prompts,
-        mask,
-        uniform_noise([6], range(draws), 1, STEPS),
-        eos_token_id=EOS,
-    )
-    assert chi_square_excess(counts(token_wise, pi), law) > 10
+    noise = uniform_noise([6], range(draws), 1, STEPS)
+    drawn = token_opponents(algorithm.opponent, policy, reference, prompts, mask, noise, eos_token_id=EOS)
+    assert abs(chi_square_excess(counts(drawn, pi), q)) < 5
+    assert chi_square_excess(counts(drawn, pi), whole) > 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_token_is_the_one_whose_turn_the_uniform_number_says_it_is(dtype):
+    """Against one cumulative sum in float64, at uneven laws over several blocks, some tokens impossible."""
+    rng = torch.Generator().manual_seed(1)
+    for vocabulary in (2, 11, 256, 257, 1500):
+        logits = 6 * torch.randn(200, vocabulary, generator=rng, dtype=dtype)
+        logits[torch.rand(logits.shape, generator=rng) < 0.3] = -torch.inf
+        logits[:, vocabulary // 2] = 0.0
+        uniform = torch.rand(200, generator=rng, dtype=torch.float64)
+        found = inverse_cdf(logits, uniform)[:, None]
+        probability = logits.double().softmax(-1)
+        upper = probability.cumsum(-1)
+        near = 1e-5 if dtype == torch.float32 else 1e-12  # rounding of sums over a vocabulary
+        assert (uniform[:, None] < upper.gather(-1, found) + near).all()
+        assert (uniform[:, None] >= (upper - probability).gather(-1, found) - near).all()
+
+
+def test_no_rounding_hits_a_token_without_probability():
+    """At both ends of the unit interval, with impossible tokens there and between blocks."""
+    logits = torch.full((4, 700), -torch.inf)
+    logits[:, [3, 300]] = torch.tensor([0.0, -70.0])
+    ends = torch.tensor([0.0, 1 - 2**-53, 1.0, 0.5], dtype=torch.float64)
+    assert set(inverse_cdf(logits, ends).tolist()) <= {3, 300}
 
 
 def test_a_completion_depends_on_its_prompt_and_its_number_only(make_model):
@@ -147,23 +162,6 @@ def test_greedy_agrees_with_generate(make_model, family):
     width = theirs.shape[1] - 3
     assert torch.equal(found.tokens[:, 0, :width], theirs[:, 3:])
     assert (found.mask.sum(-1) >= 1).all()
-
-
-def test_far_apart_policies_are_refused(make_model, monkeypatch):
-    policy, reference = two_models(make_model, "gpt2")
-    monkeypatch.setattr("llm.decode.ATTEMPTS", 1)
-    with pytest.raises(ValueError, match="was rejected 1 times.*use the token-wise mixture"):
-        sequence_opponents(
-            NashMD(beta=1.0, mixture=0.5).opponent,
-            policy,
-            reference,
-            PROMPT.expand(500, 3),
-            torch.ones(500, 3, dtype=torch.bool),
-            max_new_tokens=STEPS,
-            eos_token_id=EOS,
-            seed=[5],
-            numbers=range(500),
-        )
 
 
 def test_next_token_probabilities_that_are_nan_are_refused(make_model):

@@ -196,6 +196,16 @@ def test_logits_exist_only_a_chunk_at_a_time(make_model, chunk):
     torch.testing.assert_close(found, sequence_log_probs(model, **batch), rtol=0, atol=1e-12)
 
 
+def test_by_default_so_many_logits_exist_as_suit_the_device_and_the_vocabulary(make_model, monkeypatch):
+    """Room for 7 tokens of a vocabulary of 11, then for less than one: one at a time."""
+    model, batch = make_model("gpt_neox"), ragged_batch()
+    for room, rows in ((80, 7), (5, 1)):
+        monkeypatch.setitem(log_probs.LOGITS, "cpu", room)
+        with LargestLogits() as watch, torch.no_grad():
+            sequence_log_probs(model, **batch)
+        assert watch.rows == rows
+
+
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_gradient_checkpointing_changes_nothing(make_model, family):
     model, batch = make_model(family), ragged_batch()
