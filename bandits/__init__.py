@@ -1,43 +1,24 @@
 """bandits: what an alignment algorithm really converges to, computed exactly on finitely many arms.
 
-Read in this order; each module imports only those above it.
+Read in this order; each room imports only those above it, and a wing (/) lists its own rooms.
 
-    checks         the border    bad input gets one clear error
-    policy         the answer    points of the simplex in log space
-    solution       the verdict   a policy with its certificate, and the errors that carry one
-    equilibrium    the game      Newton's method for the regularised equilibrium
-    bandit         the world     rewards, preferences, reference; optimum, regret, win rate
-    laplacian      the network   potentials of weighted graphs, to all digits
-    graph          the coverage  which arms are sampled together
-    bradley_terry  the ranking   maximum likelihood, and when there is none
-    surplus        the excess    wins beyond what strengths predict
-    off_policy     the lock-in   where policy gradient ends on somebody else's samples
-    laws           the chance    laws over groups of arms and their sampling graphs
-    sampling       the data      who produced the samples
-    algorithms/    the means     one file an algorithm: theory, coefficient, closed form
-    observation    the view      what an algorithm sees of the world
-    exact          the truth     expected update, loss, covariance, by enumeration
-    search         the way       follow the flow to its rest, then polish
-    fixed_point    the end       where an algorithm converges, certified
-    examples       the classics  named worlds from the papers
-    motion         the steps     following a law of motion, discrete or continuous
-    relaxation     the decay     the linear motion in closed form
-    dynamics       the motion    flow and descent of any algorithm, rates, stable steps
-    games          the play      Nash-MD, mirror descent, regret matching, fictitious play
-    affine         the pairs     updates that are affine in a pair's log-ratios
-    moments        the spread    exact mean and covariance of constant-step SGD
-    features       the span      which weights of a log-linear policy matter
-    log_linear     the class     fixed points and motion of log-linear policies
-    best_in_class  the best      the maximiser of J among them
-    optimizers     the gait      SGD and Adam
-    draws          the dice      groups of arms drawn from a law
-    batches        the lessons   batches for every run and step
-    training       the step      what sampled coefficients do to the logits of many runs
-    trace          the record    which steps are kept
-    simulation     the noise     sampled training, many runs at once
-    sweep          the fan       many settings, in many processes, resumable
-    plots/         the look      one house style: curves and triangles
-    experiments/   the asking    one file a figure: run(), claims(), draw()
+    checks         is the input usable?
+    policy         how does one compute with log-probabilities?
+    solution       what did a solver find, and how sure is it?
+    samples        what may an algorithm see and say?
+    solvers/       which numbers solve the equations?           bare arrays
+    bandit         what is the world?
+    sampling/      who produced the samples?
+    algorithms/    which coefficient, why, where does it end?   one file an algorithm
+    problem        do algorithm, world, samples and start fit together?
+    exact          what is expected of an update?
+    fixed_point    where does it end?
+    examples       which worlds are the papers'?
+    dynamics/      how does it get there, and how fast?
+    log_linear/    and in a class that misses the optimum?
+    simulation/    and with sampled data?
+    plots/         how is it drawn?
+    experiments/   what does each figure ask?                   one file a figure
 
 Notation, one meaning each:
 
@@ -80,16 +61,17 @@ from bandits.algorithms import (
     unit_spread,
 )
 from bandits.bandit import Bandit
-from bandits.dynamics import convergence_rate, descent, flow, flow_error, largest_stable_step, natural_flow
+from bandits.dynamics.flow import descent, flow, flow_error, natural_flow
+from bandits.dynamics.moments import sgd_moments, stationary_covariance
+from bandits.dynamics.rates import convergence_rate, largest_stable_step
 from bandits.exact import expected_loss, expected_update, update_covariance
 from bandits.fixed_point import fixed_point, fixed_points
-from bandits.log_linear import log_linear_fixed_point, log_linear_flow, log_linear_policy
-from bandits.moments import sgd_moments, stationary_covariance
-from bandits.optimizers import SGD, Adam
-from bandits.sampling import Dataset, Offline, OnPolicy, Pairs
-from bandits.simulation import Trace, simulate
+from bandits.log_linear.fixed_point import log_linear_fixed_point, log_linear_flow, log_linear_policy
+from bandits.sampling.rules import Dataset, Offline, OnPolicy, Pairs
+from bandits.simulation.optimizers import SGD, Adam
+from bandits.simulation.simulate import Trace, simulate
+from bandits.simulation.sweep import sweep
 from bandits.solution import NoFixedPoint, NotConverged, Solution
-from bandits.sweep import sweep
 
 __version__ = "0.1.0"
 

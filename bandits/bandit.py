@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from bandits import checks, equilibrium
+from bandits import checks
 from bandits.checks import Floats
 from bandits.policy import kl, log_policy_of, tilt
+from bandits.solvers import equilibrium
 
 BLOCK = 2**16  # entries of the A x A preference matrix that are held at a time: they stay in the cache
 

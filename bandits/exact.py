@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bandits import checks
-from bandits.algorithms.samples import Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import BLOCK, WON, Arms, Law
-from bandits.observation import State, samples_of
 from bandits.policy import log_policy_of, log_ratio
-from bandits.sampling import Sampling
+from bandits.problem import Problem, bind
+from bandits.samples import Samples, Update, need
+from bandits.sampling.laws import BLOCK, WON, Arms, Law
+from bandits.sampling.observation import State, samples_of
+from bandits.sampling.rules import Sampling
 
 
 def expected_update(
@@ -51,7 +52,8 @@ def expected_update(
         >>> expected_update(CoPG(beta=1.0), Bandit([1.0, 0.0]), Offline([0.5, 0.5]), [0.5, 0.5])
         array([ 0.5, -0.5])
     """
-    return update_at(algorithm, bandit, sampling, state_of(bandit, policy, value, revision_policy))
+    problem = bind(algorithm, bandit, sampling, policy, "policy")
+    return update_at(problem, _state(problem, value, revision_policy))
 
 
 def expected_loss(
@@ -75,7 +77,9 @@ def expected_loss(
     """
     if not hasattr(algorithm, "loss"):
         raise ValueError(f"{type(algorithm).__name__} has no loss; use expected_update")
-    state, law = _bound(algorithm, bandit, sampling, policy, value, revision_policy)
+    problem = bind(algorithm, bandit, sampling, policy, "policy")
+    law = problem.law()
+    state = completed(problem, law, _state(problem, value, revision_policy))
     total: Floats = np.zeros(())
     for arms, weight in law.tuples(_block(bandit, law, state)):
         with np.errstate(invalid="ignore", over="ignore"):
@@ -108,7 +112,9 @@ def update_covariance(
         array([[ 0.0625, -0.0625],
                [-0.0625,  0.0625]])
     """
-    state, law = _bound(algorithm, bandit, sampling, policy, value, revision_policy)
+    problem = bind(algorithm, bandit, sampling, policy, "policy")
+    law = problem.law()
+    state = completed(problem, law, _state(problem, value, revision_policy))
     mean: Floats = np.zeros(())
     second: Floats = np.zeros(())
     for arms, weight in law.tuples(max(1, _block(bandit, law, state) // bandit.arms)):
@@ -121,13 +127,13 @@ def update_covariance(
     return second - mean[..., :, None] * mean[..., None, :]
 
 
-def update_at(algorithm, bandit: Bandit, sampling: Sampling, state: State) -> Floats:
+def update_at(problem: Problem, state: State) -> Floats:
     """`expected_update` in log space, where policies below 1e-308 are still told apart, (..., A)."""
-    law = sampling.law(algorithm, bandit, state.log_policy)
-    check_mass(law, state.log_policy)
-    a = _known_coefficient(algorithm, bandit, law, state)
+    law = problem.law(state.log_policy)
+    a = known_coefficient(problem.algorithm, problem.bandit, law, state)
     if a is None:
-        a = enumerated_coefficient(algorithm, bandit, law, _completed(algorithm, bandit, law, state))
+        whole = completed(problem, law, state)
+        a = enumerated_coefficient(problem.algorithm, problem.bandit, law, whole)
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
 
@@ -140,63 +146,28 @@ def enumerated_coefficient(algorithm, bandit: Bandit, law: Law, state: State) ->
     return total
 
 
-def check_mass(law: Law, log_policy: Floats) -> None:
-    """Refuse a policy that is zero where the sampler has mass.
-
-    Raises:
-        ValueError: it is.
-    """
-    if log_policy.min() > -np.inf:
-        return
-    behavior, log_policy = np.broadcast_arrays(law.behavior, log_policy)
-    checks.reject_first(
-        np.isneginf(log_policy) & (behavior > 0),
-        np.exp(log_policy),
-        "policy",
-        "positive where the sampler has mass",
-        "log pi/ref is infinite there: give the arm some mass",
-    )
-
-
-def _bound(
-    algorithm,
-    bandit: Bandit,
-    sampling: Sampling,
-    policy: ArrayLike,
-    value: ArrayLike | None,
-    revision_policy: ArrayLike | None,
-) -> tuple[State, Law]:
-    """Validated arguments: where training stands, completed for enumeration, and the law of its samples."""
-    given = state_of(bandit, policy, value, revision_policy)
-    law = sampling.law(algorithm, bandit, given.log_policy)
-    check_mass(law, given.log_policy)
-    return _completed(algorithm, bandit, law, given), law
-
-
-def state_of(
-    bandit: Bandit, policy: ArrayLike, value: ArrayLike | None, revision_policy: ArrayLike | None
-) -> State:
-    """Validated arguments as a `State`."""
+def _state(problem: Problem, value: ArrayLike | None, revision_policy: ArrayLike | None) -> State:
+    """Where training stands: the problem's policy, and what is given of that which is trained beside it."""
     log_revision = None
     if revision_policy is not None:
         log_revision = log_policy_of(checks.distribution(revision_policy, "revision_policy"))
-        if log_revision.shape[-2:] != (bandit.arms, bandit.arms):
+        arms = problem.bandit.arms
+        if log_revision.shape[-2:] != (arms, arms):
             raise ValueError(
-                f"revision_policy must have shape (..., {bandit.arms}, {bandit.arms}), "
+                f"revision_policy must have shape (..., {arms}, {arms}), "
                 f"[y1, y2] = pi'(y2 | y1), but its shape is {log_revision.shape}"
             )
-    V = None if value is None else checks.floats(value, "value")
-    return State(bandit.checked_log_policy(policy), V, log_revision)
+    return State(problem.log_start, None if value is None else checks.floats(value, "value"), log_revision)
 
 
-def _completed(algorithm, bandit: Bandit, law: Law, state: State) -> State:
+def completed(problem: Problem, law: Law, state: State) -> State:
     """The state with the algorithm's optimal revision policy where it takes one and none is given."""
-    if state.log_revision is None and hasattr(algorithm, "log_revision_policy"):
-        return replace(state, log_revision=algorithm.log_revision_policy(bandit, law))
+    if state.log_revision is None and hasattr(problem.algorithm, "log_revision_policy"):
+        return replace(state, log_revision=problem.algorithm.log_revision_policy(problem.bandit, law))
     return state
 
 
-def _known_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats | None:
+def known_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats | None:
     """E[c] of each arm where the algorithm has a formula for it and nothing else is being trained."""
     if state.value is not None or state.log_revision is not None:
         return None

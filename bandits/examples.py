@@ -6,7 +6,7 @@ import numpy as np
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats, count, fraction, number
-from bandits.sampling import Dataset, Offline
+from bandits.sampling.rules import Dataset, Offline
 
 
 def copg_toy() -> tuple[Bandit, Offline]:

@@ -6,7 +6,7 @@ max_y |E[sum_i c_i (e_{y_i} - pi)]|, whichever way the answer was found:
     closed form    the algorithm's own (`closed_form`), where theory has one
     attractors     all ends of off-policy policy gradient (T2.5), the start choosing among them
     the flow       for everything else, a reader's algorithm included: integrate the expected update from
-                   the start, polish by Newton's method  (`bandits.search`)
+                   the start, polish by Newton's method  (`bandits.solvers.rest`)
 
 `fixed_points` lists every stable attractor.  Where there is none, `NoFixedPoint` says why, and carries the
 limit policy if that is unique.
@@ -20,14 +20,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bandits import checks, search
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.exact import check_mass, update_at
-from bandits.observation import State
+from bandits.exact import update_at
 from bandits.policy import normalised
-from bandits.sampling import Sampling
+from bandits.problem import Problem, bind
+from bandits.sampling.observation import State
+from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.solvers import rest
 
 ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
 DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again has not come to rest
@@ -54,20 +55,12 @@ def fixed_point(algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike 
         >>> fixed_point(CoPG(beta=1.0), bandit, Offline([0.9, 0.1])).policy.round(4)  # pi*, whoever sampled
         array([0.75, 0.25])
     """
-    log_start = _log_start(bandit, start)
-    law = sampling.law(algorithm, bandit, log_start)
-    check_mass(law, log_start)
-    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
+    problem = bind(algorithm, bandit, sampling, start)
     closed_form = getattr(algorithm, "closed_form", None)
-    found = None if closed_form is None else closed_form(bandit, sampling, log_start)
+    found = None if closed_form is None else closed_form(bandit, sampling, problem.log_start)
     if found is not None:
-        return _certified(algorithm, bandit, sampling, found, shape)
-    starts = np.broadcast_to(log_start, (*shape, bandit.arms))
-    each = [
-        _solve(algorithm, bandit.at(index, shape), sampling.at(index, shape), starts[index])
-        for index in np.ndindex(shape)
-    ]
-    return _gathered(each, shape)
+        return _certified(problem, found)
+    return _gathered([_solve(one) for one in problem.each()], problem.contexts)
 
 
 def fixed_points(
@@ -89,13 +82,12 @@ def fixed_points(
         NoFixedPoint: there is none, or no flow came to rest.
         ValueError: there are several contexts, or no generator is given where one is needed.
     """
-    log_start = _log_start(bandit, start)
-    law = sampling.law(algorithm, bandit, log_start)
-    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
-    if shape:
-        raise ValueError(f"fixed_points takes one context, but there are {shape}; use bandit.at(...)")
-    check_mass(law, log_start)
-    known = _attractors(algorithm, bandit, sampling, log_start)
+    problem = bind(algorithm, bandit, sampling, start)
+    if problem.contexts:
+        raise ValueError(
+            f"fixed_points takes one context, but there are {problem.contexts}; use bandit.at(...)"
+        )
+    known = _attractors(problem)
     if known is not None:
         return known
     found: list[Solution] = []
@@ -106,7 +98,7 @@ def fixed_points(
         found += [first] if first.stable else []
     except NotConverged as error:
         first = error.solution
-    for one in _ends(algorithm, bandit, sampling, _spread_starts(np.exp(log_start), starts, rng)):
+    for one in _ends(algorithm, bandit, sampling, _spread_starts(np.exp(problem.log_start), starts, rng)):
         if one.stable and all(np.abs(one.policy - other.policy).max() > SAME for other in found):
             found.append(one)
     if not found:
@@ -114,24 +106,7 @@ def fixed_points(
     return found
 
 
-def _log_start(bandit: Bandit, start: ArrayLike | None) -> Floats:
-    if start is None:
-        return bandit.log_reference
-    log_start = bandit.checked_log_policy(start, "start")
-    log_start, log_reference = np.broadcast_arrays(log_start, bandit.log_reference)
-    checks.reject_first(
-        np.isfinite(log_start) & np.isneginf(log_reference),
-        np.exp(log_start),
-        "start",
-        "zero where the reference is zero",
-        "log pi/ref is infinite there: start inside the reference's support",
-    )
-    return log_start
-
-
-def _certified(
-    algorithm, bandit: Bandit, sampling: Sampling, found: Solution, shape: tuple[int, ...]
-) -> Solution:
+def _certified(problem: Problem, found: Solution) -> Solution:
     """The same solution in all contexts, with the exact expected update as its residual.
 
     Raises:
@@ -140,33 +115,31 @@ def _certified(
     log_policy = found.log_policy
     assert log_policy is not None  # closed forms without one raise
     state = State(log_policy, log_ratio=found.log_ratio)
-    residual = np.abs(update_at(algorithm, bandit, sampling, state)).max(axis=-1)
+    residual = np.abs(update_at(problem, state)).max(axis=-1)
     if not (residual <= ACCEPTED).all():
-        at_reference = np.abs(update_at(algorithm, bandit, sampling, State(bandit.log_reference)))
+        at_reference = np.abs(update_at(problem, State(problem.bandit.log_reference)))
         if not (residual <= ACCEPTED * max(1.0, at_reference.max())).all():
             raise NotConverged(
-                f"{type(algorithm).__name__} does not rest where its {found.method} says: the largest "
+                f"{problem.name} does not rest where its {found.method} says: the largest "
                 f"expected update there is {np.max(residual):.2g}",
                 replace(found, residual=residual),
             )
-    if log_policy.shape[:-1] != shape:
-        log_policy = np.broadcast_to(log_policy, (*shape, bandit.arms))
-    return replace(found, log_policy=log_policy, residual=np.broadcast_to(residual, shape)[()])
+    if log_policy.shape[:-1] != problem.contexts:
+        log_policy = np.broadcast_to(log_policy, (*problem.contexts, problem.bandit.arms))
+    return replace(found, log_policy=log_policy, residual=np.broadcast_to(residual, problem.contexts)[()])
 
 
-def _attractors(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> list[Solution] | None:
+def _attractors(problem: Problem) -> list[Solution] | None:
     """The attractors that the algorithm can enumerate, one context; None if it cannot."""
-    enumerate_ = getattr(algorithm, "attractors", None)
-    if enumerate_ is None or sampling.on_policy:
+    enumerate_ = getattr(problem.algorithm, "attractors", None)
+    if enumerate_ is None or problem.sampling.on_policy:
         return None
-    known = enumerate_(bandit, sampling.law(algorithm, bandit, log_start), log_start)
+    known = enumerate_(problem.bandit, problem.law(), problem.log_start)
     if known is None:
         return None
     return [
         _certified(
-            algorithm,
-            bandit,
-            sampling,
+            problem,
             Solution(
                 log_policy=one.log_policy,
                 residual=one.residual,
@@ -174,18 +147,17 @@ def _attractors(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats
                 unique=len(known) == 1,
                 method="enumerated attractors (T2.5)",
             ),
-            (),
         )
         for one in known
     ]
 
 
-def _solve(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
+def _solve(problem: Problem) -> Solution:
     """One context without a closed form."""
-    known = _attractors(algorithm, bandit, sampling, log_start)
+    known = _attractors(problem)
     if known is not None and len(known) == 1:
         return known[0]
-    motion = _Motion(algorithm, bandit, sampling, log_start)
+    motion = _Motion(problem)
     if known is None:
         return motion.end()
     reached, rested = motion.reached()
@@ -196,31 +168,30 @@ def _solve(algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> 
 class _Motion:
     """The flow of one context on the arms that the start supports; a point is h = log pi/ref + a constant."""
 
-    def __init__(self, algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats) -> None:
-        self.algorithm, self.bandit, self.sampling = algorithm, bandit, sampling
-        self.alive = np.isfinite(log_start)
-        self.start = (log_start - np.where(self.alive, bandit.log_reference, 0.0))[self.alive]
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.log_reference = problem, problem.bandit.log_reference
+        self.alive = np.isfinite(problem.log_start)
+        self.start = (problem.log_start - np.where(self.alive, self.log_reference, 0.0))[self.alive]
 
     def state(self, h: Floats) -> State:
         """Where training stands, for a batch of coordinates (..., n)."""
-        full = np.full((*h.shape[:-1], self.bandit.arms), -np.inf)
+        full = np.full((*h.shape[:-1], len(self.alive)), -np.inf)
         full[..., self.alive] = h
-        return State(normalised(self.bandit.log_reference + full), log_ratio=full)
+        return State(normalised(self.log_reference + full), log_ratio=full)
 
     def velocity(self, h: Floats) -> Floats:
         """The expected update, (..., n)."""
-        return update_at(self.algorithm, self.bandit, self.sampling, self.state(h))[..., self.alive]
+        return update_at(self.problem, self.state(h))[..., self.alive]
 
     def weight(self, h: Floats) -> Floats:
         """Probability of being sampled, plus that of the policy: the size of an arm's terms, (..., n)."""
         log_policy = self.state(h).log_policy
-        law = self.sampling.law(self.algorithm, self.bandit, log_policy)
-        return (law.behavior + np.exp(log_policy))[..., self.alive]
+        return (self.problem.law(log_policy).behavior + np.exp(log_policy))[..., self.alive]
 
     def reached(self) -> tuple[Floats, bool]:
         """The policy where the flow stops, (A,), and whether it rests there."""
-        h, _, rested = search.journey(
-            self.velocity, lambda x: search.batched_jacobian(self.velocity, x), self.start
+        h, _, rested = rest.journey(
+            self.velocity, lambda x: rest.batched_jacobian(self.velocity, x), self.start
         )
         return np.exp(self.state(h).log_policy), rested
 
@@ -230,7 +201,7 @@ class _Motion:
         Raises:
             NotConverged: there is none within the horizon.
         """
-        found = search.rest(self.velocity, self.weight, self.start)
+        found = rest.rest(self.velocity, self.weight, self.start)
         state = self.state(found.logits)
         solution = Solution(
             log_policy=state.log_policy,
@@ -241,11 +212,11 @@ class _Motion:
             iterations=found.steps,
             message="" if found.rested else CIRCLING,
         )
-        arrived = found.last_step <= search.ARRIVED and found.drift <= DRIFT
+        arrived = found.last_step <= rest.ARRIVED and found.drift <= DRIFT
         arrived = arrived and (found.rested or found.stable)
         if not (arrived and found.residual <= ACCEPTED * max(1.0, np.abs(found.slope).max())):
             raise NotConverged(
-                f"{type(self.algorithm).__name__} does not come to rest from this start: the logits diverge, "
+                f"{self.problem.name} does not come to rest from this start: the logits diverge, "
                 f"or they go round in circles; where they stood (.solution), the largest expected update "
                 f"is {found.residual:.2g}",
                 solution,

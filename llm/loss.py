@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bandits.algorithms.samples import Samples, Update, need
+from bandits.samples import Samples, Update, need
 from llm.log_probs import at_output_embedding, sequence_log_probs, unwrapped
 
 TRAINED = ("log_prob", "value", "revision_log_prob")  # `Samples` that have a coefficient in `Update`

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bandits import Bandit
-from bandits.algorithms.samples import Samples
+from bandits.samples import Samples
 from llm.data import Row
 from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
 from llm.generate import sampled_ids, texts_of

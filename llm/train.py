@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
-from bandits.algorithms.samples import Samples
+from bandits.samples import Samples
 from llm.data import Row, completions_of
 from llm.loss import VALUE, every_choice, update_loss
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences

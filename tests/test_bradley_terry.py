@@ -13,8 +13,8 @@ from scipy.optimize import linprog, root
 from scipy.sparse import csgraph
 from scipy.special import expit, log_expit, softmax
 
-from bandits import bradley_terry
-from bandits.bradley_terry import fit
+from bandits.solvers import bradley_terry
+from bandits.solvers.bradley_terry import fit
 from strategies import generators
 
 SIZES = st.integers(2, 20)

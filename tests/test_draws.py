@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bandits.draws import MOST_CELLS, Categorical, GroupDice, draw_moving
-from bandits.laws import Joint, Labelled, Product
+from bandits.sampling.laws import Joint, Labelled, Product
+from bandits.simulation.draws import MOST_CELLS, Categorical, GroupDice, draw_moving
 
 Floats = NDArray[np.float64]
 ERRORS = 5.0  # standard deviations

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandits import equilibrium as solver
 from bandits import examples
-from bandits.equilibrium import duality_gap, equilibrium, von_neumann_winner
 from bandits.policy import kl, mixture, tilt
 from bandits.solution import NotConverged
+from bandits.solvers import equilibrium as solver
+from bandits.solvers.equilibrium import duality_gap, equilibrium, von_neumann_winner
 from strategies import betas, generators, partial_policies, policies, preferences, references
 
 

@@ -17,8 +17,9 @@ import bandits as b
 import strategies
 from answer_key import Case
 from bandits import exact
-from bandits.observation import State
 from bandits.policy import log_policy_of, log_ratio
+from bandits.problem import bind
+from bandits.sampling.observation import State
 
 # Every algorithm that knows E[c] of each arm by a formula.
 KNOWN = {
@@ -62,10 +63,9 @@ def test_the_formula_for_the_coefficient_equals_enumeration(name, data, arms, be
     log_policy = log_policy_of(data.draw(strategies.policies(arms, salt=6)))
     law = sampling.law(algorithm, world, log_policy)
     state = State(log_policy)
-    known = exact._known_coefficient(algorithm, world, law, state)
-    summed = exact.enumerated_coefficient(
-        algorithm, world, law, exact._completed(algorithm, world, law, state)
-    )
+    known = exact.known_coefficient(algorithm, world, law, state)
+    problem = bind(algorithm, world, sampling, np.exp(log_policy))
+    summed = exact.enumerated_coefficient(algorithm, world, law, exact.completed(problem, law, state))
     size = (1 + beta**2) * (1 + np.abs(log_ratio(log_policy, world.log_reference)).max()) + 1 / beta
     assert known is not None
     assert_allclose(known, summed, rtol=0, atol=1e-13 * size * (1 + np.abs(world.reward).max()))
@@ -93,8 +93,9 @@ def test_the_formula_holds_in_every_context(name, data, beta):
         for index in np.ndindex(2, 3):
             here = sampling.at(index, (2, 3))
             state = State(log_policy_of(policy[index]))
-            law = here.law(algorithm, world.at(index), state.log_policy)
-            state = exact._completed(algorithm, world.at(index), law, state)
+            problem = bind(algorithm, world.at(index), here, policy[index])
+            law = problem.law()
+            state = exact.completed(problem, law, state)
             a = exact.enumerated_coefficient(algorithm, world.at(index), law, state)
             assert_allclose(together[index], a - policy[index] * a.sum(), rtol=0, atol=1e-12 * (1 + beta**2))
 
@@ -311,7 +312,7 @@ def test_policies_below_the_smallest_number_are_still_told_apart():
     """In log space: arms of probability e^-2000 and e^-3000 have different log-ratios, hence coefficients."""
     world = b.Bandit([0.0, 0.0, 0.0])
     state = State(np.array([0.0, -2000.0, -3000.0]))
-    found = exact.update_at(b.CoPG(1.0), world, b.Offline([0.2, 0.3, 0.5]), state)
+    found = exact.update_at(bind(b.CoPG(1.0), world, b.Offline([0.2, 0.3, 0.5])), state)
     h = np.array([0.0, -2000.0, -3000.0])
     mu = np.array([0.2, 0.3, 0.5])
     assert_allclose(found, 2 * mu * (mu @ h - h), rtol=1e-13)

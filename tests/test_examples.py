@@ -23,7 +23,7 @@ from bandits import (
     fixed_point,
     policy_reward,
 )
-from bandits.equilibrium import von_neumann_winner
+from bandits.solvers.equilibrium import von_neumann_winner
 
 THIRD = np.full(3, 1 / 3)
 

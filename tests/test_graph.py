@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 import strategies
-from bandits import graph
+from bandits.solvers import graph
 
 SIZES = st.integers(2, 8)
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 import strategies
 from bandits import Bandit
-from bandits.laws import Joint, Labelled, Product
+from bandits.sampling.laws import Joint, Labelled, Product
 
 SIZES = st.integers(2, 6)
 
@@ -200,13 +200,13 @@ def test_the_surplus_is_what_is_won_beyond_what_strengths_predict(data, arms, sm
     N = (1 - smoothing) * N + smoothing * N.T
     gap = x[:, None] - x
     by_hand = (N * expit(-gap) - N.T * expit(gap)).sum(axis=1)
-    assert_allclose(law.surplus(bandit, x, smoothing), by_hand, rtol=0, atol=1e-14)
+    assert_allclose(law.likelihood_gradient(bandit, x, smoothing), by_hand, rtol=0, atol=1e-14)
 
 
 def test_a_surplus_of_certain_wins_keeps_its_digits():
     """p = 1 and x - x' = 50: the surplus is S sigma(-50), far below the rounding of 1 - sigma(50)."""
     bandit = Bandit(preference=[[0.5, 1.0], [0.0, 0.5]])
-    surplus = Product((np.array([0.4, 0.6]),) * 2).surplus(bandit, np.array([50.0, 0.0]))
+    surplus = Product((np.array([0.4, 0.6]),) * 2).likelihood_gradient(bandit, np.array([50.0, 0.0]))
     assert_allclose(surplus, np.array([1, -1]) * 2 * 0.4 * 0.6 * np.exp(-50), rtol=1e-14)
 
 
@@ -221,7 +221,7 @@ def test_contexts_of_a_law_are_laws_of_their_own(data, arms):
         one, here = _at(law, i), bandit.at((j,))
         for together, alone in [
             (law.laplacian(x), one.laplacian(x[i, j])),
-            (law.surplus(bandit, x), one.surplus(here, x[i, j])),
+            (law.likelihood_gradient(bandit, x), one.likelihood_gradient(here, x[i, j])),
             (law.preference_flow(bandit), one.preference_flow(here)),
             (law.ranking(bandit), one.ranking(here)),
             (law.behavior, one.behavior),

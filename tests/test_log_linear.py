@@ -12,8 +12,8 @@ from scipy.special import softmax
 
 import bandits as b
 import strategies
-from bandits import dynamics, log_linear
-from bandits.best_in_class import class_optimum
+from bandits.log_linear import fixed_point
+from bandits.log_linear.best_in_class import class_optimum
 
 WORLD = b.Bandit([2.0, -1.0, 0.5, 1.0], reference=[0.1, 0.4, 0.2, 0.3])
 LINE = np.array([[0.3], [1.0], [1.7], [-0.5]])
@@ -45,7 +45,7 @@ def policy_of(bandit, features, weights) -> np.ndarray:
 def test_the_fixed_point_is_least_squares_over_sampled_pairs(case):
     """T3.6 by another road: one row sqrt(W_ij) (Phi_i - Phi_j) for each pair, least change from the start."""
     algorithm, bandit, sampling, features, start = case
-    found = log_linear.log_linear_fixed_point(algorithm, bandit, sampling, features, start)
+    found = fixed_point.log_linear_fixed_point(algorithm, bandit, sampling, features, start)
     linear = algorithm.linear(bandit, sampling.law(algorithm, bandit, bandit.log_reference))
     score, rows, targets = linear.score / linear.beta, [], []
     for arms, weight in linear.law.tuples():
@@ -69,7 +69,7 @@ def test_the_closed_form_flow_equals_an_ode_solver(case):
 
     times = [0.0, 0.4, 5.0]
     run = solve_ivp(field, (0, 5), start, "DOP853", times, rtol=1e-12, atol=1e-12)
-    found = log_linear.log_linear_flow(algorithm, bandit, sampling, features, times, start)
+    found = fixed_point.log_linear_flow(algorithm, bandit, sampling, features, times, start)
     np.testing.assert_allclose(found, run.y.T, atol=1e-8)
 
 
@@ -77,18 +77,18 @@ def test_the_closed_form_flow_equals_an_ode_solver(case):
 @given(cases())
 def test_the_flow_ends_at_the_fixed_point_of_its_start(case):
     algorithm, bandit, sampling, features, start = case
-    end = log_linear.log_linear_fixed_point(algorithm, bandit, sampling, features, start).weights
-    flow = log_linear.log_linear_flow(algorithm, bandit, sampling, features, [1e14], start)[0]
+    end = fixed_point.log_linear_fixed_point(algorithm, bandit, sampling, features, start).weights
+    flow = fixed_point.log_linear_flow(algorithm, bandit, sampling, features, [1e14], start)[0]
     np.testing.assert_allclose(flow, end, atol=1e-6 * max(1, np.abs(end).max()))
 
 
 def test_a_feature_for_every_arm_is_the_tabular_policy():
     times = [0.0, 1.0, 30.0]
     for algorithm, sampling in ((b.CoPG(0.7), LAW), (b.RLOO(0.7), b.OnPolicy()), (b.DPO(0.7), LAW)):
-        weights = log_linear.log_linear_flow(algorithm, WORLD, sampling, np.eye(4), times)
-        found = log_linear.log_linear_policy(WORLD, np.eye(4), weights)
-        np.testing.assert_allclose(found, dynamics.flow(algorithm, WORLD, sampling, times), atol=1e-8)
-        fixed = log_linear.log_linear_fixed_point(algorithm, WORLD, sampling, np.eye(4))
+        weights = fixed_point.log_linear_flow(algorithm, WORLD, sampling, np.eye(4), times)
+        found = fixed_point.log_linear_policy(WORLD, np.eye(4), weights)
+        np.testing.assert_allclose(found, b.flow(algorithm, WORLD, sampling, times), atol=1e-8)
+        fixed = fixed_point.log_linear_fixed_point(algorithm, WORLD, sampling, np.eye(4))
         np.testing.assert_allclose(fixed.policy, b.fixed_point(algorithm, WORLD, sampling).policy, atol=1e-9)
 
 
@@ -97,9 +97,9 @@ def test_a_feature_for_every_arm_is_the_tabular_policy():
 def test_a_class_that_holds_the_optimum_finds_it_under_every_connected_law(bandit, data):
     rng = data.draw(strategies.generators(5))
     features = np.column_stack([bandit.reward - 3.0, rng.normal(size=bandit.arms)])
-    assert log_linear.misfit(bandit, features) < 1e-12
+    assert fixed_point.misfit(bandit, features) < 1e-12
     for law in (strategies.pair_samplings(bandit.arms), strategies.connected_datasets(bandit.arms)):
-        found = log_linear.log_linear_fixed_point(b.CoPG(0.7), bandit, data.draw(law), features)
+        found = fixed_point.log_linear_fixed_point(b.CoPG(0.7), bandit, data.draw(law), features)
         np.testing.assert_allclose(found.policy, bandit.optimal_policy(0.7), atol=1e-7)
     np.testing.assert_allclose(
         class_optimum(bandit, features, 0.7)[0].policy, bandit.optimal_policy(0.7), atol=1e-9
@@ -109,12 +109,12 @@ def test_a_class_that_holds_the_optimum_finds_it_under_every_connected_law(bandi
 def test_the_answer_of_a_misspecified_class_depends_on_who_sampled():
     """By hand: one feature f, pairs (0, 1) and (2, 3) only: w = sum W df dr / sum W df^2 / beta."""
     beta, f, r = 0.5, LINE[:, 0], WORLD.reward
-    assert log_linear.misfit(WORLD, LINE) > 0.5
+    assert fixed_point.misfit(WORLD, LINE) > 0.5
     answers = []
     for share in (0.9, 0.1):
         W = np.zeros((4, 4))
         W[0, 1], W[2, 3] = share, 1 - share
-        found = log_linear.log_linear_fixed_point(b.CoPG(beta), WORLD, b.Pairs(W), LINE).weights
+        found = fixed_point.log_linear_fixed_point(b.CoPG(beta), WORLD, b.Pairs(W), LINE).weights
         df, dr, w = np.array([f[0] - f[1], f[2] - f[3]]), [r[0] - r[1], r[2] - r[3]], [share, 1 - share]
         np.testing.assert_allclose(found, [np.sum(w * df * dr) / np.sum(w * df**2) / beta], rtol=1e-13)
         answers.append(found[0])
@@ -124,7 +124,7 @@ def test_the_answer_of_a_misspecified_class_depends_on_who_sampled():
 def test_directions_that_no_pair_tells_apart_keep_their_start():
     """Arms 2 and 3 are never sampled, so that w_2, on which only they differ, does not move."""
     features = np.array([[1.0, 0.5], [0.0, 0.5], [0.3, 2.0], [0.1, -1.0]])
-    found = log_linear.log_linear_fixed_point(b.CoPG(0.5), WORLD, b.Dataset([(0, 1)]), features, [7.0, -3.0])
+    found = fixed_point.log_linear_fixed_point(b.CoPG(0.5), WORLD, b.Dataset([(0, 1)]), features, [7.0, -3.0])
     np.testing.assert_allclose(found.weights, [3.0 / 0.5, -3.0], rtol=1e-13)
 
 
@@ -134,7 +134,7 @@ def test_directions_that_no_pair_tells_apart_keep_their_start():
 def test_dpo_in_the_class_minimises_its_loss():
     """Second route: BFGS on the expected loss."""
     for features in (LINE, PLANE):
-        found = log_linear.log_linear_fixed_point(b.DPO(0.7), WORLD, LAW, features)
+        found = fixed_point.log_linear_fixed_point(b.DPO(0.7), WORLD, LAW, features)
 
         def loss(w, features=features):
             return float(b.expected_loss(b.DPO(0.7), WORLD, LAW, policy_of(WORLD, features, w)))
@@ -153,7 +153,7 @@ def test_other_flows_in_the_class_are_solved():
 
         start = np.array([0.4, -0.3])
         run = solve_ivp(field, (0, 8), start, "DOP853", [1.0, 8.0], rtol=1e-12, atol=1e-12)
-        found = log_linear.log_linear_flow(algorithm, WORLD, sampling, PLANE, [1.0, 8.0], start)
+        found = fixed_point.log_linear_flow(algorithm, WORLD, sampling, PLANE, [1.0, 8.0], start)
         np.testing.assert_allclose(found, run.y.T, atol=1e-8)
 
 
@@ -164,7 +164,7 @@ def test_the_update_of_the_weights_is_the_gradient_of_the_loss(bandit, data):
     features, w = rng.normal(size=(bandit.arms, 2)), 0.3 * rng.normal(size=2)
     sampling = data.draw(strategies.pair_samplings(bandit.arms))
     for algorithm in (b.CoPG(0.7), b.DPO(0.7), b.IPO(0.7)):
-        found = log_linear.log_linear_update(algorithm, bandit, sampling, features, w)
+        found = fixed_point.log_linear_update(algorithm, bandit, sampling, features, w)
         losses = [
             float(b.expected_loss(algorithm, bandit, sampling, policy_of(bandit, features, w + shift)))
             for shift in (1e-5 * np.eye(2)).tolist() + (-1e-5 * np.eye(2)).tolist()
@@ -204,7 +204,7 @@ def test_the_best_in_class_is_what_copg_learns_from_its_own_samples(bandit, beta
     for top in class_optimum(bandit, features, beta):
         if top.policy.min() < 1e-6:
             continue  # squared condition numbers of 1e12: the normal equations of T3.6 lose the digits
-        again = log_linear.log_linear_fixed_point(b.CoPG(beta), bandit, b.Offline(top.policy), features)
+        again = fixed_point.log_linear_fixed_point(b.CoPG(beta), bandit, b.Offline(top.policy), features)
         np.testing.assert_allclose(again.policy, top.policy, atol=1e-7)
 
 
@@ -225,7 +225,7 @@ def test_no_policy_of_the_class_is_better_than_the_best(bandit, beta, rng):
     round_off = 1e-12 * (1 + np.abs(bandit.reward).max())
     assert bandit.value(rest, beta).max(initial=-np.inf) <= best + round_off
     for sampling in (b.Offline(bandit.reference), b.Offline(np.roll(bandit.reference, 1))):
-        answer = log_linear.log_linear_fixed_point(b.CoPG(beta), bandit, sampling, features).policy
+        answer = fixed_point.log_linear_fixed_point(b.CoPG(beta), bandit, sampling, features).policy
         assert bandit.value(answer, beta) <= best + round_off
     assert best <= bandit.optimal_value(beta) + round_off
 
@@ -233,13 +233,13 @@ def test_no_policy_of_the_class_is_better_than_the_best(bandit, beta, rng):
 def test_on_policy_gradient_ends_at_the_best_in_class_and_copg_elsewhere():
     """Misspecified: J of the on-policy answer is strictly above that of CoPG from two different samplers."""
     beta = 0.5
-    on_policy = log_linear.log_linear_fixed_point(b.RLOO(beta), WORLD, b.OnPolicy(), PLANE)
+    on_policy = fixed_point.log_linear_fixed_point(b.RLOO(beta), WORLD, b.OnPolicy(), PLANE)
     top = class_optimum(WORLD, PLANE, beta)[0]
     np.testing.assert_allclose(on_policy.policy, top.policy, atol=1e-10)
     assert on_policy.stable and on_policy.residual < 1e-12
     best = float(WORLD.value(top.policy, beta))
     for sampling in (LAW, b.Offline([0.1, 0.2, 0.1, 0.6])):
-        other = log_linear.log_linear_fixed_point(b.CoPG(beta), WORLD, sampling, PLANE)
+        other = fixed_point.log_linear_fixed_point(b.CoPG(beta), WORLD, sampling, PLANE)
         assert WORLD.value(other.policy, beta) < best - 1e-3
 
 
@@ -254,7 +254,7 @@ def test_several_tops_are_told_apart():
     assert max(top.residual for top in tops) < 1e-14
     # the motion finds the one on its side
     for start in (-2.0, 2.0):
-        end = log_linear.log_linear_fixed_point(
+        end = fixed_point.log_linear_fixed_point(
             b.PolicyGradient(0.2), bandit, b.OnPolicy(), [[-1.0], [0.0], [1.0]], [start]
         )
         np.testing.assert_allclose(end.policy, tops[0 if start < 0 else 1].policy, atol=1e-9)
@@ -279,26 +279,26 @@ def test_contexts_have_weights_of_their_own():
     bandit = b.Bandit([[2.0, -1.0, 0.5, 1.0], [0.3, 0.0, 1.5, -1.0]])
     features = np.stack([PLANE, PLANE[::-1]])
     for algorithm, sampling in ((b.CoPG(0.7), LAW), (b.DPO(0.7), LAW), (b.RLOO(0.7), b.OnPolicy())):
-        both = log_linear.log_linear_fixed_point(algorithm, bandit, sampling, features)
-        flow = log_linear.log_linear_flow(algorithm, bandit, sampling, features, [0.0, 2.0])
-        update = log_linear.log_linear_update(algorithm, bandit, sampling, features, both.weights)
+        both = fixed_point.log_linear_fixed_point(algorithm, bandit, sampling, features)
+        flow = fixed_point.log_linear_flow(algorithm, bandit, sampling, features, [0.0, 2.0])
+        update = fixed_point.log_linear_update(algorithm, bandit, sampling, features, both.weights)
         assert both.weights.shape == (2, 2) and both.policy.shape == (2, 4) and both.residual.shape == (2,)
         assert flow.shape == (2, 2, 2) and np.abs(update).max() < 1e-10
         for i in range(2):
-            alone = log_linear.log_linear_fixed_point(algorithm, bandit.at((i,)), sampling, features[i])
+            alone = fixed_point.log_linear_fixed_point(algorithm, bandit.at((i,)), sampling, features[i])
             np.testing.assert_allclose(both.weights[i], alone.weights, atol=1e-12)
-            along = log_linear.log_linear_flow(algorithm, bandit.at((i,)), sampling, features[i], [0.0, 2.0])
+            along = fixed_point.log_linear_flow(algorithm, bandit.at((i,)), sampling, features[i], [0.0, 2.0])
             np.testing.assert_allclose(flow[:, i], along, atol=1e-12)
     np.testing.assert_allclose(
-        log_linear.misfit(bandit, features),
-        [log_linear.misfit(bandit.at((i,)), features[i]) for i in range(2)],
+        fixed_point.misfit(bandit, features),
+        [fixed_point.misfit(bandit.at((i,)), features[i]) for i in range(2)],
         rtol=1e-12,
     )
 
 
 def test_features_that_say_nothing_change_nothing():
     for algorithm, sampling in ((b.CoPG(0.7), LAW), (b.RLOO(0.7), b.OnPolicy())):
-        found = log_linear.log_linear_fixed_point(
+        found = fixed_point.log_linear_fixed_point(
             algorithm, WORLD, sampling, np.full((4, 2), 3.0), [1.0, 2.0]
         )
         np.testing.assert_allclose(found.policy, WORLD.reference, rtol=1e-14)
@@ -310,7 +310,7 @@ def test_arms_outside_the_reference_do_not_count():
     small = b.Bandit([2.0, 0.5, 1.0], reference=[0.3, 0.3, 0.4])
     keep = [0, 2, 3]
     np.testing.assert_allclose(
-        log_linear.misfit(bandit, LINE), log_linear.misfit(small, LINE[keep]), rtol=1e-12
+        fixed_point.misfit(bandit, LINE), fixed_point.misfit(small, LINE[keep]), rtol=1e-12
     )
     found, alone = class_optimum(bandit, LINE, 0.5)[0], class_optimum(small, LINE[keep], 0.5)[0]
     np.testing.assert_allclose(found.policy[keep], alone.policy, atol=1e-12)
@@ -331,8 +331,8 @@ def test_arms_outside_the_reference_do_not_count():
 )
 def test_bad_features_and_weights_are_refused(features, start, message):
     for call in (
-        lambda: log_linear.log_linear_fixed_point(b.CoPG(0.5), WORLD, LAW, features, start),
-        lambda: log_linear.log_linear_flow(b.CoPG(0.5), WORLD, LAW, features, [1.0], start),
+        lambda: fixed_point.log_linear_fixed_point(b.CoPG(0.5), WORLD, LAW, features, start),
+        lambda: fixed_point.log_linear_flow(b.CoPG(0.5), WORLD, LAW, features, [1.0], start),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -340,18 +340,18 @@ def test_bad_features_and_weights_are_refused(features, start, message):
 
 def test_other_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="times must be increasing"):
-        log_linear.log_linear_flow(b.CoPG(0.5), WORLD, LAW, PLANE, [1.0, 0.5])
+        fixed_point.log_linear_flow(b.CoPG(0.5), WORLD, LAW, PLANE, [1.0, 0.5])
     with pytest.raises(ValueError, match="beta must be"):
         class_optimum(WORLD, PLANE, 0.0)
     with pytest.raises(ValueError, match="takes one context"):
         class_optimum(b.Bandit([[1.0, 0.0], [0.0, 1.0]]), [[1.0], [0.0]], 0.5)
     with pytest.raises(ValueError, match="weights must have one entry"):
-        log_linear.log_linear_policy(WORLD, PLANE, [1.0, 2.0, 3.0])
+        fixed_point.log_linear_policy(WORLD, PLANE, [1.0, 2.0, 3.0])
 
 
 def test_a_class_in_which_the_weights_diverge_says_so():
     """DPO with an unbeaten arm has no minimiser in the class either (T5.3)."""
     game = b.Bandit(preference=[[0.5, 1.0], [0.0, 0.5]])
     with pytest.raises(b.NotConverged, match="does not come to rest in this class") as caught:
-        log_linear.log_linear_fixed_point(b.DPO(0.5), game, b.Dataset([(0, 1)]), [[1.0], [0.0]])
+        fixed_point.log_linear_fixed_point(b.DPO(0.5), game, b.Dataset([(0, 1)]), [[1.0], [0.0]])
     assert caught.value.solution.policy[0] > 0.99

@@ -12,8 +12,9 @@ from scipy.special import softmax
 
 import bandits as b
 import strategies
-from bandits import dynamics, examples, moments
-from bandits.affine import Noise, affine_pairs
+from bandits import examples
+from bandits.dynamics import moments
+from bandits.dynamics.pairs import Noise, affine_pairs
 
 START = np.array([0.2, 0.3, 0.5])
 TOY, TOY_LAW = examples.copg_toy()
@@ -123,10 +124,10 @@ def test_the_mean_is_gradient_descent(bandit, data):
     algorithm = data.draw(st.sampled_from([b.CoPG(0.6), b.IPO(0.8)]))
     sampling = data.draw(strategies.pair_samplings(bandit.arms))
     start = data.draw(strategies.policies(bandit.arms))
-    eta = 0.5 * float(dynamics.largest_stable_step(algorithm, bandit, sampling))
+    eta = 0.5 * float(b.largest_stable_step(algorithm, bandit, sampling))
     mean = moments.sgd_moments(algorithm, bandit, sampling, eta, [0, 1, 9], start).mean
     found = np.exp(mean - np.logaddexp.reduce(mean, axis=-1, keepdims=True))
-    expected = dynamics.descent(algorithm, bandit, sampling, eta, [0, 1, 9], start)
+    expected = b.descent(algorithm, bandit, sampling, eta, [0, 1, 9], start)
     np.testing.assert_allclose(found, expected, atol=1e-11)
 
 
@@ -286,7 +287,7 @@ def test_one_pair_a_step_is_stable_up_to_one_over_the_slope(bandit, data):
         one = moments.largest_noisy_step(algorithm, bandit, sampling)
         np.testing.assert_allclose(one, 1 / slope, rtol=1e-9)
         many = moments.largest_noisy_step(algorithm, bandit, sampling, batch_size=10**12)
-        np.testing.assert_allclose(many, dynamics.largest_stable_step(algorithm, bandit, sampling), rtol=1e-8)
+        np.testing.assert_allclose(many, b.largest_stable_step(algorithm, bandit, sampling), rtol=1e-8)
 
 
 def test_noiseless_copg_reaches_its_optimum_exactly_and_ipo_on_a_cycle_never_rests():

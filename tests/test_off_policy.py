@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 from scipy.special import lambertw, log_softmax, logsumexp, wrightomega
 
-from bandits.off_policy import attractors
+from bandits.solvers.off_policy import attractors
 
 
 class World:

@@ -36,8 +36,8 @@ from bandits import (
     fixed_point,
 )
 from bandits.exact import enumerated_coefficient
-from bandits.observation import State
 from bandits.policy import log_policy_of
+from bandits.sampling.observation import State
 from strategies import (
     bandits_with_preference,
     bandits_with_reward,

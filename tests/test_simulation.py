@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 import bandits as b
-from bandits import Bandit, CoPG, Dataset, Offline, OnPolicy, Pairs, Samples, Update, batches
-from bandits.dynamics import largest_stable_step
+from bandits import Bandit, CoPG, Dataset, Offline, OnPolicy, Pairs, Samples, Update
+from bandits.dynamics.rates import largest_stable_step
 from bandits.examples import copg_toy
-from bandits.observation import State, samples_of
-from bandits.optimizers import SGD, Adam
-from bandits.simulation import simulate
+from bandits.sampling.observation import State, samples_of
+from bandits.simulation import batches
+from bandits.simulation.optimizers import SGD, Adam
+from bandits.simulation.simulate import simulate
 
 Floats = NDArray[np.float64]
 

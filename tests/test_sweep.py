@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from bandits import Bandit, CoPG, Offline
-from bandits.simulation import simulate
-from bandits.sweep import sweep
+from bandits.simulation.simulate import simulate
+from bandits.simulation.sweep import sweep
 
 WORLD, DATA = Bandit([1.0, 0.2, -0.5]), Offline([0.2, 0.5, 0.3])
 SETTINGS = [{"algorithm": CoPG(beta), "seed": seed, "rate": 0.1} for beta in (0.5, 1.5) for seed in range(3)]
@@ -123,7 +123,7 @@ def test_bad_input(tmp_path: Path) -> None:
 
 SCRIPT = """
     import os, sys, time
-    from bandits.sweep import sweep
+    from bandits.simulation.sweep import sweep
 
     def slow(x, log):
         while x > 2 and not os.path.exists(log + ".go"):  # until then it is interrupted here, however slow

@@ -4,8 +4,8 @@ Every class is a frozen dataclass of hyper-parameters with `k`, the samples it l
 `update(samples) -> Update`.  A reader's own algorithm needs no more than these two (`samples.py`).
 
 What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
-linear in the logits, `bandits.bradley_terry` DPO's, `bandits.equilibrium` that of the games, and
-`bandits.off_policy` the attractors of policy gradient on somebody else's samples.  PPO's clip, which GRPO
+linear in the logits; in `bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`)
+and the attractors of policy gradient on somebody else's samples (`off_policy`).  PPO's clip, which GRPO
 shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
 """
 
@@ -28,8 +28,8 @@ from bandits.algorithms.policy_gradient import (
 from bandits.algorithms.ppo import PPO
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
-from bandits.algorithms.samples import Samples, Update
 from bandits.algorithms.srpo import SRPO
+from bandits.samples import Samples, Update
 
 # What every common law of the tests runs over: each is built by `algorithm(beta=...)`.  ALoL has no KL term,
 # hence no beta, and ImportanceWeighted wraps another algorithm: the laws name these two beside the tuple.

@@ -37,12 +37,12 @@ from numpy.typing import NDArray
 
 from bandits import checks
 from bandits.algorithms.ppo import log_bounds
-from bandits.algorithms.samples import Array, Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Arms
 from bandits.policy import log_policy_of
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need
+from bandits.sampling.laws import Arms
+from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
 ROUNDING = 1e-14  # expected updates below this are none

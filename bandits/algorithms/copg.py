@@ -23,11 +23,11 @@ from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
-from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Law
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

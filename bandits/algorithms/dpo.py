@@ -27,15 +27,16 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from bandits import bradley_terry, checks
+from bandits import checks
 from bandits.algorithms.linear import settle
-from bandits.algorithms.samples import Array, Samples, Update, log_sigmoid, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Law
 from bandits.policy import log_ratio
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, log_sigmoid, need, stack
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.solvers import bradley_terry
 
 ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
 
@@ -102,7 +103,7 @@ class DPO:
         """
         seen = np.where(np.isfinite(log_ratio), log_ratio, 0.0)  # arms without mass are not sampled
         x = self.beta * seen + self._margin_of_arms(bandit)
-        return self.beta * law.surplus(bandit, x, self.smoothing)
+        return self.beta * law.likelihood_gradient(bandit, x, self.smoothing)
 
     def _wins(self, bandit: Bandit, law: Law):
         wins = law.wins(bandit)

@@ -24,12 +24,12 @@ import numpy as np
 from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.algorithms.policy_gradient import behavior_value
-from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Law
 from bandits.policy import log_ratio
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

@@ -35,11 +35,11 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.ppo import check_clip, clipped, log_bounds, log_weight
-from bandits.algorithms.samples import Array, Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import normalised
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 NEWTON_STEPS = 200  # each passes one scale of the rewards' gaps at least; a dozen are usual

@@ -18,11 +18,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
-from bandits.algorithms.samples import Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Product
-from bandits.sampling import OnPolicy, Sampling
+from bandits.samples import Samples, Update, need
+from bandits.sampling.laws import Product
+from bandits.sampling.rules import OnPolicy, Sampling
 from bandits.solution import Solution
 
 

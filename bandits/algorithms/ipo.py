@@ -26,13 +26,13 @@ import numpy as np
 
 from bandits import checks
 from bandits.algorithms.linear import Linear, reference_on_support
-from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.equilibrium import equilibrium
-from bandits.laws import Law, Product
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need, stack
+from bandits.sampling.laws import Law, Product
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
+from bandits.solvers.equilibrium import equilibrium
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ CoPG, IPO and DRO (with V eliminated), on samples whose law W does not move with
 with L = diag((W + W^T) 1) - (W + W^T) the Laplacian of the sampling graph  (T3.2, T4.3, T8.1).  L is
 positive semi-definite and constant vectors on each connected component are its null space: every
 start converges, inside a component to ref exp(score / beta), and the mean logit of each component
-never moves  (T3.3).  `bandits.dynamics` follows the same object through time.
+never moves  (T3.3).  `bandits.dynamics.flow` follows the same object through time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Arms, Law
 from bandits.policy import centred, log_ratio, normalised, tilt
+from bandits.sampling.laws import Arms, Law
 from bandits.solution import Solution
 
 

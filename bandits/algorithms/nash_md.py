@@ -21,12 +21,12 @@ from array_api_compat import array_namespace
 
 from bandits import checks
 from bandits.algorithms.linear import reference_on_support
-from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.equilibrium import equilibrium
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need, stack
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
+from bandits.solvers.equilibrium import equilibrium
 
 
 @dataclass(frozen=True)

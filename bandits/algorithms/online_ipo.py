@@ -16,10 +16,10 @@ from typing import ClassVar
 
 from bandits import checks
 from bandits.algorithms.ipo import IPO
-from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

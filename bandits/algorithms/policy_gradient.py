@@ -5,7 +5,7 @@
 Who sampled decides everything.  On-policy, E_pi[(R - b) grad log pi] = grad J for every b, and pi* is
 the only interior stationary point (T2.1).  Off-policy without importance weights the answer depends
 on b: E_mu[(R - b)(e_y - pi)] = 0 has pi* as a solution only if b equals E_mu[R] there; a constant b
-far above the rewards locks in on a single arm, one attractor for each (T2.5, `bandits.off_policy`).
+far above the rewards locks in on a single arm, one attractor for each (T2.5, `bandits.solvers.off_policy`).
 
 A baseline is a number or a function of `Samples`.  Those below take exact expectations, which needs
 `samples.population` (all arms, or all completions of a model small enough to enumerate).
@@ -21,15 +21,16 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from bandits import checks, off_policy
+from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
-from bandits.algorithms.samples import Array, Samples, Update, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Law
-from bandits.off_policy import Attractor
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
+from bandits.solvers import off_policy
+from bandits.solvers.off_policy import Attractor
 
 Baseline = Callable[[Samples, float], Array]
 

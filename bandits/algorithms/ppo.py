@@ -32,10 +32,10 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.policy_gradient import Baseline, PolicyGradient
-from bandits.algorithms.samples import Array, Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

@@ -17,10 +17,10 @@ from typing import ClassVar
 from bandits import checks
 from bandits.algorithms.linear import optimum_on_support
 from bandits.algorithms.policy_gradient import greedy
-from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.sampling import Sampling
+from bandits.samples import Samples, Update
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

@@ -18,11 +18,11 @@ from typing import ClassVar
 from bandits import checks
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.linear import Linear
-from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Law
-from bandits.sampling import Sampling
+from bandits.samples import Samples, Update
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
 

@@ -26,12 +26,12 @@ from scipy.special import logsumexp
 
 from bandits import checks
 from bandits.algorithms.linear import Linear
-from bandits.algorithms.samples import Array, Samples, Update, need, stack
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Labelled, Law
 from bandits.policy import tilt
-from bandits.sampling import Sampling
+from bandits.samples import Array, Samples, Update, need, stack
+from bandits.sampling.laws import Labelled, Law
+from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from bandits.algorithms import CoPG
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics import convergence_rate, flow
+from bandits.dynamics.flow import flow
+from bandits.dynamics.rates import convergence_rate
 from bandits.experiments.record import Claim
 from bandits.plots import style
-from bandits.sampling import Pairs
+from bandits.sampling.rules import Pairs
 
 BETA, ARMS = 0.5, 6
 REWARD = (1.0, 0.2, 0.7, -0.3, 0.5, -0.9)

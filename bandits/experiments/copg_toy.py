@@ -24,9 +24,9 @@ from bandits.checks import Floats
 from bandits.examples import copg_toy
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
-from bandits.optimizers import Adam
 from bandits.plots import curves, style
-from bandits.simulation import simulate
+from bandits.simulation.optimizers import Adam
+from bandits.simulation.simulate import simulate
 
 BETA = 0.5
 PAIRS, BATCH, STEP = 10_000, 512, 1e-3

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from bandits.algorithms import DPO, DRO, IPO, CoPG, ImportanceWeighted, PolicyGradient, policy_reward
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics import convergence_rate
+from bandits.dynamics.rates import convergence_rate
 from bandits.examples import skewed_to
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.sampling import Offline
+from bandits.sampling.rules import Offline
 
 BETA = 0.5
 REWARD = (2.5, 2.0, 1.0)

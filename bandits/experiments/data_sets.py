@@ -21,10 +21,10 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
-from bandits.optimizers import Adam
 from bandits.plots import curves, style
-from bandits.sampling import Dataset
-from bandits.simulation import simulate
+from bandits.sampling.rules import Dataset
+from bandits.simulation.optimizers import Adam
+from bandits.simulation.simulate import simulate
 from bandits.solution import NoFixedPoint
 
 STEPS, BATCH, STEP, SEEDS, EVERY = 18_000, 9, 0.01, 10, 200

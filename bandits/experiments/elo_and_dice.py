@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 
 from bandits.algorithms import DPO
 from bandits.checks import Floats
-from bandits.equilibrium import von_neumann_winner
 from bandits.examples import dice, elo
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.sampling import Offline
+from bandits.sampling.rules import Offline
+from bandits.solvers.equilibrium import von_neumann_winner
 
 SKEWED = (0.6, 0.3, 0.1)
 BETA = 0.1

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 from bandits.algorithms import DPO, NashMD
 from bandits.checks import Floats
-from bandits.equilibrium import von_neumann_winner
 from bandits.examples import three_raters
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.sampling import Offline, OnPolicy
+from bandits.sampling.rules import Offline, OnPolicy
+from bandits.solvers.equilibrium import von_neumann_winner
 
 SMALL = 0.002  # beta: DPO then nearly takes the best score only
 UNIFORM, SKEWED = (1 / 3, 1 / 3, 1 / 3), (0.6, 0.2, 0.2)

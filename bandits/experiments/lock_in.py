@@ -21,7 +21,7 @@ from bandits.exact import expected_update
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_points
 from bandits.plots import simplex, style
-from bandits.sampling import Offline
+from bandits.sampling.rules import Offline
 
 BETA = 0.5
 REWARD = (2.5, 2.0, 1.0)

@@ -19,9 +19,9 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.examples import skewed_to
 from bandits.experiments.record import Claim
-from bandits.log_linear import log_linear_fixed_point
+from bandits.log_linear.fixed_point import log_linear_fixed_point
 from bandits.plots import style
-from bandits.sampling import Offline, OnPolicy
+from bandits.sampling.rules import Offline, OnPolicy
 
 BETA = 0.5
 REWARD = (1.2, 1.0, 0.1, -0.4)

@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 from bandits.algorithms import NashMD
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.equilibrium import equilibrium
+from bandits.dynamics.games import mirror_descent, nash_md, nash_md_bound, nash_md_rate
 from bandits.examples import dice, three_raters
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
-from bandits.games import mirror_descent, nash_md, nash_md_bound, nash_md_rate
 from bandits.plots import simplex, style
 from bandits.policy import kl
-from bandits.sampling import OnPolicy
+from bandits.sampling.rules import OnPolicy
+from bandits.solvers.equilibrium import equilibrium
 
 BETA, START = 0.1, (0.90, 0.06, 0.04)
 ETA, TINY = 0.5, 1e-6  # step of the trajectories; a beta so small that self-play is unregularised

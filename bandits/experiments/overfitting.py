@@ -26,7 +26,7 @@ from bandits.examples import two_arms
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.sampling import Offline
+from bandits.sampling.rules import Offline
 from bandits.solution import NoFixedPoint
 
 BETAS = (0.25, 1.0, 4.0)

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from bandits.algorithms import IPO, CoPG
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.dynamics.moments import sgd_moments, stationary_covariance
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
-from bandits.moments import sgd_moments, stationary_covariance
 from bandits.plots import style
-from bandits.sampling import Offline
-from bandits.simulation import simulate
+from bandits.sampling.rules import Offline
+from bandits.simulation.simulate import simulate
 
 BETA, STEP, STEPS, EVERY, RUNS = 0.5, 0.1, 600, 5, 2000
 REWARD, MU = (1.5, 1.0, 0.0), (0.2, 0.3, 0.5)

@@ -23,7 +23,7 @@ from bandits.checks import Floats
 from bandits.exact import expected_update, update_covariance
 from bandits.experiments.record import Claim
 from bandits.plots import style
-from bandits.sampling import Offline, OnPolicy
+from bandits.sampling.rules import Offline, OnPolicy
 
 BETA = 0.5
 REWARD = np.array([2.5, 2.0, 1.0])

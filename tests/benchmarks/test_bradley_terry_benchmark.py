@@ -15,7 +15,7 @@ import pytest
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import expit, log_expit
 
-from bandits.bradley_terry import fit
+from bandits.solvers.bradley_terry import fit
 
 ARMS = 1000
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bandits.equilibrium import duality_gap, equilibrium
+from bandits.solvers.equilibrium import duality_gap, equilibrium
 
 ARMS = 1000
 FACTORS = np.array([1.0, 1.4, 0.7, 1.9, 0.5])  # of the asymptotically best step

@@ -22,7 +22,7 @@ import torch
 
 from bandits import Bandit, CoPG, Offline
 from bandits.examples import copg_toy
-from bandits.simulation import simulate
+from bandits.simulation.simulate import simulate
 
 RUNS, BETA, RATE = 1000, 0.5, 0.1
 WORLD, DATA = copg_toy()

@@ -10,7 +10,7 @@ import torch
 
 import llm
 from bandits.algorithms import ALGORITHMS
-from bandits.algorithms.samples import Samples, Update
+from bandits.samples import Samples, Update
 from llm.loss import alignment_loss
 
 FILES = sorted(Path(llm.__file__).parent.glob("*.py"))

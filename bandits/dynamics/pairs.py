@@ -8,7 +8,7 @@ A pair algorithm has coefficients (c, -c).  It is affine if, with h = log pi/ref
     IPO    g = 2      t = 2 (P_ij - 1/2) / beta
 
 `affine_pairs` evaluates `update` at a few log-ratios, rewards and labels, reads off g, the mean of t and its
-variance v under noise, and refuses what does not fit.  `bandits.moments` computes with the answer.
+variance v under noise, and refuses what does not fit.  `bandits.dynamics.moments` computes with the answer.
 
 Axes: one context; pairs are (A, A) arrays [i, j].
 """
@@ -21,12 +21,12 @@ from functools import cached_property
 import numpy as np
 
 from bandits import checks
-from bandits.algorithms.samples import Samples, need
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import WON
-from bandits.observation import State, samples_of
-from bandits.sampling import Sampling
+from bandits.problem import Problem
+from bandits.samples import Samples, need
+from bandits.sampling.laws import WON
+from bandits.sampling.observation import State, samples_of
 
 ROUNDING = 1e-9  # how far from affine a coefficient may be, relative to the largest
 
@@ -60,21 +60,19 @@ def laplacian(weight: Floats) -> Floats:
     return np.diag(symmetric.sum(1)) - symmetric
 
 
-def affine_pairs(
-    algorithm, bandit: Bandit, sampling: Sampling, log_start: Floats, noise: Noise
-) -> AffinePairs:
+def affine_pairs(problem: Problem, noise: Noise) -> AffinePairs:
     """The affine form of an algorithm on one context.
 
     Raises:
         ValueError: the samples are on-policy or not pairs, the coefficients are not affine, or the
             algorithm does not look at what is noisy.
     """
-    name = type(algorithm).__name__
-    if sampling.on_policy:
+    algorithm, bandit, name = problem.algorithm, problem.bandit, problem.name
+    if problem.sampling.on_policy:
         raise ValueError(
             "moments need a fixed law of pairs, but OnPolicy() moves with the policy; use Offline(mu)"
         )
-    law = sampling.law(algorithm, bandit, log_start)
+    law = problem.law()
     if law.k != 2:
         raise ValueError(f"moments are known for pairs, but {name} looks at groups of k = {law.k}; use k = 2")
     W, t, v = np.zeros((3, bandit.arms, bandit.arms))

@@ -15,7 +15,7 @@ played, with rate 1 / (t + 1); regret matching plays in proportion to the positi
 t (P a - 1/2) because P a - 1/2 is linear in a (T6.8).  In continuous time the first three become
 d log pi / dt = p(y beats pi') - beta log pi/ref, and fictitious play d log a / dt = response / a - 1.
 
-Every law is a step or a velocity for `bandits.motion` to follow, in log space.
+Every law is a step or a velocity for `bandits.solvers.paths` to follow, in log space.
 Source: Munos et al. 2023, "Nash Learning from Human Feedback", Eqs. (3)-(5), arXiv:2312.00886;
 Hart & Mas-Colell 2000, "A Simple Adaptive Procedure Leading to Correlated Equilibrium".
 """
@@ -29,8 +29,8 @@ from scipy.special import log_softmax
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.motion import Step, Velocity
 from bandits.policy import log_ratio, mixture, tilt
+from bandits.solvers.paths import Step, Velocity
 
 
 def nash_md(bandit: Bandit, beta: float, learning_rate: float) -> Step:

@@ -1,11 +1,11 @@
-"""The surplus: how much more often an arm wins than strengths predict.
+"""How much more often does an arm win than strengths predict?  The gradient of the Bradley-Terry likelihood.
 
 With S(y, y') how often two arms meet, p = P(y, y') and strengths x whose Bradley-Terry chances are
 sigma(x - x'),
 
-    surplus(y) = sum_y' S (p - sigma(x - x')) = sum_y' S (p sigma(x' - x) - (1 - p) sigma(x - x')).
+    gradient(y) = sum_y' S (p - sigma(x - x')) = sum_y' S (p sigma(x' - x) - (1 - p) sigma(x - x')).
 
-It is the gradient of the Bradley-Terry likelihood, and so what moves DPO, x = beta h  (T5.2).  The second
+It is what moves DPO, x = beta h  (T5.2).  The second
 form keeps every digit even where sigma is 1 to sixteen of them.
 
 Axes: arms last, leading axes are contexts and broadcast; rows of the A x A matrices a few at a time.
@@ -24,7 +24,7 @@ from bandits.checks import Floats
 ENTRIES = 2**16  # of an A x A matrix held at a time: they stay in the cache
 
 
-def surplus(
+def likelihood_gradient(
     meetings: Callable[[slice], Floats], shape: tuple[int, ...], bandit: Bandit, x: Floats, smoothing: float
 ) -> Floats:
     """Wins beyond those that strengths x predict, (..., A).
@@ -37,7 +37,7 @@ def surplus(
 
     Example: two arms that always meet; the first wins 3 of 4, strengths say 1 of 2.
         >>> world = Bandit([np.log(3.0), 0.0])
-        >>> surplus(lambda rows: np.ones((2, 2))[rows], (2,), world, np.zeros(2), 0.0).round(12)
+        >>> likelihood_gradient(lambda rows: np.ones((2, 2))[rows], (2,), world, np.zeros(2), 0.0).round(12)
         array([ 0.25, -0.25])
     """
     result = np.empty(np.broadcast_shapes(shape, (*bandit.contexts, bandit.arms), x.shape))

@@ -2,7 +2,7 @@
 
 `State` is where training stands.  `samples_of` gathers everything that the contract names (rewards,
 preferences, log-probabilities under policy, reference and sampler) for groups of arms (..., n, k), be
-they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.simulation`).
+they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.simulation.simulate`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit, gather
 from bandits.checks import Floats
-from bandits.laws import Arms, Law
+from bandits.samples import Samples, Update
+from bandits.sampling.laws import Arms, Law
 
 
 @dataclass(frozen=True, eq=False)

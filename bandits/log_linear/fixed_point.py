@@ -9,7 +9,7 @@ the sampling graph and s the reward (CoPG, DRO) or the ranking (IPO),
 least squares on the differences of sampled pairs.  If s / beta lies in the span of Phi and constants, every
 law whose graph is connected finds it.  If not, each law puts the misfit where it does not look, and the
 answer depends on who sampled.  On-policy gradient climbs J, whose maximiser in the class
-(`bandits.best_in_class`) is in general none of those answers.
+(`bandits.log_linear.best_in_class`) is in general none of those answers.
 
 Source: the linear form is Flet-Berliac et al. 2024, Eqs. (18)-(19), arXiv:2406.19185.
 Axes: features (A, d) or (..., A, d), weights (..., d); every context has weights of its own.
@@ -23,15 +23,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bandits import motion
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics import gradient_velocity, linear_of
-from bandits.features import RANK, Chart, chart, checked_features, checked_weights, log_policy_at
-from bandits.motion import Velocity
-from bandits.sampling import Sampling
+from bandits.dynamics.gradient import gradient_velocity, linear_of
+from bandits.log_linear.features import RANK, Chart, chart, checked_features, checked_weights, log_policy_at
+from bandits.problem import Problem, bind
+from bandits.sampling.rules import Sampling
 from bandits.solution import NotConverged, Solution
+from bandits.solvers import paths
+from bandits.solvers.paths import Velocity
 
 NEAR = 1.0  # of a logit: what is further away is not the end of this flow
 ACCEPTED = 1e-10  # natural update that certifies a fixed point, relative to its largest derivative
@@ -71,7 +72,7 @@ def log_linear_update(
     """
     Phi = checked_features(features, bandit)
     log_policy = log_policy_at(bandit.log_reference, Phi, checked_weights(weights, Phi, "weights"))
-    return np.vecmat(gradient_velocity(algorithm, bandit, sampling)(log_policy), Phi)
+    return np.vecmat(gradient_velocity(bind(algorithm, bandit, sampling))(log_policy), Phi)
 
 
 def log_linear_flow(
@@ -94,21 +95,21 @@ def log_linear_flow(
         ValueError: times do not increase, or the arguments do not fit together.
         NotConverged: the solver failed; `.solution` holds the last policy that it reached.
     """
-    times = motion.increasing(times, "times")
+    times = paths.increasing(times, "times")
 
-    def path(world: Bandit, data: Sampling, Phi: Floats, w: Floats) -> Floats:
-        linear = linear_of(algorithm, world, data, world.log_reference)
+    def path(problem: Problem, Phi: Floats, w: Floats) -> Floats:
+        linear = linear_of(problem)
         if linear is not None:
             goal, rates, axes = least_squares(linear, Phi, w)
             return goal + (np.exp(-np.outer(times, rates)) * (axes.T @ (w - goal))) @ axes.T
-        around, velocity = chart(world, Phi, w), gradient_velocity(algorithm, world, data)
+        around, velocity = chart(problem.bandit, Phi, w), gradient_velocity(problem)
 
         def field(z: Floats) -> Floats:
             log_policy = around.log_policy(z)
             return around.pulled_back(log_policy, velocity(log_policy))
 
         start = np.zeros(around.basis.shape[1])
-        return around.weights(motion.trajectory(field, start, times, motion.TOLERANCE, around.log_policy))
+        return around.weights(paths.trajectory(field, start, times, paths.TOLERANCE, around.log_policy))
 
     return _each_context(path, algorithm, bandit, sampling, features, start)
 
@@ -135,14 +136,14 @@ def log_linear_fixed_point(
         array([1.75])
     """
 
-    def end(world: Bandit, data: Sampling, Phi: Floats, w: Floats) -> Floats:
-        linear = linear_of(algorithm, world, data, world.log_reference)
+    def end(problem: Problem, Phi: Floats, w: Floats) -> Floats:
+        linear = linear_of(problem)
         if linear is not None:
             w, stable = least_squares(linear, Phi, w)[0], True
         else:
-            w, stable = _end_of_flow(algorithm, world, data, Phi, w)
-        log_policy = log_policy_at(world.log_reference, Phi, w)
-        residual = np.abs(gradient_velocity(algorithm, world, data)(log_policy) @ Phi).max(initial=0.0)
+            w, stable = _end_of_flow(problem, Phi, w)
+        log_policy = log_policy_at(problem.bandit.log_reference, Phi, w)
+        residual = np.abs(gradient_velocity(problem)(log_policy) @ Phi).max(initial=0.0)
         return np.concatenate([w, np.exp(log_policy), [residual, stable]])[None]
 
     found, d = _each_context(end, algorithm, bandit, sampling, features, start)[0], np.shape(features)[-1]
@@ -192,16 +193,16 @@ def _off_span(bandit: Bandit, Phi: Floats) -> float:
 # ---------------------------------------------------------------- other updates
 
 
-def _end_of_flow(algorithm, bandit: Bandit, data: Sampling, Phi: Floats, w: Floats) -> tuple[Floats, bool]:
+def _end_of_flow(problem: Problem, Phi: Floats, w: Floats) -> tuple[Floats, bool]:
     """Weights where the flow from w comes to rest, and whether that is stable."""
-    around, velocity = chart(bandit, Phi, w), gradient_velocity(algorithm, bandit, data)
+    around, velocity = chart(problem.bandit, Phi, w), gradient_velocity(problem)
 
     def field(z: Floats) -> Floats:
         log_policy = around.log_policy(z)
         return around.pulled_back(log_policy, velocity(log_policy))
 
-    z = motion.to_rest(field, np.zeros(around.basis.shape[1]))
-    z, slope = settled(around, velocity, z, type(algorithm).__name__)
+    z = paths.to_rest(field, np.zeros(around.basis.shape[1]))
+    z, slope = settled(around, velocity, z, problem.name)
     plain = around.fisher(around.log_policy(z)) @ slope  # of D' g = F_z u, where u = 0
     largest = np.abs(plain).max(initial=0.0)
     return around.weights(z), bool(np.linalg.eigvals(plain).real.max(initial=-1.0) < 1e-9 * largest)
@@ -231,23 +232,21 @@ def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Fl
 
 def _newton(field: Callable[[Floats], Floats], design: Floats, z: Floats) -> tuple[Floats, Floats]:
     """Newton's method while it improves and moves no logit by more than NEAR: z and the Jacobian there."""
-    velocity, slope = field(z), motion.jacobian(field, z)
+    velocity, slope = field(z), paths.jacobian(field, z)
     while True:
         step = np.linalg.lstsq(slope, velocity)[0]
         moved = field(z - step)
         if np.ptp(design @ step) > NEAR or not np.abs(moved).max() < np.abs(velocity).max():
             return z, slope
-        z, velocity, slope = z - step, moved, motion.jacobian(field, z - step)
+        z, velocity, slope = z - step, moved, paths.jacobian(field, z - step)
 
 
 def _each_context(path, algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start) -> Floats:
-    """path(bandit, sampling, features, weights) -> (n, ...) of each context, as (n, contexts, ...)."""
+    """path(problem, features, weights) -> (n, ...) of each context, as (n, contexts, ...)."""
     Phi = checked_features(features, bandit)
     w = checked_weights(np.zeros(Phi.shape[-1]) if start is None else start, Phi, "start")
-    law = sampling.law(algorithm, bandit, bandit.log_reference)
-    shape = np.broadcast_shapes(bandit.contexts, Phi.shape[:-2], w.shape[:-1], law.behavior.shape[:-1])
+    problem = bind(algorithm, bandit, sampling)
+    shape = np.broadcast_shapes(problem.contexts, Phi.shape[:-2], w.shape[:-1])
     Phis, ws = np.broadcast_to(Phi, (*shape, *Phi.shape[-2:])), np.broadcast_to(w, (*shape, w.shape[-1]))
-    paths = np.stack(
-        [path(bandit.at(i, shape), sampling.at(i, shape), Phis[i], ws[i]) for i in np.ndindex(shape)], axis=1
-    )
-    return paths.reshape(len(paths), *shape, *paths.shape[2:])
+    each = np.stack([path(problem.at(i, shape), Phis[i], ws[i]) for i in np.ndindex(shape)], axis=1)
+    return each.reshape(len(each), *shape, *each.shape[2:])

@@ -22,11 +22,12 @@ from bandits.algorithms.copg import CoPG
 from bandits.algorithms.policy_gradient import PolicyGradient
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics import gradient_velocity
-from bandits.features import chart, checked_features, checked_weights
-from bandits.log_linear import Fit, least_squares, settled
+from bandits.dynamics.gradient import gradient_velocity
+from bandits.log_linear.features import chart, checked_features, checked_weights
+from bandits.log_linear.fixed_point import Fit, least_squares, settled
 from bandits.policy import log_ratio
-from bandits.sampling import Offline, OnPolicy
+from bandits.problem import bind
+from bandits.sampling.rules import Offline, OnPolicy
 from bandits.solution import NotConverged, Solution
 
 STARTS = 20  # arms that a law leans to in turn
@@ -75,7 +76,10 @@ def class_optimum(
 
 def _climb(bandit: Bandit, beta: float, Phi: Floats, w: Floats) -> Fit | None:
     """The top of J reached from w along its natural gradient; None if the way ends at a saddle or nowhere."""
-    around, velocity = chart(bandit, Phi, w), gradient_velocity(PolicyGradient(beta), bandit, OnPolicy())
+    around, velocity = (
+        chart(bandit, Phi, w),
+        gradient_velocity(bind(PolicyGradient(beta), bandit, OnPolicy())),
+    )
     reward = bandit.needed_reward()
     round_off = ROUND_OFF * np.abs(reward).max()
 

@@ -25,9 +25,9 @@ from scipy.special import expit
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.draws import GroupDice, draw_moving
-from bandits.laws import Arms, Law
 from bandits.policy import log_policy_of
+from bandits.sampling.laws import Arms, Law
+from bandits.simulation.draws import GroupDice, draw_moving
 
 SAMPLES = 2**16  # drawn at a time, over all steps of a block: what is looked up for them stays in cache
 

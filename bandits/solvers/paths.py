@@ -1,7 +1,7 @@
 """Following a law of motion: step after step, or in continuous time.
 
 A law of motion is a bare function of a policy in log space, bound to its world when it is made
-(`bandits.dynamics`, `bandits.games`):
+(`bandits.dynamics.flow`, `bandits.dynamics.games`):
 
     step(log_policy) -> log_policy        one iteration      iterate(steps, start)
     velocity(log_policy) -> logits        d logits / dt      integrate(velocity, start, times)

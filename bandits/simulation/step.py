@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from bandits.algorithms.samples import Samples, Update
 from bandits.bandit import Bandit
-from bandits.batches import Block
 from bandits.checks import Floats
-from bandits.laws import Arms, Law
-from bandits.observation import State, greedy_reward_of, population_of, revision_of
-from bandits.optimizers import SGD, Optimizer
+from bandits.samples import Samples, Update
+from bandits.sampling.laws import Arms, Law
+from bandits.sampling.observation import State, greedy_reward_of, population_of, revision_of
+from bandits.simulation.batches import Block
+from bandits.simulation.optimizers import SGD, Optimizer
 
 MOVING = {"population", "greedy_reward", "value", "revision_log_prob"}  # fields that move with the policy
 LARGEST_LOGIT = 2.0**52  # beyond, neighbouring float64 numbers are 1 apart

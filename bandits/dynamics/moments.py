@@ -1,7 +1,7 @@
 """The noise: exact mean and covariance of the logits under constant-step SGD on pairs (T3.5).
 
 A step draws B pairs (i, j) ~ W and moves the logits by the mean of their updates.  With d = e_i - e_j
-CoPG's and IPO's are affine in the log-ratios (`bandits.affine`), with a random target t of mean t_ij and
+CoPG's and IPO's are affine in the log-ratios (`dynamics.pairs`), with a random target t of mean t_ij and
 variance v_ij:   h <- h + (eta / B) sum_b (t_b - g d_b'h) d_b.
 
 **Proof.**  Let x = h - h* be the distance to the fixed point, e = t_ij - g d'h* what that cannot fit, and
@@ -30,13 +30,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
-from bandits import checks, graph, motion
-from bandits.affine import AffinePairs, Noise, affine_pairs, laplacian, noise_of
+from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics import each_context
-from bandits.sampling import Sampling
+from bandits.dynamics.pairs import AffinePairs, Noise, affine_pairs, laplacian, noise_of
+from bandits.problem import Problem, bind
+from bandits.sampling.rules import Sampling
 from bandits.solution import NotConverged, Solution
+from bandits.solvers import graph, paths
 
 ROUNDING = 1e-9  # relative distance to the largest step that is not told from it
 
@@ -87,16 +88,16 @@ def sgd_moments(
         (np.float64(0.5), np.float64(0.125))
     """
     eta, B = checks.positive(learning_rate, "learning_rate"), checks.count(batch_size, "batch_size")
-    noise, counts = noise_of(bandit, reward_noise, label_noise), motion.increasing_counts(steps)
+    noise, counts = noise_of(bandit, reward_noise, label_noise), paths.increasing_counts(steps)
 
-    def path(world: Bandit, data: Sampling, log_start: Floats) -> Floats:
-        pairs = affine_pairs(algorithm, world, data, log_start, noise)
-        alive = np.isfinite(log_start)
-        log_reference = np.where(alive, world.log_reference, 0.0)
-        h = np.where(alive, log_start - log_reference, 0.0)
+    def path(problem: Problem) -> Floats:
+        pairs = affine_pairs(problem, noise)
+        alive, arms = np.isfinite(problem.log_start), problem.bandit.arms
+        log_reference = np.where(alive, problem.bandit.log_reference, 0.0)
+        h = np.where(alive, problem.log_start - log_reference, 0.0)
         goal = _goal(pairs, h)
-        m, C = h - goal, np.zeros((world.arms, world.arms))
-        records, done = np.empty((len(counts), world.arms, world.arms + 1)), 0
+        m, C = h - goal, np.zeros((arms, arms))
+        records, done = np.empty((len(counts), arms, arms + 1)), 0
         for record, count in zip(records, counts, strict=True):
             for _ in range(count - done):
                 m, C = _step(pairs, goal, m, C, eta, B)
@@ -104,7 +105,7 @@ def sgd_moments(
             done = count
         return records
 
-    found = each_context(path, algorithm, bandit, sampling, start)
+    found = bind(algorithm, bandit, sampling, start).paths(path)
     return Moments(found[..., 0], found[..., 1:])
 
 
@@ -136,8 +137,8 @@ def stationary_covariance(
     eta, B = checks.positive(learning_rate, "learning_rate"), checks.count(batch_size, "batch_size")
     noise = noise_of(bandit, reward_noise, label_noise)
 
-    def settled(world: Bandit, data: Sampling, log_start: Floats) -> Floats:
-        pairs = affine_pairs(algorithm, world, data, log_start, noise)
+    def settled(problem: Problem) -> Floats:
+        pairs = affine_pairs(problem, noise)
         largest = _largest_step(pairs, B)
         if eta >= largest * (1 - ROUNDING):
             raise ValueError(
@@ -146,7 +147,7 @@ def stationary_covariance(
             )
         return _stationary(pairs, eta, B)[None]
 
-    return each_context(settled, algorithm, bandit, sampling, None)[0]
+    return bind(algorithm, bandit, sampling).paths(settled)[0]
 
 
 def largest_noisy_step(algorithm, bandit: Bandit, sampling: Sampling, *, batch_size: int = 1) -> Floats:
@@ -163,10 +164,10 @@ def largest_noisy_step(algorithm, bandit: Bandit, sampling: Sampling, *, batch_s
     """
     B = checks.count(batch_size, "batch_size")
 
-    def largest(world: Bandit, data: Sampling, log_start: Floats) -> Floats:
-        return np.array([_largest_step(affine_pairs(algorithm, world, data, log_start, Noise()), B)])
+    def largest(problem: Problem) -> Floats:
+        return np.array([_largest_step(affine_pairs(problem, Noise()), B)])
 
-    return each_context(largest, algorithm, bandit, sampling, None)[0]
+    return bind(algorithm, bandit, sampling).paths(largest)[0]
 
 
 def _goal(pairs: AffinePairs, h: Floats) -> Floats:

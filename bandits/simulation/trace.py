@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bandits import checks
 from bandits.checks import Floats
-from bandits.training import Training
+from bandits.simulation.step import Training
 
 
 @dataclass(frozen=True, eq=False)

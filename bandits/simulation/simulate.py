@@ -26,19 +26,19 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from bandits import checks
-from bandits.algorithms.samples import Samples
 from bandits.bandit import Bandit
-from bandits.batches import Block, Sampler, streams
 from bandits.checks import Floats
-from bandits.dynamics import largest_stable_step
-from bandits.exact import check_mass
-from bandits.fixed_point import _log_start
-from bandits.laws import Law
-from bandits.observation import State, fields_read, samples_of
-from bandits.optimizers import SGD, Optimizer
-from bandits.sampling import Sampling
-from bandits.trace import Recorder, Trace, recorded_steps
-from bandits.training import Ascent, Exploded, Training
+from bandits.dynamics.gradient import linear_of
+from bandits.dynamics.rates import largest_stable_step
+from bandits.problem import Problem, bind
+from bandits.samples import Samples
+from bandits.sampling.laws import Law
+from bandits.sampling.observation import State, fields_read, samples_of
+from bandits.sampling.rules import Sampling
+from bandits.simulation.batches import Block, Sampler, streams
+from bandits.simulation.optimizers import SGD, Optimizer
+from bandits.simulation.step import Ascent, Exploded, Training
+from bandits.simulation.trace import Recorder, Trace, recorded_steps
 
 SMALL = 256  # logits of a world up to which the largest stable step is found beforehand
 ROUNDING = 1e-9  # relative; the largest stable step itself is allowed
@@ -106,21 +106,18 @@ def simulate(
     rate, noise = _checked_numbers(steps, batch_size, learning_rate, rng, runs, reward_noise, bandit)
     recorder = Recorder(recorded_steps(record, steps))
     _check_data_size(data_size, batch_size, sampling)
-    log_start = _log_start(bandit, start)
-    law = sampling.law(algorithm, bandit, log_start)
-    check_mass(law, log_start)
+    problem = bind(algorithm, bandit, sampling, start)
+    law = problem.law()
     if data_size is None and value is None and isinstance(optimizer, SGD):
-        _check_step(algorithm, bandit, sampling, law, rate)
-    shape = (runs, *np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts))
-    training, reads = _begin(
-        algorithm, bandit, law, log_start, shape, value, lambda x: Ascent(x, optimizer, rate)
-    )
+        _check_step(problem, rate)
+    shape = (runs, *problem.contexts)
+    training, reads = _begin(problem, law, shape, value, lambda x: Ascent(x, optimizer, rate))
     sampler = Sampler(bandit, shape, reads, noise, label_noise, streams(rng))
     blocks = _blocks(sampler, training, sampling, law, steps, batch_size, data_size)
     try:
         _train(training, blocks, recorder, steps, progress)
     except Exploded as error:
-        raise _too_long(rate, _stable_step(algorithm, bandit, sampling, law), str(error)) from None
+        raise _too_long(rate, _stable_step(problem), str(error)) from None
     return recorder.trace()
 
 
@@ -151,10 +148,8 @@ def _quiet() -> np.errstate:
 
 
 def _begin(
-    algorithm,
-    bandit: Bandit,
+    problem: Problem,
     law: Law,
-    log_start: Floats,
     shape: tuple[int, ...],
     value: ArrayLike | None,
     ascent: Callable[[Floats], Ascent],
@@ -165,34 +160,33 @@ def _begin(
         ValueError: the world lacks what the algorithm reads, its update has not one coefficient a sample,
             or a V is given to an algorithm that trains none.
     """
+    algorithm, bandit = problem.algorithm, problem.bandit
     V = None if value is None else np.broadcast_to(checks.floats(value, "value"), shape)
-    reads, update = fields_read(algorithm, _one_group(bandit, law, log_start, shape[1:], V))
+    reads, update = fields_read(algorithm, _one_group(problem, law, V))
     if np.shape(update.log_prob)[-1:] != (law.k,):
         raise ValueError(
-            f"{type(algorithm).__name__}.update must return one coefficient for each of the {law.k} samples "
+            f"{problem.name}.update must return one coefficient for each of the {law.k} samples "
             f"of a group, but its shape is {np.shape(update.log_prob)}"
         )
     if V is not None and update.value is None:
-        raise ValueError(f"value is V in training, but {type(algorithm).__name__} trains none; leave it out")
+        raise ValueError(f"value is V in training, but {problem.name} trains none; leave it out")
     size = bandit.arms
     revision = None
     if update.revision_log_prob is None:
         reads -= {"revision_log_prob", "reference_revision_log_prob"}
     else:
         revision = ascent(np.broadcast_to(bandit.log_reference[..., None, :], (*shape, size, size)))
-    logits = ascent(np.broadcast_to(log_start, (*shape, size)))
+    logits = ascent(np.broadcast_to(problem.log_start, (*shape, size)))
     return Training(algorithm, bandit, reads, logits, None if V is None else ascent(V), revision), reads
 
 
-def _one_group(
-    bandit: Bandit, law: Law, log_start: Floats, contexts: tuple[int, ...], V: Floats | None
-) -> Samples:
+def _one_group(problem: Problem, law: Law, V: Floats | None) -> Samples:
     """One group that may occur, k times the arm sampled most: (contexts..., 1, k)."""
-    favourite = np.broadcast_to(law.behavior.argmax(axis=-1), contexts)
+    favourite = np.broadcast_to(law.behavior.argmax(axis=-1), problem.contexts)
     arms = np.repeat(favourite[..., None, None], law.k, axis=-1)
-    state = State(log_start, None if V is None else V[0])
+    state = State(problem.log_start, None if V is None else V[0])
     nothing = np.zeros((*arms.shape, law.k))
-    samples = samples_of(bandit, law, state, arms)
+    samples = samples_of(problem.bandit, law, state, arms)
     return replace(samples, revision_log_prob=nothing, reference_revision_log_prob=nothing)
 
 
@@ -259,21 +253,18 @@ def _check_data_size(data_size: int | None, batch_size: int, sampling: Sampling)
         )
 
 
-def _check_step(algorithm, bandit: Bandit, sampling: Sampling, law: Law, learning_rate: float) -> None:
+def _check_step(problem: Problem, learning_rate: float) -> None:
     """Refuse a rate at which the mean of linearly moving logits is sure to run away  (T3.4)."""
-    stable = _stable_step(algorithm, bandit, sampling, law)
+    stable = _stable_step(problem)
     if stable is not None and learning_rate > stable * (1 + ROUNDING):
         raise _too_long(learning_rate, stable, "the expected logits run away")
 
 
-def _stable_step(algorithm, bandit: Bandit, sampling: Sampling, law: Law) -> float | None:
+def _stable_step(problem: Problem) -> float | None:
     """Largest stable step of expected descent; None if it is not linear, or the world is large."""
-    linear = getattr(algorithm, "linear", None)
-    if linear is None or sampling.on_policy or bandit.arms * math.prod(bandit.contexts) > SMALL:
+    if problem.bandit.arms * math.prod(problem.bandit.contexts) > SMALL or linear_of(problem) is None:
         return None
-    if linear(bandit, law) is None:
-        return None
-    return float(largest_stable_step(algorithm, bandit, sampling).min())
+    return float(largest_stable_step(problem.algorithm, problem.bandit, problem.sampling).min())
 
 
 def _too_long(learning_rate: float, stable: float | None, what: str) -> ValueError:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
 
 from bandits.checks import Floats
-from bandits.laplacian import eliminate
+from bandits.solvers.laplacian import eliminate
 
 DENSE = 1000  # sparse graphs of at most so many arms are solved as dense ones
 

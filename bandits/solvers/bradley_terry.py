@@ -30,9 +30,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.special import expit
 
-from bandits import graph
 from bandits.checks import Floats, floats, reject_first
-from bandits.laplacian import conjugate_gradients, eliminate, spectral_gap_bound
+from bandits.solvers import graph
+from bandits.solvers.laplacian import conjugate_gradients, eliminate, spectral_gap_bound
 
 TOLERANCE = 1e-13  # net flow of each arm, relative to its gross flow
 LAST_STEP = 1e-6  # Newton's error is the square of its last step

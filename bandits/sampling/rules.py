@@ -8,7 +8,7 @@
                         `opponent` (Nash-MD) has it for its last sample
 
 A sampling rule is a description; `rule.law(algorithm, bandit, log_policy)` binds it to a group size, a
-world and a policy, checks that they fit, and gives the law that `bandits.laws` describes.
+world and a policy, checks that they fit, and gives the law that `bandits.sampling.laws` describes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy.special import log_softmax
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.laws import Joint, Labelled, Product
+from bandits.sampling.laws import Joint, Labelled, Product
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.checks import Floats
-from bandits.laws import Arms, Joint, Labelled, Law, Product
+from bandits.sampling.laws import Arms, Joint, Labelled, Law, Product
 
 CELLS_PER_VALUE = 32  # of a guide table: about 1/32 of the cells, or fewer, contain a jump
 FEWEST_CELLS = 2**11

@@ -10,7 +10,8 @@ sampling graph of its pairs, S = W + W^T summed over the pairs of the group:
     laplacian(x)         L x, L = diag(S 1) - S  (T3.2)
     components           of the graph  (T3.3)
     preference_flow      sum_y' S(y, y') (P(y, y') - 1/2); its potential, L x = flow, is the `ranking`  (T4.3)
-    wins, surplus(x)     S P, how often y beat y', and how much more often than strengths x predict  (T5.2)
+    wins                 S P, how often y beat y'; `likelihood_gradient(x)`: how much more often than
+                         strengths x predict  (T5.2)
 
 Axes: arms last; the leading axes of a law are contexts and broadcast.
 """
@@ -26,10 +27,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
-from bandits import graph
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.surplus import surplus
+from bandits.sampling.likelihood import likelihood_gradient
+from bandits.solvers import graph
 
 Arms = NDArray[np.intp]
 BLOCK = 2**16  # groups enumerated at a time
@@ -127,9 +128,9 @@ class Product:
         """Weight of "y beat y'", (m1 m2' + m2 m1') P(y, y'), (..., A, A)  (T5.2)."""
         return self._weight(slice(None)) * bandit.preference
 
-    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+    def likelihood_gradient(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
         """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
-        return surplus(self._weight, self.behavior.shape, bandit, x, smoothing)
+        return likelihood_gradient(self._weight, self.behavior.shape, bandit, x, smoothing)
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
@@ -206,9 +207,11 @@ class Joint:
         """Weight of "y beat y'", S P, (..., A, A)  (T5.2)."""
         return self.symmetric * bandit.preference
 
-    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+    def likelihood_gradient(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
         """sum_y' S(y, y') (P(y, y') - sigma(x - x')), (..., A), `smoothing` of the labels flipped  (T5.2)."""
-        return surplus(lambda rows: self.symmetric[..., rows, :], self.behavior.shape, bandit, x, smoothing)
+        return likelihood_gradient(
+            lambda rows: self.symmetric[..., rows, :], self.behavior.shape, bandit, x, smoothing
+        )
 
     def covers_all_pairs(self, among: NDArray[np.bool_]) -> bool:
         """Whether every two different arms among these, (..., A), are sampled together."""
@@ -283,7 +286,7 @@ class Labelled:
         """x with L x = preference_flow, mean zero on each component, (A,)  (T4.3)."""
         return graph.rank(self.symmetric, (self.won - self.won.T) / 2)
 
-    def surplus(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
+    def likelihood_gradient(self, bandit: Bandit, x: Floats, smoothing: float = 0.0) -> Floats:
         """Wins less those that x predicts, (..., A), `smoothing` of the labels flipped  (T5.2)."""
         flat = x.reshape(-1, self.arms)
         lead = flat[:, self.pairs[:, 0]] - flat[:, self.pairs[:, 1]]

@@ -17,7 +17,7 @@ are all the arms.  Nothing here looks into the batch axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
@@ -92,3 +92,14 @@ def log_sigmoid(x: Array) -> Array:
     """log sigma(x) = -log(1 + exp(-x)), without overflow."""
     xp = array_namespace(x)
     return -xp.logaddexp(xp.zeros_like(x), -x)
+
+
+class Algorithm(Protocol):
+    """What an algorithm has to have."""
+
+    @property
+    def k(self) -> int:
+        """How many samples it looks at together."""
+
+    def update(self, samples: Samples) -> Update:
+        """The ascent coefficient of each sample."""

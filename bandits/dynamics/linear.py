@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from bandits.checks import Floats
-from bandits.laws import Law, Product
+from bandits.sampling.laws import Law, Product
 
 LARGE = 600  # arms above which product laws are not turned into matrices
 POINTS = 24  # of the contour

@@ -1,0 +1,113 @@
+"""Do these four fit together?  An algorithm, a world, who sampled, and where training starts.
+
+`bind` checks them once, and broadcasts them to common contexts; whatever computes with the four takes the
+`Problem` that it returns.  The start (or the policy that one asks about) stays inside the reference's
+support, where log pi/ref is finite, and has mass wherever the sampler has.
+
+Axes: arms last; leading axes are contexts, each a problem of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits import checks
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.samples import Algorithm
+from bandits.sampling.laws import Law
+from bandits.sampling.rules import Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An algorithm on a world with its samples, from a start; made by `bind`, which checks that they fit."""
+
+    algorithm: Algorithm
+    bandit: Bandit
+    sampling: Sampling
+    log_start: Floats  # (..., A)  -inf where the start has no mass
+    contexts: tuple[int, ...]  # leading axes that all four broadcast to
+
+    @property
+    def name(self) -> str:
+        """The algorithm's, for messages."""
+        return type(self.algorithm).__name__
+
+    def law(self, log_policy: Floats | None = None) -> Law:
+        """Law of a group of k samples when training stands at a policy, by default at the start."""
+        return self.sampling.law(
+            self.algorithm, self.bandit, self.log_start if log_policy is None else log_policy
+        )
+
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...] | None = None) -> Problem:
+        """The problem of one context, without leading axes; `index` refers to `contexts`."""
+        shape = self.contexts if contexts is None else contexts
+        log_start = np.broadcast_to(self.log_start, (*shape, self.bandit.arms))[index]
+        world, data = self.bandit.at(index, shape), self.sampling.at(index, shape)
+        return Problem(self.algorithm, world, data, log_start, ())
+
+    def each(self) -> Iterator[Problem]:
+        """The problem of each context, in C order."""
+        return (self.at(index) for index in np.ndindex(self.contexts))
+
+    def paths(self, path: Callable[[Problem], Floats]) -> Floats:
+        """path(problem) -> (n, ...) of each context, side by side: (n, contexts, ...)."""
+        paths = np.stack([path(problem) for problem in self.each()], axis=1)
+        return paths.reshape(len(paths), *self.contexts, *paths.shape[2:])
+
+
+def bind(
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    policy: ArrayLike | None = None,
+    name: str = "start",
+) -> Problem:
+    """The four as a `Problem`.
+
+    Args:
+        policy: probabilities (..., A) to start from, or to look at; by default the reference.
+        name: what messages call it.
+
+    Raises:
+        ValueError: they do not fit together, or the policy is no distribution, has mass outside the
+            reference's support, or none where the sampler has some.
+    """
+    log_start = bandit.log_reference if policy is None else _inside(bandit, policy, name)
+    law = sampling.law(algorithm, bandit, log_start)
+    _check_mass(law, log_start, name)
+    shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
+    return Problem(algorithm, bandit, sampling, log_start, shape)
+
+
+def _inside(bandit: Bandit, policy: ArrayLike, name: str) -> Floats:
+    """log of a policy within the reference's support, (..., A)."""
+    log_policy = bandit.checked_log_policy(policy, name)
+    log_policy, log_reference = np.broadcast_arrays(log_policy, bandit.log_reference)
+    checks.reject_first(
+        np.isfinite(log_policy) & np.isneginf(log_reference),
+        np.exp(log_policy),
+        name,
+        "zero where the reference is zero",
+        "log pi/ref is infinite there: stay inside the reference's support",
+    )
+    return log_policy
+
+
+def _check_mass(law: Law, log_policy: Floats, name: str) -> None:
+    """Refuse a policy that is zero where the sampler has mass."""
+    if log_policy.min() > -np.inf:
+        return
+    behavior, log_policy = np.broadcast_arrays(law.behavior, log_policy)
+    checks.reject_first(
+        np.isneginf(log_policy) & (behavior > 0),
+        np.exp(log_policy),
+        name,
+        "positive where the sampler has mass",
+        "log pi/ref is infinite there: give the arm some mass",
+    )

@@ -1,0 +1,12 @@
+"""Which numbers solve the equations?  Solvers on bare arrays, which know no algorithm and no world.
+
+Read in this order; each imports only those above it.
+
+    laplacian      how are the potentials of a weighted graph found to all digits?
+    graph          which arms are sampled together?
+    bradley_terry  which strengths explain the wins best, and when are there none?
+    equilibrium    where does a regularised game come to rest?
+    off_policy     where does policy gradient end on somebody else's samples?
+    paths          where is a motion at each time, or after each step?
+    rest           where does a motion end?
+"""
