@@ -18,7 +18,6 @@ from bandits import (
     NotConverged,
     Offline,
     Samples,
-    bradley_terry,
     expected_loss,
     expected_update,
     fixed_point,
