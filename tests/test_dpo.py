@@ -22,6 +22,7 @@ from bandits import (
     expected_update,
     fixed_point,
 )
+from bandits.solvers import bradley_terry
 
 EXAMPLES = settings(max_examples=25)
 
