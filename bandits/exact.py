@@ -26,14 +26,14 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_policy_of, log_ratio
 from bandits.problem import Problem, bind
-from bandits.samples import Samples, Update, need
+from bandits.samples import Algorithm, Samples, Update, need
 from bandits.sampling.laws import BLOCK, WON, Arms, Law
 from bandits.sampling.observation import State, samples_of
 from bandits.sampling.rules import Sampling
 
 
 def expected_update(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     policy: ArrayLike,
@@ -57,7 +57,7 @@ def expected_update(
 
 
 def expected_loss(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     policy: ArrayLike,
@@ -89,7 +89,7 @@ def expected_loss(
 
 
 def update_covariance(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     policy: ArrayLike,
@@ -137,7 +137,7 @@ def update_at(problem: Problem, state: State) -> Floats:
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
 
-def enumerated_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats:
+def enumerated_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: State) -> Floats:
     """a(z) = E[sum_i c_i 1{y_i = z}], (..., A), over every group of arms."""
     total: Floats = np.zeros(bandit.arms)
     for arms, weight in law.tuples(_block(bandit, law, state)):
@@ -167,7 +167,7 @@ def completed(problem: Problem, law: Law, state: State) -> State:
     return state
 
 
-def known_coefficient(algorithm, bandit: Bandit, law: Law, state: State) -> Floats | None:
+def known_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: State) -> Floats | None:
     """E[c] of each arm where the algorithm has a formula for it and nothing else is being trained."""
     if state.value is not None or state.log_revision is not None:
         return None
@@ -186,7 +186,7 @@ def _block(bandit: Bandit, law: Law, state: State) -> int:
     return max(1, BLOCK // int(np.prod(contexts)))
 
 
-def _coefficients(algorithm, samples: Samples, weight: Floats) -> Floats:
+def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Floats:
     """The algorithm's coefficients, (..., n, k); groups that never occur count zero, whatever they hold.
 
     Raises:

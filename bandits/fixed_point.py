@@ -25,6 +25,7 @@ from bandits.checks import Floats
 from bandits.exact import update_at
 from bandits.policy import normalised
 from bandits.problem import Problem, bind
+from bandits.samples import Algorithm
 from bandits.sampling.observation import State
 from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
@@ -37,7 +38,9 @@ UNDECIDED = "the flow was still on its way when it was left; this is the attract
 SAME = 1e-6  # policies closer than this are one attractor
 
 
-def fixed_point(algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None) -> Solution:
+def fixed_point(
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+) -> Solution:
     """Where the expected update leads from `start` (default: the reference), with its certificate.
 
     Returns a `Solution`: `policy` (..., A), `residual` (...) the largest entry of the expected update there,
@@ -64,7 +67,7 @@ def fixed_point(algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike 
 
 
 def fixed_points(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     start: ArrayLike | None = None,
@@ -224,7 +227,9 @@ class _Motion:
         return solution
 
 
-def _ends(algorithm, bandit: Bandit, sampling: Sampling, starts: list[Floats]) -> Iterator[Solution]:
+def _ends(
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, starts: list[Floats]
+) -> Iterator[Solution]:
     """Where the flows end that do come to rest."""
     for policy in starts:
         try:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -37,6 +37,8 @@ from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 from bandits.solvers import bradley_terry
+
+Wins: TypeAlias = "Floats | Any"  # how often the row's arm beat the column's, (..., A, A), or sparse
 
 ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
 
@@ -105,7 +107,7 @@ class DPO:
         x = self.beta * seen + self._margin_of_arms(bandit)
         return self.beta * law.likelihood_gradient(bandit, x, self.smoothing)
 
-    def _wins(self, bandit: Bandit, law: Law):
+    def _wins(self, bandit: Bandit, law: Law) -> Wins:
         wins = law.wins(bandit)
         if self.smoothing == 0:
             return wins
@@ -163,7 +165,7 @@ class DPO:
         return (1 - self.smoothing) * p + self.smoothing * (1 - p), x
 
 
-def _each_context(wins, x: Floats) -> Iterator[tuple[Floats, Floats]]:
+def _each_context(wins: Wins, x: Floats) -> Iterator[tuple[Wins, Floats]]:
     """Pairs of (A, A) wins and (A,) strengths, over all contexts; sparse wins serve every context."""
     if wins.ndim == 2:
         return ((wins, z) for z in x.reshape(-1, x.shape[-1]))
@@ -172,7 +174,7 @@ def _each_context(wins, x: Floats) -> Iterator[tuple[Floats, Floats]]:
     return zip(matrices, np.broadcast_to(x, shape).reshape(-1, shape[-1]), strict=True)
 
 
-def _fit_among(wins, start: Floats, alive: NDArray[np.bool_]) -> bradley_terry.Fit:
+def _fit_among(wins: Wins, start: Floats, alive: NDArray[np.bool_]) -> bradley_terry.Fit:
     """The fit among the arms that take part; the others have no strength, -inf."""
     if alive.all():
         return bradley_terry.fit(wins, start)

@@ -22,13 +22,14 @@ from bandits.dynamics.linear import contract, relax
 from bandits.dynamics.rates import linear_rates, stable_step
 from bandits.policy import tilt
 from bandits.problem import Problem, bind
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solvers import paths
 from bandits.solvers.paths import FINER, TOLERANCE
 
 
 def flow(
-    algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
 ) -> Floats:
     """Policies of gradient flow on the logits, d theta / dt = g(theta), at each time, (times, ..., A).
 
@@ -64,7 +65,7 @@ def flow(
 
 
 def flow_error(
-    algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
 ) -> Floats:
     """Largest error of `flow`'s policies at each time, measured, (times, ...).
 
@@ -81,7 +82,7 @@ def flow_error(
 
 
 def natural_flow(
-    algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
 ) -> Floats:
     """Policies of the natural gradient's flow (mirror flow), d theta / dt = g / pi, (times, ..., A)."""
     times = paths.increasing(times, "times")
@@ -93,7 +94,7 @@ def natural_flow(
 
 
 def descent(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     learning_rate: float,

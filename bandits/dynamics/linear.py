@@ -18,6 +18,8 @@ Axes: one context; x is (A,), results have a leading axis of times or steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -119,7 +121,7 @@ def _contour(law: Product, x: Floats, time: float) -> Floats:
     return total
 
 
-def _lanczos(apply, arms: int) -> float:
+def _lanczos(apply: Callable[[Floats], Floats], arms: int) -> float:
     """Largest eigenvalue of a symmetric map, from a fixed start so that it is the same at every call."""
     start = np.random.default_rng(0).standard_normal(arms)
     operator = LinearOperator((arms, arms), matvec=apply, dtype=np.float64)

@@ -24,6 +24,7 @@ Axes: one row a recorded step; logits are those of the start, whose mean on each
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.dynamics.pairs import AffinePairs, Noise, affine_pairs, laplacian, noise_of
 from bandits.problem import Problem, bind
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solution import NotConverged, Solution
 from bandits.solvers import graph, paths
@@ -50,7 +52,7 @@ class Moments(NamedTuple):
 
 
 def sgd_moments(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     learning_rate: float,
@@ -110,7 +112,7 @@ def sgd_moments(
 
 
 def stationary_covariance(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     learning_rate: float,
@@ -150,7 +152,9 @@ def stationary_covariance(
     return bind(algorithm, bandit, sampling).paths(settled)[0]
 
 
-def largest_noisy_step(algorithm, bandit: Bandit, sampling: Sampling, *, batch_size: int = 1) -> Floats:
+def largest_noisy_step(
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, *, batch_size: int = 1
+) -> Floats:
     """Learning rate above which the variance of SGD grows without bound, (...).
 
     1 / g for B = 1 (1 / beta for CoPG, 1 / 2 for IPO), whatever the law; `dynamics.largest_stable_step` for
@@ -230,7 +234,7 @@ def _largest_step(pairs: AffinePairs, B: int) -> float:
     return float(1 / (pairs.slope * eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False)[0]))
 
 
-def _spreading(pairs: AffinePairs, values: Floats, vectors: Floats, B: int):
+def _spreading(pairs: AffinePairs, values: Floats, vectors: Floats, B: int) -> Callable[[Floats], Floats]:
     """Lyapunov^-1/2 Spread Lyapunov^-1/2 in the eigenbasis of L, on flattened matrices.
 
     Lyapunov C = L C + C L,  Spread C = E_W[d'C d d d'] / B + (1 - 1/B) L C L; both symmetric.

@@ -24,7 +24,7 @@ from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.problem import Problem
-from bandits.samples import Samples, need
+from bandits.samples import Algorithm, Samples, need
 from bandits.sampling.laws import WON
 from bandits.sampling.observation import State, samples_of
 
@@ -90,7 +90,7 @@ def affine_pairs(problem: Problem, noise: Noise) -> AffinePairs:
     return AffinePairs(W, t, v, float(slope.mean()))
 
 
-def _observed(algorithm, samples: Samples, noise: Noise) -> tuple[Floats, Floats, Floats]:
+def _observed(algorithm: Algorithm, samples: Samples, noise: Noise) -> tuple[Floats, Floats, Floats]:
     """Mean and variance of t and the slope g of each pair, (n,) each."""
     target, slope = _line(algorithm, samples)
     variance = np.zeros_like(target)
@@ -109,7 +109,7 @@ def _observed(algorithm, samples: Samples, noise: Noise) -> tuple[Floats, Floats
     return target, variance, slope
 
 
-def _line(algorithm, samples: Samples) -> tuple[Floats, Floats]:
+def _line(algorithm: Algorithm, samples: Samples) -> tuple[Floats, Floats]:
     """Intercept t at h = 0 and slope g of c = t - g (h_1 - h_2), checked at four points, (n,) each."""
     here = _coefficient(algorithm, samples, (0.0, 0.0))
     slope = here - _coefficient(algorithm, samples, (1.0, 0.0))
@@ -121,7 +121,7 @@ def _line(algorithm, samples: Samples) -> tuple[Floats, Floats]:
     return here, slope
 
 
-def _coefficient(algorithm, samples: Samples, shift: tuple[float, float]) -> Floats:
+def _coefficient(algorithm: Algorithm, samples: Samples, shift: tuple[float, float]) -> Floats:
     """c of each pair with the log-ratios at `shift`, (n,)."""
     log_prob = samples.reference_log_prob + np.array(shift)
     c = np.asarray(algorithm.update(replace(samples, log_prob=log_prob)).log_prob)
@@ -129,7 +129,7 @@ def _coefficient(algorithm, samples: Samples, shift: tuple[float, float]) -> Flo
     return c[..., 0]
 
 
-def _need_affine(algorithm, value: Floats, expected: Floats | float, rule: str) -> None:
+def _need_affine(algorithm: Algorithm, value: Floats, expected: Floats | float, rule: str) -> None:
     size = max(1.0, float(np.abs(value).max()), float(np.abs(expected).max()))
     if not np.abs(value - expected).max() <= ROUNDING * size:
         raise ValueError(
@@ -138,7 +138,7 @@ def _need_affine(algorithm, value: Floats, expected: Floats | float, rule: str) 
         )
 
 
-def _need_noise(algorithm, step: Floats, name: str, what: str) -> None:
+def _need_noise(algorithm: Algorithm, step: Floats, name: str, what: str) -> None:
     if not np.abs(step).max(initial=0.0) > 0:
         raise ValueError(f"{name} has no effect: {type(algorithm).__name__} does not look at {what}; drop it")
 

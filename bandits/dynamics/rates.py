@@ -18,11 +18,12 @@ from bandits.dynamics.gradient import gradient_velocity, linear_of
 from bandits.dynamics.linear import extreme_eigenvalues
 from bandits.fixed_point import fixed_point
 from bandits.problem import Problem, bind
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solvers import paths
 
 
-def convergence_rate(algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
+def convergence_rate(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
     """Rate at which the flow approaches its end: the distance falls as exp(-rate t), (...).
 
     rate * lambda_2(L) for linear updates, beta lambda_2 for CoPG: the algebraic connectivity of the sampling
@@ -46,7 +47,7 @@ def convergence_rate(algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
     return bind(algorithm, bandit, sampling).paths(slowest)[0]
 
 
-def largest_stable_step(algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
+def largest_stable_step(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
     """Learning rate above which gradient descent diverges: 2 / (rate lambda_max(L)), (...)  (T3.4).
 
     For updates that are not linear: above which it leaves the fixed point that the reference leads to, the

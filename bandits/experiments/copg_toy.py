@@ -25,6 +25,7 @@ from bandits.examples import copg_toy
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import curves, style
+from bandits.samples import Algorithm
 from bandits.simulation.optimizers import Adam
 from bandits.simulation.simulate import simulate
 
@@ -34,7 +35,7 @@ STEPS_PER_EPOCH = 20
 PRINTED_EPOCHS, LONG_EPOCHS = 100, 400
 SEEDS = 5
 
-ALGORITHMS = {
+ALGORITHMS: dict[str, Algorithm] = {
     "CoPG": CoPG(beta=BETA),
     "IPO": IPO(beta=BETA),
     "PG, b = 0": PolicyGradient(beta=BETA, k=2),

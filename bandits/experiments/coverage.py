@@ -23,13 +23,14 @@ from bandits.examples import skewed_to
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline
 
 BETA = 0.5
 REWARD = (2.5, 2.0, 1.0)
 FLOOR = 1e-16  # regret below rounding is drawn here
 
-ALGORITHMS = {
+ALGORITHMS: dict[str, Algorithm] = {
     "CoPG": CoPG(beta=BETA),
     "DPO": DPO(beta=BETA),
     "DRO": DRO(beta=BETA),

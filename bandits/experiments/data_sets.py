@@ -22,6 +22,7 @@ from bandits.checks import Floats
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import curves, style
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Dataset
 from bandits.simulation.optimizers import Adam
 from bandits.simulation.simulate import simulate
@@ -152,7 +153,7 @@ def _over_seeds(policies: Floats) -> Floats:
     return np.stack([policies.min(axis=1), policies.mean(axis=1), policies.max(axis=1)])
 
 
-def _limit(algorithm, pairs: tuple[tuple[int, int], ...]) -> Floats:
+def _limit(algorithm: Algorithm, pairs: tuple[tuple[int, int], ...]) -> Floats:
     """The fixed point, or the limit that comes with the refusal."""
     try:
         return fixed_point(algorithm, WORLD, Dataset(pairs)).policy

@@ -20,7 +20,8 @@ from bandits.examples import three_raters
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.sampling.rules import Offline, OnPolicy
+from bandits.samples import Algorithm
+from bandits.sampling.rules import Offline, OnPolicy, Sampling
 from bandits.solvers.equilibrium import von_neumann_winner
 
 SMALL = 0.002  # beta: DPO then nearly takes the best score only
@@ -44,7 +45,7 @@ def run(progress: bool = False) -> Result:
     epsilon = np.setdiff1d(np.linspace(-0.2, 0.2, 81).round(4), [0.0])
     worlds = [three_raters(e) for e in epsilon]
 
-    def ends(algorithm, sampling) -> Floats:
+    def ends(algorithm: Algorithm, sampling: Sampling) -> Floats:
         return np.stack([fixed_point(algorithm, world, sampling).policy for world in worlds])
 
     return Result(

@@ -21,13 +21,14 @@ from bandits.examples import skewed_to
 from bandits.experiments.record import Claim
 from bandits.log_linear.fixed_point import log_linear_fixed_point
 from bandits.plots import style
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline, OnPolicy
 
 BETA = 0.5
 REWARD = (1.2, 1.0, 0.1, -0.4)
 FEATURES = np.array([[1.0, 0.2], [-0.5, 1.0], [0.3, -0.8], [-0.8, -0.4]])
 FULL = np.eye(4)[:, :3]  # one feature less than arms spans everything up to constants
-METHODS = {"CoPG": CoPG(beta=BETA), "IPO": IPO(beta=BETA)}
+METHODS: dict[str, Algorithm] = {"CoPG": CoPG(beta=BETA), "IPO": IPO(beta=BETA)}
 
 
 @dataclass(frozen=True)

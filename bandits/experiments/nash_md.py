@@ -27,6 +27,7 @@ from bandits.plots import simplex, style
 from bandits.policy import kl
 from bandits.sampling.rules import OnPolicy
 from bandits.solvers.equilibrium import equilibrium
+from bandits.solvers.paths import Step
 
 BETA, START = 0.1, (0.90, 0.06, 0.04)
 ETA, TINY = 0.5, 1e-6  # step of the trajectories; a beta so small that self-play is unregularised
@@ -139,7 +140,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _path(step, iterations: int) -> Floats:
+def _path(step: Step, iterations: int) -> Floats:
     path = [np.log(np.array(START))]
     for _ in range(iterations):
         path.append(step(path[-1]))

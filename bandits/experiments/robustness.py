@@ -21,10 +21,11 @@ from bandits.examples import skewed_to, srpo_spirit
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline
 
 BETA = 0.1
-METHODS = {"SRPO": SRPO(beta=BETA), "IPO": IPO(beta=BETA), "DPO": DPO(beta=BETA)}
+METHODS: dict[str, Algorithm] = {"SRPO": SRPO(beta=BETA), "IPO": IPO(beta=BETA), "DPO": DPO(beta=BETA)}
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,19 @@ from bandits.checks import Floats
 from bandits.exact import expected_update, update_covariance
 from bandits.experiments.record import Claim
 from bandits.plots import style
-from bandits.sampling.rules import Offline, OnPolicy
+from bandits.samples import Algorithm
+from bandits.sampling.rules import Offline, OnPolicy, Sampling
 
 BETA = 0.5
 REWARD = np.array([2.5, 2.0, 1.0])
 OFF_POLICY = softmax(REWARD)  # the policy whose gradient is estimated on the right
-ON_POLICY = {
+ON_POLICY: dict[str, tuple[Algorithm, int]] = {
     "PG, b = 0": (PolicyGradient(beta=BETA), 1),
     "ReMax": (ReMax(beta=BETA), 2),
     "RLOO, k = 2": (RLOO(beta=BETA, k=2), 2),
     "RLOO, k = 4": (RLOO(beta=BETA, k=4), 4),
 }
-WEIGHTED = {
+WEIGHTED: dict[str, Algorithm] = {
     "PG, weighted": ImportanceWeighted(PolicyGradient(beta=BETA)),
     "RLOO, weighted": ImportanceWeighted(RLOO(beta=BETA, k=2)),
     "CoPG (halved), no weights": CoPG(beta=BETA),
@@ -134,7 +135,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _trace(algorithm, bandit: Bandit, sampling, policy: Floats) -> float:
+def _trace(algorithm: Algorithm, bandit: Bandit, sampling: Sampling, policy: Floats) -> float:
     return float(np.trace(update_covariance(algorithm, bandit, sampling, policy)))
 
 

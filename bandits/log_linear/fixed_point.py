@@ -29,6 +29,7 @@ from bandits.checks import Floats
 from bandits.dynamics.gradient import gradient_velocity, linear_of
 from bandits.log_linear.features import RANK, Chart, chart, checked_features, checked_weights, log_policy_at
 from bandits.problem import Problem, bind
+from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solution import NotConverged, Solution
 from bandits.solvers import paths
@@ -63,7 +64,7 @@ def log_linear_policy(bandit: Bandit, features: ArrayLike, weights: ArrayLike) -
 
 
 def log_linear_update(
-    algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, weights: ArrayLike
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, weights: ArrayLike
 ) -> Floats:
     """Expected ascent direction on the weights, Phi' g, of any algorithm, (..., d).
 
@@ -76,7 +77,7 @@ def log_linear_update(
 
 
 def log_linear_flow(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     features: ArrayLike,
@@ -115,7 +116,11 @@ def log_linear_flow(
 
 
 def log_linear_fixed_point(
-    algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    features: ArrayLike,
+    start: ArrayLike | None = None,
 ) -> Fit:
     """Where an algorithm takes the weights from `start` (zero by default), with its certificate.
 
@@ -241,7 +246,14 @@ def _newton(field: Callable[[Floats], Floats], design: Floats, z: Floats) -> tup
         z, velocity, slope = z - step, moved, paths.jacobian(field, z - step)
 
 
-def _each_context(path, algorithm, bandit: Bandit, sampling: Sampling, features: ArrayLike, start) -> Floats:
+def _each_context(
+    path: Callable[[Problem, Floats, Floats], Floats],
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    features: ArrayLike,
+    start: ArrayLike | None,
+) -> Floats:
     """path(problem, features, weights) -> (n, ...) of each context, as (n, contexts, ...)."""
     Phi = checked_features(features, bandit)
     w = checked_weights(np.zeros(Phi.shape[-1]) if start is None else start, Phi, "start")

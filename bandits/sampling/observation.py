@@ -8,12 +8,13 @@ they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.si
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from bandits.bandit import Bandit, gather
 from bandits.checks import Floats
-from bandits.samples import Samples, Update
+from bandits.samples import Algorithm, Samples, Update
 from bandits.sampling.laws import Arms, Law
 
 
@@ -93,7 +94,7 @@ def _log(probabilities: Floats) -> Floats:
         return np.log(probabilities)
 
 
-def fields_read(algorithm, samples: Samples) -> tuple[frozenset[str], Update]:
+def fields_read(algorithm: Algorithm, samples: Samples) -> tuple[frozenset[str], Update]:
     """Names of the fields that the algorithm's update looks at, and the update of these samples.
 
     Who draws samples by the million fills no others.
@@ -119,7 +120,7 @@ class _Watched(Samples):
 
     read: set[str] = field(default_factory=set)
 
-    def __getattribute__(self, name: str):
+    def __getattribute__(self, name: str) -> Any:
         if name in FIELDS:
             object.__getattribute__(self, "read").add(name)
         return object.__getattribute__(self, name)

@@ -24,6 +24,7 @@ from scipy.special import log_softmax
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.samples import Algorithm
 from bandits.sampling.laws import Joint, Labelled, Product
 
 
@@ -53,7 +54,7 @@ class Offline:
         object.__setattr__(self, "behaviors", checked)
         object.__setattr__(self, "_laws", {})
 
-    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
+    def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """One behaviour policy serves all k places, or there is one for each.
 
         Raises:
@@ -101,7 +102,7 @@ class Pairs:
     def _law(self) -> Joint:
         return Joint(self.joint)
 
-    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Joint:
+    def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Joint:
         """The law itself.
 
         Raises:
@@ -160,7 +161,7 @@ class Dataset:
         codes, counts = np.unique(self.pairs[:, 0] * size + self.pairs[:, 1], return_counts=True)
         return np.stack(np.divmod(codes, size), axis=-1), counts / counts.sum()
 
-    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Labelled:
+    def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Labelled:
         """The distinct pairs with their shares.
 
         Raises:
@@ -190,7 +191,7 @@ class OnPolicy:
 
     on_policy: ClassVar[bool] = True
 
-    def law(self, algorithm, bandit: Bandit, log_policy: Floats) -> Product:
+    def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """k independent samples of the policy, the last from the algorithm's opponent if it brings one."""
         k = _group_size(algorithm)
         policy = np.exp(log_policy)
@@ -211,7 +212,7 @@ def _names(behaviors: tuple) -> list[str]:
     return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
 
 
-def _group_size(algorithm) -> int:
+def _group_size(algorithm: Algorithm) -> int:
     k = getattr(algorithm, "k", None)
     if k is None:
         raise ValueError(
@@ -221,7 +222,7 @@ def _group_size(algorithm) -> int:
     return checks.count(k, f"{type(algorithm).__name__}.k")
 
 
-def _need_pairs(algorithm, sampling) -> None:
+def _need_pairs(algorithm: Algorithm, sampling: Sampling) -> None:
     _refuse_on_policy_algorithms(algorithm, sampling)
     k = _group_size(algorithm)
     if k != 2:
@@ -231,7 +232,7 @@ def _need_pairs(algorithm, sampling) -> None:
         )
 
 
-def _refuse_on_policy_algorithms(algorithm, sampling) -> None:
+def _refuse_on_policy_algorithms(algorithm: Algorithm, sampling: Sampling) -> None:
     if getattr(algorithm, "needs_on_policy", False):
         raise ValueError(
             f"{type(algorithm).__name__} brings its own opponent and takes OnPolicy(), "

@@ -31,7 +31,7 @@ from bandits.checks import Floats
 from bandits.dynamics.gradient import linear_of
 from bandits.dynamics.rates import largest_stable_step
 from bandits.problem import Problem, bind
-from bandits.samples import Samples
+from bandits.samples import Algorithm, Samples
 from bandits.sampling.laws import Law
 from bandits.sampling.observation import State, fields_read, samples_of
 from bandits.sampling.rules import Sampling
@@ -45,7 +45,7 @@ ROUNDING = 1e-9  # relative; the largest stable step itself is allowed
 
 
 def simulate(
-    algorithm,
+    algorithm: Algorithm,
     bandit: Bandit,
     sampling: Sampling,
     *,
