@@ -171,10 +171,10 @@ def known_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: Sta
     """E[c] of each arm where the algorithm has a formula for it and nothing else is being trained."""
     if state.value is not None or state.log_revision is not None:
         return None
-    h, known = state.log_ratio, getattr(algorithm, "expected_coefficient", None)
-    if h is None or (known and not getattr(algorithm, "contrastive", False)):  # then constants matter
+    h = state.log_ratio
+    if h is None:
         h = log_ratio(state.log_policy, bandit.log_reference)
-    if known:
+    if (known := getattr(algorithm, "expected_coefficient", None)) is not None:
         return known(bandit, law, h)
     linear = algorithm.linear(bandit, law) if hasattr(algorithm, "linear") else None
     return None if linear is None else linear.expected_coefficient(h)

@@ -61,6 +61,8 @@ def fixed_point(
     problem = bind(algorithm, bandit, sampling, start)
     closed_form = getattr(algorithm, "closed_form", None)
     found = None if closed_form is None else closed_form(bandit, sampling, problem.log_start)
+    if found is None and (linear := problem.linear()) is not None:
+        found = linear.fixed_point(bandit, problem.log_start)
     if found is not None:
         return _certified(problem, found)
     return _gathered([_solve(one) for one in problem.each()], problem.contexts)

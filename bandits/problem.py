@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bandits import checks
+from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.samples import Algorithm
@@ -43,6 +44,11 @@ class Problem:
         return self.sampling.law(
             self.algorithm, self.bandit, self.log_start if log_policy is None else log_policy
         )
+
+    def linear(self) -> Linear | None:
+        """The expected update as rate L (score / beta - h), where the algorithm says so and the law stays."""
+        linear = getattr(self.algorithm, "linear", None)
+        return None if linear is None or self.sampling.on_policy else linear(self.bandit, self.law())
 
     def at(self, index: tuple[int, ...], contexts: tuple[int, ...] | None = None) -> Problem:
         """The problem of one context, without leading axes; `index` refers to `contexts`."""

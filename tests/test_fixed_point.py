@@ -656,7 +656,7 @@ def test_bad_starts_are_refused():
     with pytest.raises(ValueError, match="sum of start must be 1"):
         b.fixed_point(b.CoPG(1.0), world, mu, [0.4, 0.4, 0.0])
     with pytest.raises(
-        ValueError, match=r"policy must be positive where the sampler has mass, but policy\[1\]"
+        ValueError, match=r"start must be positive where the sampler has mass, but start\[1\]"
     ):
         b.fixed_point(b.CoPG(1.0), world, mu, [1.0, 0.0, 0.0])
 

@@ -21,6 +21,7 @@ from bandits import (
     Samples,
     expected_loss,
     expected_update,
+    fixed_point,
 )
 
 EXAMPLES = settings(max_examples=25)
@@ -75,7 +76,7 @@ def test_psipo_with_the_logit_maximises_the_reward(data, beta):
     """T4.1: under Bradley-Terry Psi(p(y beats y')) = r(y) - r(y'), so PsiPO ends at RLHF's pi*."""
     world = data.draw(strategies.bandits_with_reward(max_arms=4, smallest=1e-2))
     mu = data.draw(strategies.behaviors(world.arms))
-    found = PsiPO(beta, psi=_logit).closed_form(world, Offline(mu), world.log_reference)
+    found = fixed_point(PsiPO(beta, psi=_logit), world, Offline(mu))
     assert_allclose(found.policy, world.optimal_policy(beta), rtol=1e-9)
     size = 1e-12 * (1 + np.abs(world.reward).max()) * np.exp(np.ptp(world.reward))  # p near 1 loses digits
     assert_allclose(expected_update(PsiPO(beta, psi=_logit), world, Offline(mu), found.policy), 0, atol=size)
@@ -87,7 +88,7 @@ def test_ipo_minimises_its_expected_loss(data, beta):
     """The closed form is a minimum over policies: moving away by d costs E[(d - d')^2] > 0 exactly."""
     world = data.draw(strategies.bandits_with_preference(max_arms=5, smallest=1e-2))
     sampling = data.draw(strategies.pair_samplings(world.arms))
-    found = IPO(beta).closed_form(world, sampling, world.log_reference)
+    found = fixed_point(IPO(beta), world, sampling)
     d = data.draw(strategies.rewards(world.arms))
     moved = softmax(found.log_policy + d)
     pairs = isinstance(sampling, Pairs)

@@ -15,6 +15,7 @@ import strategies
 from bandits import examples
 from bandits.dynamics import moments
 from bandits.dynamics.pairs import Noise, affine_pairs
+from bandits.problem import bind
 
 START = np.array([0.2, 0.3, 0.5])
 TOY, TOY_LAW = examples.copg_toy()
@@ -341,11 +342,11 @@ def test_arms_outside_the_reference_have_no_logit():
 
 def test_affine_forms_are_read_off_the_update():
     noise = Noise(reward=SIGMA)
-    copg = affine_pairs(b.CoPG(0.5), TOY, JOINT, TOY.log_reference, noise)
+    copg = affine_pairs(bind(b.CoPG(0.5), TOY, JOINT), noise)
     np.testing.assert_allclose(copg.target, np.subtract.outer(TOY.reward, TOY.reward), atol=1e-15)
     np.testing.assert_allclose(copg.variance, 2 * SIGMA**2, rtol=1e-12)
     np.testing.assert_allclose(copg.slope, 0.5, rtol=1e-14)
-    ipo = affine_pairs(b.IPO(0.5), CYCLE, JOINT, CYCLE.log_reference, Noise(label=True))
+    ipo = affine_pairs(bind(b.IPO(0.5), CYCLE, JOINT), Noise(label=True))
     P = CYCLE.preference
     np.testing.assert_allclose(ipo.target, 2 * (P - 0.5) / 0.5, atol=1e-14)
     np.testing.assert_allclose(ipo.variance, 4 * P * (1 - P) / 0.5**2, rtol=1e-12)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.special import softmax
 
 import strategies
-from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, expected_update
+from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, expected_update, fixed_point
 from bandits.policy import kl
 
 EXAMPLES = settings(max_examples=25)
@@ -51,7 +51,7 @@ def test_the_ends_of_the_mixture_are_nash_and_ipo(data, beta):
     """T6.4: eps = 0 is the equilibrium of T6.1, eps = 1 is IPO on pairs from the reference (T4.1)."""
     world = data.draw(strategies.bandits_with_preference(max_arms=6, smallest=1e-2))
     assert_allclose(_end(world, beta, 0).policy, world.nash_policy(beta), rtol=0, atol=1e-13)
-    offline = IPO(beta).closed_form(world, Offline(world.reference), world.log_reference)
+    offline = fixed_point(IPO(beta), world, Offline(world.reference))
     assert_allclose(_end(world, beta, 1).policy, offline.policy, rtol=0, atol=1e-12)
 
 

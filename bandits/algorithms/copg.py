@@ -66,16 +66,10 @@ class CoPG:
         differences = R[..., :, None] - R[..., None, :]
         return (differences**2).sum((-2, -1)) / (4 * self.beta)  # every pair appears twice
 
-    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
-        """E[c] of each arm, L (r - beta h), in O(A) for product laws, (..., A)  (T3.2)."""
-        return law.laplacian(bandit.needed_reward() - self.beta * log_ratio)
-
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """The expected update as beta L (r/beta - h): linear in the logits  (T3.2)."""
-        return Linear(rate=self.beta, law=law, score=bandit.needed_reward(), beta=self.beta)
+        return Linear(rate=self.beta, law=law, beta=self.beta, given=bandit.needed_reward())
 
-    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
-        """pi* on a connected sampling graph; else pi/ref is tilted inside each component  (T3.3)."""
-        if sampling.on_policy:
-            return optimum_on_support(bandit, self.beta, log_start)
-        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """pi* on-policy, where the update is 2 grad J for k = 2  (T3.7)."""
+        return optimum_on_support(bandit, self.beta, log_start) if sampling.on_policy else None

@@ -62,7 +62,7 @@ class DRO:
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """With V eliminated: beta^2/2 L (r/beta - h), L of pairs i.i.d. from mu  (T3.7)."""
         return Linear(
-            rate=self.beta**2 / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta
+            rate=self.beta**2 / 2, law=law.resampled(), beta=self.beta, given=bandit.needed_reward()
         )
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
@@ -87,7 +87,7 @@ class DROV:
 
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """With V eliminated: beta/2 L (r/beta - h)  (T3.7)."""
-        return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
+        return Linear(rate=self.beta / 2, law=law.resampled(), beta=self.beta, given=bandit.needed_reward())
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """The same fixed point as DRO's: a step size does not move it  (T8.1)."""

@@ -67,20 +67,16 @@ class IPO:
         tau = 1 / (2 * self.beta)
         return p * (dh - tau) ** 2 + (1 - p) * (dh + tau) ** 2
 
-    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
-        """E[c] of each arm, 2 (flow / beta - L h), (..., A)  (T4.3)."""
-        return 2 * (law.preference_flow(bandit) / self.beta - law.laplacian(log_ratio))
-
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """The expected update as 2 L (score / beta - h), score the ranking with L score = flow  (T4.3)."""
-        score = law.ranking(bandit)
-        return Linear(rate=2.0, law=law, score=score, beta=self.beta)
+        flow = law.preference_flow(bandit)
+        return Linear(rate=2.0, law=law, beta=self.beta, given=flow, solve=lambda: law.ranking(bandit))
 
-    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
-        """The least-squares ranking of a fixed law (T4.3); the regularised equilibrium on-policy (T6.6)."""
-        if sampling.on_policy:
-            return equilibrium(bandit.preference, reference_on_support(bandit, log_start), self.beta)
-        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """The regularised equilibrium on-policy  (T6.6)."""
+        if not sampling.on_policy:
+            return None
+        return equilibrium(bandit.preference, reference_on_support(bandit, log_start), self.beta)
 
 
 def identity(p: Array) -> Array:
@@ -119,16 +115,14 @@ class PsiPO:
         return self._shortfall(samples) ** 2 / (2 * self.beta)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* = ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z for samples from mu (T4.1); IPO's on-policy."""
-        if sampling.on_policy:
-            return IPO(self.beta).closed_form(bandit, sampling, log_start) if self.psi is identity else None
-        return self.linear(bandit, sampling.law(self, bandit, log_start)).fixed_point(bandit, log_start)
+        """IPO's on-policy, if Psi is the identity  (T6.6)."""
+        return IPO(self.beta).closed_form(bandit, sampling, log_start) if self.psi is identity else None
 
     def linear(self, bandit: Bandit, law: Law) -> Linear:
-        """The expected update as beta L (score / beta - h), L of the two compared, on a fixed law  (T4.1)."""
+        """beta L (score / beta - h), score(y) = E_mu[Psi(p(y beats y'))], L of the two compared  (T4.1)."""
         first, second, opponent = law.place_behavior()
         score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
-        return Linear(rate=self.beta, law=Product((first, second)), score=score, beta=self.beta)
+        return Linear(rate=self.beta, law=Product((first, second)), beta=self.beta, given=score)
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio

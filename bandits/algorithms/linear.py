@@ -12,7 +12,9 @@ never moves  (T3.3).  `bandits.dynamics.flow` follows the same object through ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,16 +27,28 @@ from bandits.solution import Solution
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """rate * L (score / beta - h): `law` holds L, `score` is r for CoPG and the ranking potential for IPO."""
+    """rate * L (score / beta - h).
+
+    `law` holds L, `given` the score; or, with `solve`, a flow f whose potential, L score = f, `solve` finds:
+    IPO's ranking (T4.3), which its expected update does not need.
+    """
 
     rate: float
     law: Law
-    score: Floats  # (..., A)
     beta: float
+    given: Floats  # (..., A)
+    solve: Callable[[], Floats] | None = None
+
+    @cached_property
+    def score(self) -> Floats:
+        """s, (..., A): r for CoPG, the ranking potential for IPO."""
+        return self.given if self.solve is None else self.solve()
 
     def expected_coefficient(self, log_ratio: Floats) -> Floats:
         """E[c] of each arm, (rate / beta) L (score - beta h), (..., A)  (T3.2)."""
-        return self.rate / self.beta * self.law.laplacian(self.score - self.beta * log_ratio)
+        if self.solve is None:
+            return self.rate / self.beta * self.law.laplacian(self.given - self.beta * log_ratio)
+        return self.rate * (self.given / self.beta - self.law.laplacian(log_ratio))
 
     def fixed_point(self, bandit: Bandit, log_start: Floats) -> Solution:
         """Tilt of the reference inside each component; mean logits and unsampled arms stay  (T3.3)."""

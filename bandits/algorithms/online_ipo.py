@@ -43,6 +43,6 @@ class OnlineIPO:
         """IPO's loss of the pairs at hand, (...); the sampler is not differentiated  (T4.2)."""
         return IPO(beta=self.beta).loss(samples)
 
-    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """The regularised equilibrium  (T6.6)."""
         return IPO(beta=self.beta).closed_form(bandit, sampling, log_start)

@@ -97,18 +97,15 @@ class PolicyGradient:
         """With b = E_mu[R]: beta/2 L (r/beta - h); with other baselines it is not linear  (T3.7)."""
         if self.baseline is not behavior_value:
             return None
-        return Linear(rate=self.beta / 2, law=law.resampled(), score=bandit.needed_reward(), beta=self.beta)
+        return Linear(rate=self.beta / 2, law=law.resampled(), beta=self.beta, given=bandit.needed_reward())
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """pi* on-policy (T2.1) and for b = E_mu[R] (T2.5); None for what has to be solved.
+        """pi* on-policy  (T2.1).
 
         A reader's own baseline may look at the very sample that it is subtracted from, and bias the update.
         """
-        if sampling.on_policy:
-            unbiased = not callable(self.baseline) or self.baseline in UNBIASED
-            return optimum_on_support(bandit, self.beta, log_start) if unbiased else None
-        linear = self.linear(bandit, sampling.law(self, bandit, log_start))
-        return None if linear is None else linear.fixed_point(bandit, log_start)
+        unbiased = not callable(self.baseline) or self.baseline in UNBIASED
+        return optimum_on_support(bandit, self.beta, log_start) if sampling.on_policy and unbiased else None
 
     def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Attractor] | None:
         """Every stable end of a constant baseline on somebody else's samples, one context  (T2.5)."""

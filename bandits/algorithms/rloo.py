@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bandits import checks
-from bandits.algorithms.copg import CoPG
-from bandits.algorithms.linear import Linear
+from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.samples import Samples, Update
@@ -53,16 +52,11 @@ class RLOO:
         others = (R.sum(-1)[..., None] - R) / (k - 1)
         return Update(log_prob=(R - others) / k)
 
-    def expected_coefficient(self, bandit: Bandit, law: Law, log_ratio: Floats) -> Floats:
-        """E[c] of each arm, CoPG's divided by k (k - 1), (..., A)  (T3.1)."""
-        pairs = self.k * (self.k - 1)
-        return CoPG(beta=self.beta, k=self.k).expected_coefficient(bandit, law, log_ratio) / pairs
-
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """The expected update as beta L (r/beta - h) / (k (k - 1)), on a fixed law  (T3.1, T3.2)."""
         rate = self.beta / (self.k * (self.k - 1))
-        return Linear(rate=rate, law=law, score=bandit.needed_reward(), beta=self.beta)
+        return Linear(rate=rate, law=law, beta=self.beta, given=bandit.needed_reward())
 
-    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
-        """pi* on-policy (T2.2); CoPG's fixed point on a fixed law (T3.1)."""
-        return CoPG(beta=self.beta, k=self.k).closed_form(bandit, sampling, log_start)
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """pi* on-policy  (T2.2)."""
+        return optimum_on_support(bandit, self.beta, log_start) if sampling.on_policy else None

@@ -100,7 +100,7 @@ class SRPO:
         """
         log_Z = log_normaliser(_preference(bandit, law), bandit.log_reference, self.beta)
         rate = 2 * self.beta**2 * (1 - self.alpha)
-        return Linear(rate=rate, law=law, score=-self.beta * log_Z, beta=self.beta)
+        return Linear(rate=rate, law=law, beta=self.beta, given=-self.beta * log_Z)
 
     def log_revision_policy(self, bandit: Bandit, law: Law | None = None) -> Floats:
         """log pi'*, the optimal revision policy, (..., A, A); a data set brings its own labels  (T7.2)."""

@@ -17,7 +17,7 @@ from bandits import checks
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics.gradient import gradient_step, gradient_velocity, linear_of, natural_velocity
+from bandits.dynamics.gradient import gradient_step, gradient_velocity, natural_velocity
 from bandits.dynamics.linear import contract, relax
 from bandits.dynamics.rates import linear_rates, stable_step
 from bandits.policy import tilt
@@ -55,7 +55,7 @@ def flow(
     times = paths.increasing(times, "times")
 
     def path(problem: Problem) -> Floats:
-        linear = linear_of(problem)
+        linear = problem.linear()
         if linear is None:
             return paths.solve(gradient_velocity(problem), problem.log_start, times, TOLERANCE)
         distance, goal = _distance(linear, problem)
@@ -123,7 +123,7 @@ def descent(
     eta, steps = checks.positive(learning_rate, "learning_rate"), paths.increasing_counts(steps)
 
     def path(problem: Problem) -> Floats:
-        linear = linear_of(problem)
+        linear = problem.linear()
         if linear is None:
             return paths.record(gradient_step(problem, eta), problem.log_start, steps)
         largest = stable_step(linear_rates(linear, problem))

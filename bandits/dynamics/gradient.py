@@ -17,7 +17,6 @@ import numpy as np
 from scipy.special import log_softmax
 
 from bandits import checks
-from bandits.algorithms.linear import Linear
 from bandits.checks import Floats
 from bandits.exact import update_at
 from bandits.problem import Problem
@@ -53,14 +52,6 @@ def natural_velocity(problem: Problem) -> Velocity:
         return np.where(policy > 0, g / np.where(policy > 0, policy, 1.0), 0.0)
 
     return velocity
-
-
-def linear_of(problem: Problem) -> Linear | None:
-    """The update as `Linear`, or None: on-policy the law moves, and most algorithms are not linear."""
-    linear = getattr(problem.algorithm, "linear", None)
-    if linear is None or problem.sampling.on_policy:
-        return None
-    return linear(problem.bandit, problem.law())
 
 
 def _along(velocity: Velocity, learning_rate: float) -> Step:

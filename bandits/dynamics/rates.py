@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics.gradient import gradient_velocity, linear_of
+from bandits.dynamics.gradient import gradient_velocity
 from bandits.dynamics.linear import extreme_eigenvalues
 from bandits.fixed_point import fixed_point
 from bandits.problem import Problem, bind
@@ -70,7 +70,7 @@ def largest_stable_step(algorithm: Algorithm, bandit: Bandit, sampling: Sampling
 
 def _rates(problem: Problem) -> NDArray:
     """Eigenvalues of -dg/dtheta at the end, but the constants' own; only the extreme ones of a linear g."""
-    linear = linear_of(problem)
+    linear = problem.linear()
     if linear is not None:
         return linear_rates(linear, problem)
     end = fixed_point(

@@ -10,10 +10,12 @@ of weight eta beta: KL O(eta^2)  (T6.4, T6.5).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.algorithms import NashMD
@@ -112,32 +114,35 @@ def draw(result: Result) -> Figure:
             simplex.point(axes, result.nash[name], color=style.RED, label="equilibrium")
             axes.set_title(f"{name}, β = 0.1: Nash-MD comes in", loc="center")
             axes.legend(loc="upper left", bbox_to_anchor=(-0.06, 1.0))
-        left, right = panels[1]
-        left.loglog(
-            result.iterations,
-            result.bound,
-            color=style.BLACK,
-            linestyle=(0, (4, 3)),
-            label="Theorem 1's bound",
-        )
-        for name, color in colors.items():
-            left.loglog(
-                result.iterations, np.maximum(result.decreasing[name], 1e-18), color=color, label=name
-            )
-            right.loglog(
-                result.etas, np.maximum(result.bias[name], 1e-18), "o-", color=color, markersize=4, label=name
-            )
-        guide = result.bias[next(iter(GAMES))][0] * (result.etas / result.etas[0]) ** 2 * 3
-        right.loglog(result.etas, guide, color=style.BLACK, linestyle=(0, (4, 3)), label="slope 2")
-        left.set_xlabel("iteration T, step 2 / (β (T + 2))")
-        left.set_ylabel("KL(π* ‖ π_T)  [nats]")
-        left.set_title("The bound is loose")
-        right.set_xlabel("constant step η")
-        right.set_ylabel("KL(π* ‖ limit)  [nats]")
-        right.set_title("A constant step misses by O(η²)")
-        for axes in (left, right):
-            axes.legend()
+        _draw_distances(panels[1], result, colors)
     return figure
+
+
+def _draw_distances(panels: Sequence[Axes], result: Result, colors: dict[str, str]) -> None:
+    """Distance to the equilibrium along the iterations, and what a constant step leaves of it."""
+    left, right = panels
+    left.loglog(
+        result.iterations,
+        result.bound,
+        color=style.BLACK,
+        linestyle=(0, (4, 3)),
+        label="Theorem 1's bound",
+    )
+    for name, color in colors.items():
+        left.loglog(result.iterations, np.maximum(result.decreasing[name], 1e-18), color=color, label=name)
+        right.loglog(
+            result.etas, np.maximum(result.bias[name], 1e-18), "o-", color=color, markersize=4, label=name
+        )
+    guide = result.bias[next(iter(GAMES))][0] * (result.etas / result.etas[0]) ** 2 * 3
+    right.loglog(result.etas, guide, color=style.BLACK, linestyle=(0, (4, 3)), label="slope 2")
+    left.set_xlabel("iteration T, step 2 / (β (T + 2))")
+    left.set_ylabel("KL(π* ‖ π_T)  [nats]")
+    left.set_title("The bound is loose")
+    right.set_xlabel("constant step η")
+    right.set_ylabel("KL(π* ‖ limit)  [nats]")
+    right.set_title("A constant step misses by O(η²)")
+    for axes in (left, right):
+        axes.legend()
 
 
 def _path(step: Step, iterations: int) -> Floats:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics.gradient import gradient_velocity, linear_of
+from bandits.dynamics.gradient import gradient_velocity
 from bandits.log_linear.features import RANK, Chart, chart, checked_features, checked_weights, log_policy_at
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
@@ -99,7 +99,7 @@ def log_linear_flow(
     times = paths.increasing(times, "times")
 
     def path(problem: Problem, Phi: Floats, w: Floats) -> Floats:
-        linear = linear_of(problem)
+        linear = problem.linear()
         if linear is not None:
             goal, rates, axes = least_squares(linear, Phi, w)
             return goal + (np.exp(-np.outer(times, rates)) * (axes.T @ (w - goal))) @ axes.T
@@ -142,7 +142,7 @@ def log_linear_fixed_point(
     """
 
     def end(problem: Problem, Phi: Floats, w: Floats) -> Floats:
-        linear = linear_of(problem)
+        linear = problem.linear()
         if linear is not None:
             w, stable = least_squares(linear, Phi, w)[0], True
         else:

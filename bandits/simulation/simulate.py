@@ -28,7 +28,6 @@ from tqdm import tqdm
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics.gradient import linear_of
 from bandits.dynamics.rates import largest_stable_step
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm, Samples
@@ -262,7 +261,7 @@ def _check_step(problem: Problem, learning_rate: float) -> None:
 
 def _stable_step(problem: Problem) -> float | None:
     """Largest stable step of expected descent; None if it is not linear, or the world is large."""
-    if problem.bandit.arms * math.prod(problem.bandit.contexts) > SMALL or linear_of(problem) is None:
+    if problem.bandit.arms * math.prod(problem.bandit.contexts) > SMALL or problem.linear() is None:
         return None
     return float(largest_stable_step(problem.algorithm, problem.bandit, problem.sampling).min())
 
