@@ -99,7 +99,7 @@ class Bandit:
 
     @cached_property
     def preference(self) -> Floats:
-        """P, (..., A, A).  Bradley-Terry of the reward unless given (T0): A^2 numbers."""
+        """P, (..., A, A).  Bradley-Terry of the reward unless given (T0.2): A^2 numbers."""
         if self.given_preference is not None:
             return self.given_preference
         reward = self.needed_reward()
@@ -131,7 +131,7 @@ class Bandit:
             )
         return self.reward
 
-    # ---------------------------------------------------------------- the reward's side (T1)
+    # -------------------------------------------------------- the reward's side (chapter T1)
 
     def optimal_policy(self, beta: float) -> Floats:
         """The maximiser of J, pi* = ref exp(r / beta) / Z, (..., A)  (T1.1).
@@ -177,7 +177,7 @@ class Bandit:
         """J* - J(pi), computed as beta KL(pi || pi*) without cancellation, (...)  (T1.2)."""
         return beta * kl(self.checked_log_policy(policy), self.log_optimal_policy(beta))
 
-    # ---------------------------------------------------------------- the preferences' side (T6)
+    # -------------------------------------------------------- the preferences' side (chapter T6)
 
     def preference_over(self, opponent: ArrayLike) -> Floats:
         """p(y beats pi') = E_{y' ~ pi'}[P(y, y')] of every arm, (..., A).

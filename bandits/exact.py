@@ -41,7 +41,7 @@ def expected_update(
     value: ArrayLike | None = None,
     revision_policy: ArrayLike | None = None,
 ) -> Floats:
-    """Expected ascent direction on the logits, E[sum_i c_i (e_{y_i} - pi)], (..., A)  (T0).
+    """Expected ascent direction on the logits, E[sum_i c_i (e_{y_i} - pi)], (..., A)  (T0.1).
 
     Raises:
         ValueError: the sampling does not fit, the world lacks what the algorithm needs, or the policy
@@ -65,7 +65,7 @@ def expected_loss(
     value: ArrayLike | None = None,
     revision_policy: ArrayLike | None = None,
 ) -> Floats:
-    """Expected loss of an algorithm that has one, (...)  (T0).
+    """Expected loss of an algorithm that has one, (...)  (T0.1).
 
     Raises:
         ValueError: as `expected_update`, or the algorithm has no loss.

@@ -7,7 +7,7 @@ neither on the batch it was sampled in nor on the process, and a run that was ki
 
 Nash-MD's opponent is mixed token by token: every next token comes from pi^(1-eps) ref^eps / Z_t.  That is
 not the mixture over whole completions of theory (T6.4): y has the law pi(y)^(1-eps) ref(y)^eps / prod_t Z_t,
-and as every Z_t <= 1 (Hoelder), it is drawn the more often the more the two laws disagree on its way (T10).
+and as every Z_t <= 1 (Hoelder), it is drawn the more often the more the two laws disagree on its way (T10.1).
 """
 
 from __future__ import annotations

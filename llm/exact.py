@@ -6,7 +6,7 @@ With V tokens, one of which ends the sequence, and at most T new tokens there ar
 
 completions: those that end with end-of-sequence at length 1 ... T, and those that are cut off at T.
 Their log-probabilities log pi(y|x) are those that training uses, they sum to one, and they are
-differentiable in the parameters: every tool of `bandits` then speaks of this model (T10).
+differentiable in the parameters: every tool of `bandits` then speaks of this model (T10.2).
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def texts_of(ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -
 
 
 def best_of_n(rows: Dataset) -> Dataset:
-    """The completion with the highest reward of each prompt, as demonstrations  (T9).
+    """The completion with the highest reward of each prompt, as demonstrations  (T9.2).
 
     Example:
         >>> rows = Dataset.from_list([{"prompt": "x", "completions": [" a", " b"], "rewards": [0.0, 1.0]}])

@@ -208,7 +208,7 @@ def _judge(name: str) -> Reward:
 class Scorer:
     """A learned reward r(x, y): a language model's last state through one linear unit.
 
-    Trained on preferences as p(y beats y') = sigmoid(r(x, y) - r(x, y'))  (T0, Bradley-Terry): only
+    Trained on preferences as p(y beats y') = sigmoid(r(x, y) - r(x, y'))  (Bradley-Terry, T0.2): only
     differences between completions of one prompt mean anything.
     """
 

@@ -3,7 +3,7 @@
     Recorded     a scored or compared data set     CoPG, DPO, IPO, DRO, A-LoL, SRPO
     OnPolicy     the policy in training            RLOO, ReMax, PPO, GRPO, online IPO and DPO, Nash-MD
 
-Preferences are the data's labels, or Bradley-Terry of the rewards (T0).  A V is one of three: in training
+Preferences are the data's labels, or Bradley-Terry of the rewards (T0.2).  A V is one of three: in training
 (`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions (`mean_reward`, A-LoL's,
 for completions of the reference), or eliminated, as the mean of R over the completions (DRO, k > 1).
 SRPO's reviser is the model itself, and its revision reference the reference.

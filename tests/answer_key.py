@@ -179,7 +179,7 @@ def importance_weighted(a: b.ImportanceWeighted, s: Samples) -> list[float]:
 
 
 def alol(a: b.ALoL, s: Samples) -> list[float]:
-    """T9: max(r - V, 0) times pi/ref, held between 1 - eps and 1 + eps; V = E_ref[r]."""
+    """T9.1: max(r - V, 0) times pi/ref, held between 1 - eps and 1 + eps; V = E_ref[r]."""
     V = s.value
     if V is None:
         V = math.fsum(np.exp(s.population.reference_log_prob) * s.population.reward)
@@ -187,13 +187,13 @@ def alol(a: b.ALoL, s: Samples) -> list[float]:
 
 
 def ppo(a: b.PPO, s: Samples) -> list[float]:
-    """T9: w (R - b) / k where that is the smaller side of the surrogate."""
+    """T9.5: w (R - b) / k where that is the smaller side of the surrogate."""
     advantages = [R - baseline(a, s) for R in _R(a.beta, s)]
     return [c / a.k for c in _clipped(advantages, s, a.clip)]
 
 
 def grpo(a: b.GRPO, s: Samples) -> list[float]:
-    """T9: ((r - mean) / std, clipped, + beta (ref/pi - 1)) / k."""
+    """T9.5: ((r - mean) / std, clipped, + beta (ref/pi - 1)) / k."""
     mean, scale = math.fsum(s.reward) / a.k, 1.0
     if a.spread is b.standard_deviation:
         scale = math.sqrt(math.fsum((r - mean) ** 2 for r in s.reward) / (a.k - 1))

@@ -201,7 +201,7 @@ ON_POLICY = {
     b.RLOO: lambda a, c: (1, c.bandit.reward),  # T2.2
     b.ReMax: lambda a, c: (1, c.bandit.reward),  # T2.4
     b.CoPG: lambda a, c: (a.k * (a.k - 1), c.bandit.reward),  # T3.7
-    b.PPO: lambda a, c: (1, c.bandit.reward),  # T9: w = 1, policy gradient
+    b.PPO: lambda a, c: (1, c.bandit.reward),  # T9.5: w = 1, policy gradient
     b.DRO: lambda a, c: (a.beta, c.bandit.reward),  # T8.1, V = E_pi[R]
     b.DROV: lambda a, c: (1, c.bandit.reward),  # T8.1
     b.NashMD: lambda a, c: (1, c.bandit.preference @ answer_key.place_laws(a, c)[1]),  # T6.5

@@ -1,4 +1,4 @@
-"""A-LoL: where imitation of the better answers ends, on the boundary of the simplex (T9)."""
+"""A-LoL: where imitation of the better answers ends, on the boundary of the simplex (T9.1)."""
 
 from __future__ import annotations
 

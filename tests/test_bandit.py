@@ -1,4 +1,4 @@
-"""Laws of the world, the optimum (T1) and win rates (T6), against mpmath, slopes and other policies."""
+"""Laws of the world, the optimum (chapter T1) and win rates (chapter T6), against mpmath and slopes."""
 
 from __future__ import annotations
 
@@ -193,13 +193,13 @@ def _many_digits(world, policy, beta):
     }
 
 
-# ---- T0, T6: preferences -----------------------------------------------------------------------------------
+# ---- T0.2, chapter T6: preferences -------------------------------------------------------------------------
 
 
 @EXAMPLES
 @given(bandits_with_reward(max_arms=10))
 def test_preferences_default_to_bradley_terry(world):
-    """T0: P(y, y') = sigma(r(y) - r(y')) = e^r / (e^r + e^r'), which is not its transpose."""
+    """T0.2: P(y, y') = sigma(r(y) - r(y')) = e^r / (e^r + e^r'), which is not its transpose."""
     strength = np.exp(world.reward - world.reward.max())
     odds = strength[:, None] / (strength[:, None] + strength)
     assert_allclose(world.preference, odds, rtol=1e-12, atol=1e-15)

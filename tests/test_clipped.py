@@ -1,4 +1,4 @@
-"""PPO and GRPO: the clip, what it freezes, and where GRPO ends instead of pi* (T9)."""
+"""PPO and GRPO: the clip, what it freezes, and where GRPO ends instead of pi* (T9.5)."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def rest_of_grpo(world: b.Bandit, grpo: b.GRPO) -> np.ndarray:
 @given(data=st.data(), beta=strategies.betas(0.2, 10), k=st.sampled_from([2, 3]))
 @pytest.mark.parametrize("spread", [b.standard_deviation, b.unit_spread])
 def test_grpo_rests_where_the_reference_over_one_minus_advantage_says(spread, data, beta, k):
-    """pi = ref / (1 - at/beta), with at from explicit groups, against the flow (T9)."""
+    """pi = ref / (1 - at/beta), with at from explicit groups, against the flow (T9.5)."""
     world = data.draw(strategies.bandits_with_reward(2, 4, smallest=0.05, scale=0.5))
     grpo = b.GRPO(beta, k=k, spread=spread)
     found = b.fixed_point(grpo, world, b.OnPolicy())

@@ -1,4 +1,4 @@
-"""CoPG: the paper's objective, its graph form, and the identities that tie it to RLOO, IPO and DRO (T3)."""
+"""CoPG: the objective, its graph form, and the identities that tie it to RLOO, IPO and DRO (chapter T3)."""
 
 from __future__ import annotations
 

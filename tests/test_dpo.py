@@ -103,7 +103,7 @@ def test_large_margins_neither_overflow_nor_vanish(gap):
 
 
 def test_dpo_regresses_no_number_where_ipo_does():
-    """T11: DPO's margin is beta dh, IPO regresses dh on 1/(2 beta).  At dh = 1/(2 beta) only IPO rests."""
+    """T11.1: DPO's margin is beta dh, IPO regresses dh on 1/(2 beta).  At dh = 1/(2 beta) only IPO rests."""
     beta = 0.25
     won = np.array([[0.5, 1.0], [0.0, 0.5]])
     pair = Samples(log_prob=np.array([2.0, 0.0]), reference_log_prob=np.zeros(2), preference=won)

@@ -1,4 +1,4 @@
-"""IPO, PsiPO and online IPO: the regression, its labels, and what the sampler changes (T4, T6.6)."""
+"""IPO, PsiPO and online IPO: the regression, its labels, and what the sampler changes (chapter T4, T6.6)."""
 
 from __future__ import annotations
 

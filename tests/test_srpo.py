@@ -1,4 +1,4 @@
-"""SRPO: one answer for both policies, whoever sampled (T7)."""
+"""SRPO: one answer for both policies, whoever sampled (chapter T7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of the theory, each derived in the docstring of its test (T2 to T9).
+"""The numbers of the theory, each derived in the docstring of its test (chapters T2 to T9).
 
 Printed numbers are held to half of their last digit; what follows by hand is held to rounding.
 """
@@ -30,7 +30,7 @@ def gradient(world: b.Bandit, policy, beta: float) -> np.ndarray:
     return policy * (R - policy @ R)
 
 
-# ---- T2: policy gradient ----------------------------------------------------------------------------------
+# ---- chapter T2: policy gradient --------------------------------------------------------------------------
 
 
 @given(data=st.data(), beta=strategies.betas(0.1, 10), baseline=st.floats(-5, 5))
@@ -130,7 +130,7 @@ def test_t2_6_importance_weights_restore_the_gradient_at_the_price_of_variance(d
     assert_allclose(variance, second_moment - found @ found, rtol=1e-9)
 
 
-# ---- T3: CoPG ---------------------------------------------------------------------------------------------
+# ---- chapter T3: CoPG -------------------------------------------------------------------------------------
 
 
 @given(data=st.data(), beta=strategies.betas(0.1, 10))
@@ -229,7 +229,7 @@ def test_t3_8_where_policy_gradient_ends_on_the_toy(baseline, regret, policy):
         assert_allclose(pi, policy, atol=PRINTED[4])
 
 
-# ---- T4: IPO ----------------------------------------------------------------------------------------------
+# ---- chapter T4: IPO --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.5, 2.0])
@@ -297,7 +297,7 @@ def test_t4_5_the_readings_that_can_show_the_effect(pairs, h, expected):
     assert_allclose(end.policy, expected, atol=PRINTED[3])
 
 
-# ---- T5: DPO ----------------------------------------------------------------------------------------------
+# ---- chapter T5: DPO --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20)
@@ -345,7 +345,7 @@ def test_t5_4_a_margin_is_subtracted_from_the_reward(data, arms, beta):
         assert_allclose(end.policy, expected, rtol=0, atol=1e-11)
 
 
-# ---- T6: games --------------------------------------------------------------------------------------------
+# ---- chapter T6: games ------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20)
@@ -452,7 +452,7 @@ def test_t6_8_a_von_neumann_winner():
     assert_allclose(np.array([0.3, 0.3, 0.4]) @ (P - 0.5), 0, atol=1e-16)
 
 
-# ---- T7: SRPO ---------------------------------------------------------------------------------------------
+# ---- chapter T7: SRPO -------------------------------------------------------------------------------------
 
 SKEWED = np.array([0.05, 0.9, 0.05])
 
@@ -479,7 +479,7 @@ def test_t7_4_ipos_favourite_flips(mu, expected):
     assert_allclose(end.policy, expected, atol=PRINTED[3])
 
 
-# ---- T8: DRO ----------------------------------------------------------------------------------------------
+# ---- chapter T8: DRO --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20)
@@ -505,10 +505,10 @@ def test_t8_2_a_frozen_wrong_value_is_biased_off_policy(V):
     assert np.abs(pi - TOY.optimal_policy(beta)).max() > 0.01
 
 
-# ---- T9: the wider family ---------------------------------------------------------------------------------
+# ---- chapter T9: the wider family -------------------------------------------------------------------------
 
 
-def test_t9_a_lol_on_three_arms():
+def test_t9_1_a_lol_on_three_arms():
     """ref = 1/3, r = (0, .6, .9): V = .5, a+ = (0, .1, .4).  With w = (., .1, 1.9): 3 Z = .01 + .76 = .77.
 
     .1 < Z < .4 confirms the weights; pi = ref a+ w / Z = (0, 1, 76)/77.
@@ -524,7 +524,7 @@ def test_t9_a_lol_on_three_arms():
 
 @settings(max_examples=10)
 @given(data=st.data(), beta=strategies.betas(0.1, 10))
-def test_t9_estimators_of_the_kl_differ_in_their_gradients(data, beta):
+def test_t9_6_estimators_of_the_kl_differ_in_their_gradients(data, beta):
     """rho = ref/pi, samples from pi.  As a loss: E[d k3/d log pi (e_y - pi)] = pi - ref, grad KL(ref || pi).
 
     In the reward, held fixed: E[k1 (e_y - pi)] = grad KL(pi || ref), and k3 = rho - 1 + k1 gives

@@ -22,7 +22,7 @@ kills all arms with u < Z as well, eps = inf all but the largest u.  Reference-f
 On its own samples nothing holds it: it gathers on a few arms, and the start decides on which.
 
 Source: Baheti et al. 2024, "Leftover Lunch: Advantage-based Offline Reinforcement Learning for Language
-Models", arXiv:2305.14718  (T9).
+Models", arXiv:2305.14718  (T9.1).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ALoL:
             checks.positive(self.clip, "clip", remedy=remedy)
 
     def update(self, samples: Samples) -> Update:
-        """c = max(r - V, 0) clip(pi/ref, 1 - eps, 1 + eps)  (T9)."""
+        """c = max(r - V, 0) clip(pi/ref, 1 - eps, 1 + eps)  (T9.1)."""
         reward = need(samples, "reward")
         xp, advantage = array_namespace(reward), reward - _reference_value(samples)
         gain = xp.where(advantage > 0, advantage, xp.zeros_like(advantage))
@@ -86,7 +86,7 @@ class ALoL:
         return Update(log_prob=gain * xp.exp(xp.clip(samples.log_ratio, down, up)))
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """D a+ w / Z on a fixed law D  (T9).
+        """D a+ w / Z on a fixed law D  (T9.1).
 
         None where nothing moves, and where the start decides between policies that all rest.
 
@@ -104,7 +104,7 @@ class ALoL:
             residual=self._residual(bandit, behavior, log_policy) if unique else np.nan,
             stable=True,
             unique=unique,
-            method="closed form (T9)",
+            method="closed form (T9.1)",
         )
         dying = np.isfinite(log_start) & np.isneginf(log_policy)
         if not dying.any():
@@ -121,7 +121,7 @@ class ALoL:
             raise NoFixedPoint(
                 "on its own samples nothing keeps A-LoL from gathering on a few arms, and the start decides "
                 "on which; take Offline(...), or follow it by flow(...)",
-                Solution(log_policy=None, residual=np.nan, unique=False, method="closed form (T9)"),
+                Solution(log_policy=None, residual=np.nan, unique=False, method="closed form (T9.1)"),
             )
 
     def _residual(self, bandit: Bandit, behavior: Floats, log_policy: Floats) -> Floats:

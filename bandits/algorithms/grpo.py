@@ -4,7 +4,7 @@
     a_i = (r_i - mean of the group) / spread of the group,      w = pi/mu, clipped as PPO's
 
 beta (rho - 1) is minus the derivative of beta k3, k3 = rho - 1 - log rho (Eq. 4).  Over the policy's own
-samples its step is beta (ref - pi): k3 as a loss pulls towards KL(ref || pi), not KL(pi || ref)  (T9).
+samples its step is beta (ref - pi): k3 as a loss pulls towards KL(ref || pi), not KL(pi || ref)  (T9.6).
 
 Who samples: the policy (w = 1), or mu, a policy of a moment ago.  On-policy, with at(y) = E[a | y] the
 mean advantage of arm y in a group whose others come from pi, the expected update is
@@ -89,13 +89,13 @@ class GRPO:
         check_clip(self.clip)
 
     def update(self, samples: Samples) -> Update:
-        """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9)."""
+        """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9.5)."""
         push = clipped(self.advantage(samples), log_weight(samples), self.clip)
         rho = array_namespace(samples.log_prob).exp(-samples.log_ratio)
         return Update(log_prob=(push + self.beta * (rho - 1)) / rho.shape[-1])
 
     def loss(self, samples: Samples) -> Array:
-        """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9)."""
+        """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9.5)."""
         xp, advantage = array_namespace(samples.log_prob), self.advantage(samples)
         log_w = samples.log_prob - need(samples, "behavior_log_prob")
         up, down = log_bounds(self.clip)
@@ -105,13 +105,13 @@ class GRPO:
         return -(surrogate - self.beta * k3).mean(-1)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """The maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), on-policy with `unit_spread`  (T9)."""
+        """The maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), on-policy with `unit_spread`  (T9.5)."""
         if not sampling.on_policy or self.spread is not unit_spread:
             return None
         score = (1 - 1 / self.k) * bandit.needed_reward()
         log_policy = _hyperbolic_tilt(reference_on_support(bandit, log_start), score, self.beta)
         return Solution(
-            log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T9)"
+            log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T9.5)"
         )
 
     def advantage(self, samples: Samples) -> Array:

@@ -11,7 +11,7 @@ L h = sum_y' (W + W^T)(y, y') (P(y, y') - 1/2) / beta (T4.3): for pairs i.i.d. f
 above; for another law, or a finite data set, it is the potential that fits the preferences best, and
 a cycle is the part that no h can fit.  Pairs from the policy itself: see online_ipo.py.
 
-Conventions: Azar's tau is our beta (T11).
+Conventions: Azar's tau is our beta (T11.1).
 Source: Azar et al. 2023, "A General Theoretical Paradigm to Understand Learning from Human
 Preferences", arXiv:2310.12036.
 """

@@ -7,7 +7,7 @@ pi = ref exp(p(y beats mixture) / beta) / Z: the regularised equilibrium for eps
 with mu = ref for eps = 1 (T6.4).  So the mixture weight moves the answer, and Nash-MD at a constant
 step eta, whose mixture is eps = eta beta, misses the equilibrium by a KL of order eta^2 (T6.5).
 
-Conventions: Munos's mixture weight "beta" is our eps = `mixture`, his tau is our beta (T11).
+Conventions: Munos's mixture weight "beta" is our eps = `mixture`, his tau is our beta (T11.1).
 Source: Munos et al. 2023, "Nash Learning from Human Feedback", Section 7, arXiv:2312.00886.
 """
 

@@ -18,7 +18,7 @@ on the start.  `fixed_point` then answers with the first that its flow meets.  A
 stops and the normaliser pulls back slides along w = 1 + eps, where the update jumps and is never zero:
 `fixed_point` raises `NotConverged`, with the policy where it slid.
 
-Source: Schulman et al. 2017, arXiv:1707.06347, Eq. (7), with a sequence as one action  (T9).
+Source: Schulman et al. 2017, arXiv:1707.06347, Eq. (7), with a sequence as one action  (T9.5).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PPO:
         self._unclipped()  # its checks are ours
 
     def update(self, samples: Samples) -> Update:
-        """c = w (R - b) / k where it is not clipped, Eq. (7), Schulman 2017  (T9)."""
+        """c = w (R - b) / k where it is not clipped, Eq. (7), Schulman 2017  (T9.5)."""
         advantage = self._unclipped().update(samples).log_prob
         return Update(log_prob=clipped(advantage, log_weight(samples), self.clip))
 

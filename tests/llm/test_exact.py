@@ -73,7 +73,7 @@ def test_there_are_as_many_sequences_as_the_formula_says(vocabulary, steps, with
 
 
 def test_four_tokens_and_three_steps_make_forty_sequences():
-    """1 + 3 + 9 that end early or in time, and 27 that are cut off: the model of T10."""
+    """1 + 3 + 9 that end early or in time, and 27 that are cut off: the model of T10.2."""
     assert len(every_sequence(4, 3, eos_token_id=2)[1]) == 1 + 3 + 9 + 27
 
 
