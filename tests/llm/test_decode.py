@@ -78,7 +78,7 @@ def token_wise(mixture, models, completions: Completions) -> tuple[np.ndarray, n
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_the_mixture_is_token_wise_and_not_that_of_whole_completions(make_model, family):
-    """T10.1: q_token(y) = pi^(1-eps) ref^eps / prod_t Z_t, Z_t <= 1; times prod_t Z_t it is T6.4's opponent."""
+    """T10.1: q_token(y) = pi^(1-eps) ref^eps / prod_t Z_t, Z_t <= 1; times prod_t Z_t it is that of T6.4."""
     policy, reference = two_models(make_model, family)
     algorithm = NashMD(beta=1.0, mixture=0.4)
     pi = enumerate_completions(policy, PROMPT, STEPS, eos_token_id=EOS)
