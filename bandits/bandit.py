@@ -14,9 +14,10 @@ Axes: arms last; all leading axes are contexts and broadcast.  Policies are prob
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,10 +40,14 @@ class Bandit:
         preference: P, (..., A, A), P[i, j] = p(i beats j).  Defaults to Bradley-Terry,
             sigmoid(r_i - r_j), which is never stored unless `preference` is read.
         reference: ref, (..., A); defaults to uniform.  Arms of probability zero stay at zero.
+        length: tokens of each arm, (..., A), positive; for length-normalised losses.
+        desirable: P(label 1) of each arm alone, (..., A), in [0, 1]; for unpaired labels (KTO).
+        names: A strings, what pictures and tables call the arms.
 
     Raises:
         ValueError: an entry is not finite, a probability is negative or unnormalised,
-            P + P^T is not 1, the shapes do not fit, or there is neither reward nor preference.
+            P + P^T is not 1, a length is not positive, the shapes do not fit, names are not A strings,
+            or there is neither reward nor preference.
 
     Example:
         >>> bandit = Bandit([np.log(2.0), 0.0])
@@ -54,6 +59,9 @@ class Bandit:
     reference: Floats
     log_reference: Floats
     given_preference: Floats | None
+    length: Floats | None
+    desirable: Floats | None
+    names: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -61,6 +69,9 @@ class Bandit:
         *,
         preference: ArrayLike | None = None,
         reference: ArrayLike | None = None,
+        length: ArrayLike | None = None,
+        desirable: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         if reward is None and preference is None:
             raise ValueError("a Bandit needs a reward or a preference matrix, but both are None; give one")
@@ -68,12 +79,15 @@ class Bandit:
         matrix = None if preference is None else _preference_matrix(preference)
         size = next(x.shape[-1] for x in (rewards, matrix) if x is not None)
         ref = checks.distribution(np.full(size, 1 / size) if reference is None else reference, "reference")
-        if rewards is not None:
-            checks.same_arms(rewards, ref, "reward", "reference")
-        if matrix is not None:
-            checks.same_arms(matrix[..., 0], ref, "preference", "reference")
-        if rewards is not None and matrix is not None:
-            checks.same_arms(rewards, matrix[..., 0], "reward", "preference")
+        tokens = None if length is None else _lengths(length)
+        labels = None if desirable is None else _probabilities(desirable, "desirable")
+        of_arms = {
+            "reward": rewards,
+            "preference": None if matrix is None else matrix[..., 0],
+            "length": tokens,
+            "desirable": labels,
+        }
+        _check_shapes(of_arms, ref)
         log_ref = log_policy_of(ref)
         log_ref.flags.writeable = False
         for name, value in [
@@ -81,6 +95,9 @@ class Bandit:
             ("reference", ref),
             ("log_reference", log_ref),
             ("given_preference", matrix),
+            ("length", tokens),
+            ("desirable", labels),
+            ("names", None if names is None else _names(names, size)),
         ]:
             object.__setattr__(self, name, value)
 
@@ -92,8 +109,8 @@ class Bandit:
     @cached_property
     def contexts(self) -> tuple[int, ...]:
         """Shape of the leading axes."""
-        shapes = [self.reference.shape[:-1]]
-        shapes += [] if self.reward is None else [self.reward.shape[:-1]]
+        of_arms = (self.reference, self.reward, self.length, self.desirable)
+        shapes = [x.shape[:-1] for x in of_arms if x is not None]
         shapes += [] if self.given_preference is None else [self.given_preference.shape[:-2]]
         return np.broadcast_shapes(*shapes)
 
@@ -110,13 +127,17 @@ class Bandit:
     def at(self, index: tuple[int, ...], contexts: tuple[int, ...] | None = None) -> Bandit:
         """The world of one context, without leading axes; `contexts` is the shape that `index` refers to."""
         shape = self.contexts if contexts is None else contexts
-        reward, matrix = self.reward, self.given_preference
+
+        def here(of_arms: Floats | None, axes: int = 1) -> Floats | None:
+            return None if of_arms is None else np.broadcast_to(of_arms, (*shape, *[self.arms] * axes))[index]
+
         return Bandit(
-            None if reward is None else np.broadcast_to(reward, (*shape, self.arms))[index],
-            preference=None
-            if matrix is None
-            else np.broadcast_to(matrix, (*shape, self.arms, self.arms))[index],
-            reference=np.broadcast_to(self.reference, (*shape, self.arms))[index],
+            here(self.reward),
+            preference=here(self.given_preference, axes=2),
+            reference=here(self.reference),
+            length=here(self.length),
+            desirable=here(self.desirable),
+            names=self.names,
         )
 
     def needed_reward(self) -> Floats:
@@ -272,9 +293,46 @@ def _preference_matrix(preference: ArrayLike) -> Floats:
     matrix = checks.floats(preference, "preference")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
         raise ValueError(f"preference must have shape (..., A, A), but its shape is {matrix.shape}")
-    outside = (matrix < 0) | (matrix > 1)
-    checks.reject_first(outside, matrix, "preference", "a probability", "entries lie in [0, 1]")
+    _reject_outside(matrix, "preference")
     both = matrix + np.swapaxes(matrix, -1, -2)
     bad = np.abs(both - 1) > checks.SUM_TOLERANCE
     checks.reject_first(bad, both, "preference + its transpose", "1", "make p(i beats j) = 1 - p(j beats i)")
     return matrix
+
+
+def _lengths(length: ArrayLike) -> Floats:
+    tokens = checks.arms(length, "length")
+    checks.reject_first(
+        tokens <= 0, tokens, "length", "positive", "count the tokens of each arm, end included"
+    )
+    return tokens
+
+
+def _probabilities(values: ArrayLike, name: str) -> Floats:
+    array = checks.arms(values, name)
+    _reject_outside(array, name)
+    return array
+
+
+def _reject_outside(values: Floats, name: str) -> None:
+    checks.reject_first((values < 0) | (values > 1), values, name, "a probability", "entries lie in [0, 1]")
+
+
+def _names(names: Sequence[str], size: int) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        raise ValueError(f"names must be a sequence of {size} strings, one an arm, but names = {names!r}")
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ValueError(f"names must be strings, but names[{i}] = {name!r}; write it as one")
+    if len(names) != size:
+        raise ValueError(f"names must hold one string for each of the {size} arms, but it has {len(names)}")
+    return tuple(str(name) for name in names)
+
+
+def _check_shapes(of_arms: dict[str, Floats | None], reference: Floats) -> None:
+    """The same arms everywhere, and contexts that broadcast: all do if every two do."""
+    present = [(name, array) for name, array in of_arms.items() if array is not None]
+    for name, array in present:
+        checks.same_arms(array, reference, name, "reference")
+    for (name, array), (other, array_2) in combinations(present, 2):
+        checks.same_arms(array, array_2, name, other)

@@ -137,6 +137,32 @@ WORLDS = {
         lambda: Bandit(REWARD, preference=np.full((4, 3, 3), 0.5), reference=np.full((2, 3), 1 / 3)),
         "the contexts of preference and reference must broadcast",
     ),
+    "no tokens": (
+        lambda: Bandit(REWARD, length=[3, 0, 2]),
+        "length must be positive",
+        "length[1] = 0.0",
+        "count the tokens",
+    ),
+    "nan length": (lambda: Bandit(REWARD, length=[3, NAN, 2]), "length must be finite", "length[1] = nan"),
+    "short length": (lambda: Bandit(REWARD, length=[3, 4]), "length and reference", "2 and 3"),
+    "contexts of length": (
+        lambda: Bandit(np.zeros((2, 3)), length=np.ones((4, 3))),
+        "the contexts of reward and length must broadcast",
+    ),
+    "surely desirable": (
+        lambda: Bandit(REWARD, desirable=[0.5, 0.2, 1.5]),
+        "desirable must be a probability",
+        "desirable[2] = 1.5",
+        "[0, 1]",
+    ),
+    "desirable of other arms": (lambda: Bandit(REWARD, desirable=0.5), "desirable must have the arms", "()"),
+    "one name": (lambda: Bandit(REWARD, names="abc"), "names must be a sequence of 3 strings", "'abc'"),
+    "numbers as names": (
+        lambda: Bandit(REWARD, names=["a", 2, "c"]),
+        "names must be strings",
+        "names[1] = 2",
+    ),
+    "too few names": (lambda: Bandit(REWARD, names=["a", "b"]), "each of the 3 arms", "2"),
     "no reward": (lambda: GAME.optimal_policy(1.0), "no reward", "pass reward="),
     "no reward for a value": (lambda: GAME.value(POLICY, 1.0), "no reward", "pass reward="),
 }

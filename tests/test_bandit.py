@@ -352,3 +352,31 @@ def test_a_bandit_keeps_copies():
 def test_the_reference_defaults_to_uniform():
     assert_array_equal(Bandit([1.0, 2.0, 3.0, 4.0]).reference, np.full(4, 0.25))
     assert_array_equal(Bandit(preference=np.full((2, 2), 0.5)).reference, [0.5, 0.5])
+
+
+# ---- what else an arm has ----------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(st.data(), st.integers(2, 5))
+def test_a_context_keeps_its_lengths_labels_and_names(data, arms):
+    """`at` takes of each what belongs to the context, whichever of them has contexts; arrays are copied."""
+    rng = data.draw(strategies.generators())
+    length, desirable = 1.0 + rng.integers(50, size=(2, arms)), rng.random((3, 1, arms))
+    names = [f"answer {i}" for i in range(arms)]
+    world = bandit.Bandit(rng.normal(size=arms), length=length, desirable=desirable, names=names)
+    length_before = length.copy()
+    length[:] = 0
+    assert world.contexts == (3, 2)
+    for index in np.ndindex(3, 2):
+        here = world.at(index)
+        assert here.contexts == ()
+        assert_array_equal(here.length, length_before[index[1]])
+        assert_array_equal(here.desirable, desirable[index[0], 0])
+        assert here.names == tuple(names)
+    assert not world.length.flags.writeable
+
+
+def test_what_is_not_given_is_absent_in_every_context():
+    here = Bandit(np.zeros((2, 3))).at((1,))
+    assert here.length is None and here.desirable is None and here.names is None
