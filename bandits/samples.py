@@ -11,17 +11,27 @@ It must use array operators and the array API only: the same object then runs ov
 (every arm enumerated) and over torch tensors (a transformer).
 
 Axes: `...` are batch axes (contexts, runs, groups), `k` is the sample within its group, and `A`
-are all the arms.  Nothing here looks into the batch axes.
+are all the arms.  Nothing here looks into the batch axes.  Each field declares which of its axes are samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
 Array = Any  # a NumPy array or a torch tensor: whatever array_api_compat understands
+
+# What a field has a number for, said once, here: whatever slices, permutes, stacks or weighs samples asks
+# `sample_axes`.
+GROUP, SAMPLE, PAIR = 0, 1, 2  # of its last axes, so many are the samples of a group
+EVERYONE = "population"  # a `Samples` of its own, whose one sample axis are all the arms
+
+
+def _per(axes: int | str, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"axes": axes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +43,19 @@ class Samples:
     produced the samples.  `preference[..., i, j]` is p(y_i beats y_j), or a 0/1 label.
     """
 
-    log_prob: Array  # (..., k)
-    reference_log_prob: Array | None = None  # (..., k)
-    reward: Array | None = None  # (..., k)
-    preference: Array | None = None  # (..., k, k)
-    behavior_log_prob: Array | None = None  # (..., k)
-    arm: Array | None = None  # (..., k)  index of the arm; None for language models
-    population: Samples | None = None  # every answer, (..., A): what exact expectations run over
-    greedy_reward: Array | None = None  # (...)     r(argmax pi): ReMax
-    value: Array | None = None  # (...)     trained baseline V: DRO
-    revision_log_prob: Array | None = None  # (..., k, k) log pi'(y_i | y_j): SRPO
-    reference_revision_log_prob: Array | None = None  # (..., k, k)
+    log_prob: Array = _per(SAMPLE)  # (..., k)
+    reference_log_prob: Array | None = _per(SAMPLE, default=None)  # (..., k)
+    reward: Array | None = _per(SAMPLE, default=None)  # (..., k)
+    preference: Array | None = _per(PAIR, default=None)  # (..., k, k)
+    behavior_log_prob: Array | None = _per(SAMPLE, default=None)  # (..., k)
+    arm: Array | None = _per(SAMPLE, default=None)  # (..., k)  index of the arm; None for language models
+    length: Array | None = _per(SAMPLE, default=None)  # (..., k)  tokens: length-normalised losses
+    desirable: Array | None = _per(SAMPLE, default=None)  # (..., k)  P(label 1), or a 0/1 label: KTO
+    population: Samples | None = _per(EVERYONE, default=None)  # (..., A)  what exact expectations run over
+    greedy_reward: Array | None = _per(GROUP, default=None)  # (...)     r(argmax pi): ReMax
+    value: Array | None = _per(GROUP, default=None)  # (...)     trained baseline V: DRO
+    revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k) log pi'(y_i | y_j): SRPO
+    reference_revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k)
 
     @property
     def log_ratio(self) -> Array:
@@ -63,9 +75,61 @@ class Update:
     DRO's V, `revision_log_prob` the coefficients of SRPO's revision policy.
     """
 
-    log_prob: Array  # (..., k)
-    value: Array | None = None  # (...)
-    revision_log_prob: Array | None = None  # (..., k, k)
+    log_prob: Array = _per(SAMPLE)  # (..., k)
+    value: Array | None = _per(GROUP, default=None)  # (...)
+    revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k)
+
+
+@cache
+def sample_axes(of: type[Samples] | type[Update]) -> dict[str, int]:
+    """How many of its last axes are samples of the group, for each field but the population.
+
+    Example:
+        >>> sample_axes(Update)
+        {'log_prob': 1, 'value': 0, 'revision_log_prob': 2}
+    """
+    return {each.name: axes for each in fields(of) if (axes := each.metadata["axes"]) != EVERYONE}
+
+
+def present(of: Samples | Update) -> dict[str, Array]:
+    """The fields that are there, but the population."""
+    found = {name: getattr(of, name) for name in sample_axes(Samples if isinstance(of, Samples) else Update)}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def choose(samples: Samples, places: Array) -> Samples:
+    """Some samples of each group, in some order: places (..., k) among its K samples, integers.
+
+    Places (k,) permute or cut the groups; with places (n, k) each group becomes n groups, on a new axis.
+
+    Example:
+        >>> import numpy as np
+        >>> three = Samples(log_prob=np.array([1.0, 2.0, 3.0]), value=np.array(7.0))
+        >>> pairs = choose(three, np.array([[0, 1], [2, 0]]))
+        >>> pairs.log_prob.tolist(), pairs.value.tolist()
+        ([[1.0, 2.0], [3.0, 1.0]], [7.0, 7.0])
+    """
+    axes, new = sample_axes(Samples), places.shape[:-1]
+    which = {SAMPLE: (..., places), PAIR: (..., places[..., :, None], places[..., None, :])}
+    chosen = {
+        name: array[which[axes[name]]] if axes[name] in which else _repeated(array, new)
+        for name, array in present(samples).items()
+    }
+    everyone = samples.population
+    return replace(samples, **chosen, population=everyone and _with_batch_axes(everyone, len(new)))
+
+
+def _repeated(array: Array, new: tuple[int, ...]) -> Array:
+    """A number of each group for all groups that are made of it, (..., *new)."""
+    xp = array_namespace(array)
+    return xp.broadcast_to(array[(..., *(None for _ in new))], (*array.shape, *new))
+
+
+def _with_batch_axes(everyone: Samples, count: int) -> Samples:
+    """The same population for all groups that are made of one: (..., 1, ..., 1, A)."""
+    axes, new = sample_axes(Samples), (None,) * count
+    arrays = present(everyone).items()
+    return replace(everyone, **{name: x[(..., *new, *[slice(None)] * axes[name])] for name, x in arrays})
 
 
 def need(samples: Samples, field: str) -> Array:

@@ -16,17 +16,16 @@ on average with k of the K drawn at random (RLOO on all pairs is RLOO on all K: 
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bandits.samples import Samples, Update, need
+from bandits.samples import Samples, Update, choose, need, sample_axes
 from llm.log_probs import at_output_embedding, sequence_log_probs, unwrapped
 
-TRAINED = ("log_prob", "value", "revision_log_prob")  # `Samples` that have a coefficient in `Update`
+TRAINED = tuple(sample_axes(Update))  # `Samples` that have a coefficient in `Update`
 VALUE = "prompt_value"  # the submodule of a policy that is DRO's V
 
 
@@ -114,28 +113,7 @@ def every_choice(samples: Samples, k: int) -> Samples:
             f"the algorithm looks at k = {k} completions of a prompt, but there are {size}; sample more"
         )
     chosen = torch.tensor(list(combinations(range(size), k)), device=samples.log_prob.device)  # (groups, k)
-    rows, columns = chosen[:, :, None], chosen[:, None, :]
-    singles = ("log_prob", "reference_log_prob", "reward", "behavior_log_prob")
-    pairs = ("preference", "revision_log_prob", "reference_revision_log_prob")
-    of_a_prompt = ("value", "greedy_reward")
-    changes = {name: field[..., chosen] for name in singles if (field := getattr(samples, name)) is not None}
-    changes |= {
-        name: field[..., rows, columns] for name in pairs if (field := getattr(samples, name)) is not None
-    }
-    if samples.population is not None:
-        changes["population"] = _with_group_axis(samples.population)
-    changes |= {
-        name: field[..., None].expand(*field.shape, len(chosen))
-        for name in of_a_prompt
-        if (field := getattr(samples, name)) is not None
-    }
-    return replace(samples, **changes)
-
-
-def _with_group_axis(population: Samples) -> Samples:
-    """The same completions for every group of a prompt: (..., A) becomes (..., 1, A)."""
-    tensors = {field.name: getattr(population, field.name) for field in fields(population)}
-    return replace(population, **{k: v[..., None, :] for k, v in tensors.items() if isinstance(v, Tensor)})
+    return choose(samples, chosen)
 
 
 def revision_log_probs(

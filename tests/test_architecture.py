@@ -223,7 +223,7 @@ def test_a_reward_bandit_holds_no_matrix_until_asked():
 
 STATE = "value=None, revision_policy=None"  # what is trained beside the policy
 SIGNATURES = {
-    "Bandit": "(reward=None, *, preference=None, reference=None)",
+    "Bandit": "(reward=None, *, preference=None, reference=None, length=None, desirable=None, names=None)",
     "Bandit.optimal_policy": "(self, beta)",
     "Bandit.optimal_value": "(self, beta)",
     "Bandit.value": "(self, policy, beta)",

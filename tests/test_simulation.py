@@ -440,6 +440,8 @@ def test_training_shows_what_enumeration_shows(k: int, contexts: tuple[int, ...]
         rng.normal(size=(*contexts, 3)),
         preference=cyclic if k == 2 else None,
         reference=rng.dirichlet(np.ones(3), size=contexts[:1]) if len(contexts) == 1 else REFERENCE,
+        length=1.0 + rng.integers(9, size=(*contexts[1:], 3)),
+        desirable=rng.random((*contexts[:1], *[1] * len(contexts[1:]), 3)),
     )
     sampling = OnPolicy() if moving else Offline(rng.dirichlet(np.ones(3), size=contexts[1:]))
     spy, setting = Spy(k), {"label_noise": False, "record": 1, "steps": 3, "batch_size": 4, "runs": 2}
@@ -512,6 +514,21 @@ def test_labels_win_as_often_as_the_preference_says() -> None:
         assert abs(among.mean() - p) <= ERRORS * np.sqrt(p * (1 - p) / among.size)
     both = spy.seen[1]["preference"]
     np.testing.assert_array_equal(both[..., 1, 0], 1 - both[..., 0, 1])
+
+
+def test_single_answers_are_desired_as_often_as_the_world_says() -> None:
+    """Labels 0 and 1, with the probability of the arm, drawn once for the runs that own their data."""
+    spy, chance = Spy(), np.array([0.1, 0.45, 0.8])
+    world = Bandit(np.zeros(3), reference=REFERENCE, desirable=chance)
+    train(spy, Offline(MU1, MU2), world, runs=500, data_size=40, batch_size=20, steps=4, record=4)
+    looks = [np.stack([seen["arm"], seen["desirable"]], axis=-1) for seen in spy.seen[1:]]
+    for arm, p in enumerate(chance):
+        label = looks[0][looks[0][..., 0] == arm][:, 1]
+        assert set(np.unique(label)) == {0.0, 1.0}
+        assert abs(label.mean() - p) <= ERRORS * np.sqrt(p * (1 - p) / label.size)
+    epochs = [np.concatenate(looks[i : i + 2], axis=1).reshape(500, 40, 4) for i in (0, 2)]
+    first, second = (np.stack([run[np.lexsort(run.T)] for run in epoch]) for epoch in epochs)
+    np.testing.assert_array_equal(first, second)
 
 
 # ---------------------------------------------------------------- optimizers

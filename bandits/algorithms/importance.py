@@ -11,7 +11,7 @@ this equality.  On dependent pairs w is no likelihood ratio: the expectation is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Samples, Update, need
+from bandits.samples import Samples, Update, need, present, sample_axes
 from bandits.sampling.laws import Product
 from bandits.sampling.rules import OnPolicy, Sampling
 from bandits.solution import Solution
@@ -63,13 +63,9 @@ class ImportanceWeighted:
         xp = array_namespace(samples.log_prob)
         log_weight = (samples.log_prob - need(samples, "behavior_log_prob")).sum(-1)
         weight = xp.exp(xp.clip(log_weight, max=math.log(self.clip)))
-        update = self.algorithm.update(samples)
-        V, revision = update.value, update.revision_log_prob
-        return Update(
-            log_prob=weight[..., None] * update.log_prob,
-            value=None if V is None else weight * V,
-            revision_log_prob=None if revision is None else weight[..., None, None] * revision,
-        )
+        update, axes = self.algorithm.update(samples), sample_axes(Update)
+        weighted = {name: weight[(..., *[None] * axes[name])] * c for name, c in present(update).items()}
+        return replace(update, **weighted)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
         """The on-policy fixed point, if no weight is clipped and every place of the group sees every arm.

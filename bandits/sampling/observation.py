@@ -30,10 +30,12 @@ class State:
 
 def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
     """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world."""
+    of_samples = {
+        name: None if table is None else gather(table, arms, axes=2)
+        for name, table in of_arms(bandit).items()
+    }
     return Samples(
         log_prob=gather(state.log_policy, arms, axes=2),
-        reference_log_prob=gather(bandit.log_reference, arms, axes=2),
-        reward=None if bandit.reward is None else gather(bandit.reward, arms, axes=2),
         preference=_preference(bandit, law, arms),
         behavior_log_prob=_behavior_log_prob(law, arms),
         arm=arms,
@@ -42,7 +44,18 @@ def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
         value=None if state.value is None else state.value[..., None],
         revision_log_prob=revision_of(state.log_revision, arms, bandit.arms),
         reference_revision_log_prob=reference_revision_of(bandit, state, arms),
+        **of_samples,
     )
+
+
+def of_arms(bandit: Bandit) -> dict[str, Floats | None]:
+    """What the world says of each single arm, (..., A), under the name of the field that shows it."""
+    return {
+        "reference_log_prob": bandit.log_reference,
+        "reward": bandit.reward,
+        "length": bandit.length,
+        "desirable": bandit.desirable,
+    }
 
 
 def _preference(bandit: Bandit, law: Law, arms: Arms) -> Floats:
@@ -59,12 +72,12 @@ def _behavior_log_prob(law: Law, arms: Arms) -> Floats:
 
 def population_of(bandit: Bandit, law: Law, state: State) -> Samples:
     """All arms as one group, (..., 1, A)."""
-    return Samples(
-        log_prob=state.log_policy[..., None, :],
-        reference_log_prob=bandit.log_reference[..., None, :],
-        reward=None if bandit.reward is None else bandit.reward[..., None, :],
-        behavior_log_prob=_log(law.behavior)[..., None, :],
-    )
+    tables: dict[str, Any] = {
+        "log_prob": state.log_policy,
+        "behavior_log_prob": _log(law.behavior),
+        **of_arms(bandit),
+    }
+    return Samples(**{name: x if x is None else x[..., None, :] for name, x in tables.items()})
 
 
 def greedy_reward_of(bandit: Bandit, state: State) -> Floats | None:

@@ -27,6 +27,7 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_policy_of
 from bandits.sampling.laws import Arms, Law
+from bandits.sampling.observation import of_arms
 from bandits.simulation.draws import GroupDice, draw_moving
 
 SAMPLES = 2**16  # drawn at a time, over all steps of a block: what is looked up for them stays in cache
@@ -37,6 +38,7 @@ class Draw(NamedTuple):
 
     arms: Arms  # (T, k, runs, contexts..., n)
     noise: Floats | None  # the same shape, added to the rewards
+    desired: Floats | None  # the same shape, labels of single arms: 1.0 or 0.0
     first_won: Floats | None  # (T, runs, contexts..., n), labels of pairs: 1.0 or 0.0
 
 
@@ -67,7 +69,7 @@ class Sampler:
         shape: (runs, contexts...).
         reads: names of the fields of `Samples` that the algorithm reads.
         reward_noise: standard deviation of gaussian noise on each sampled reward.
-        label_noise: whether a pair shows a 0/1 label, or p itself.
+        label_noise: whether pairs and single arms show 0/1 labels, or their probabilities.
         streams: generators for arms, labels, noise and order.
     """
 
@@ -109,35 +111,43 @@ class Sampler:
 
     def _decide(self, arms: Arms, law: Law) -> Draw:
         """Noise and labels, where they are wanted."""
-        noise = first_won = None
+        noise = desired = first_won = None
         if self.reward_noise > 0 and "reward" in self.reads:
             noise = self.reward_noise * self.streams[2].standard_normal(arms.shape)
         if self.label_noise and "preference" in self.reads and arms.shape[1] == 2 and law.labels is None:
             uniform = self.streams[1].random((arms.shape[0], *arms.shape[2:]))
             first_won = (uniform < self._first_wins(arms)).astype(float)
-        return Draw(arms, noise, first_won)
+        if self.label_noise and "desirable" in self.reads and "desirable" in self._tables:
+            chance = self._tables["desirable"].take(self._cells(arms))
+            desired = (self.streams[1].random(arms.shape) < chance).astype(float)
+        return Draw(arms, noise, desired, first_won)
 
     def _look(self, draw: Draw, law: Law) -> Block:
         """Everything that does not move with the policy."""
-        arms, bandit = draw.arms, self.bandit
-        cells = arms + self._context_offset if len(self.shape) > 1 else arms
-        fields: dict[str, Any] = {}
+        arms, cells = draw.arms, self._cells(draw.arms)
+        fields: dict[str, Any] = {
+            name: table.take(cells) for name, table in self._tables.items() if name in self.reads
+        }
+        if draw.noise is not None:
+            fields["reward"] = fields["reward"] + draw.noise
+        if draw.desired is not None:
+            fields["desirable"] = draw.desired
         if "arm" in self.reads:
-            fields["arm"] = _place_last(arms)
-        if "reference_log_prob" in self.reads:
-            fields["reference_log_prob"] = _place_last(self._log_reference.take(cells))
-        if "reward" in self.reads and bandit.reward is not None:
-            reward = self._reward.take(cells)
-            fields["reward"] = _place_last(reward if draw.noise is None else reward + draw.noise)
+            fields["arm"] = arms
+        fields = {name: _place_last(of_samples) for name, of_samples in fields.items()}
         if "preference" in self.reads:
             fields["preference"] = self._preference(draw, law)
         index = cells + self._run_offset
         if "behavior_log_prob" in self.reads:
             fields["behavior_log_prob"] = self._behavior(law, cells, index)
         if "reference_revision_log_prob" in self.reads:
-            reference = _place_last(self._log_reference.take(cells))
+            reference = _place_last(self._tables["reference_log_prob"].take(cells))
             fields["reference_revision_log_prob"] = np.repeat(reference[..., None], arms.shape[1], axis=-1)
         return Block(index, fields, law)
+
+    def _cells(self, arms: Arms) -> Arms:
+        """Where the arms lie in the flat tables of all contexts."""
+        return arms + self._context_offset if len(self.shape) > 1 else arms
 
     def _preference(self, draw: Draw, law: Law) -> Floats:
         """(T, runs, contexts..., n, k, k)."""
@@ -153,8 +163,8 @@ class Sampler:
         """p(y_0 beats y_1) of each pair, (T, runs, contexts..., n)."""
         matrix, size = self.bandit.given_preference, self.bandit.arms
         if matrix is None:
-            cells = arms + self._context_offset
-            reward = self._reward.take(cells)
+            self.bandit.needed_reward()
+            reward = self._tables["reward"].take(self._cells(arms))
             return expit(reward[:, 0] - reward[:, 1])
         flat = np.broadcast_to(matrix.reshape(*matrix.shape[:-2], -1), (*self.shape[1:], size**2)).ravel()
         return flat.take(self._context_offset * size + arms[:, 0] * size + arms[:, 1])
@@ -174,12 +184,10 @@ class Sampler:
         return np.broadcast_to(of_arms, (*lead, self.bandit.arms)).ravel()
 
     @cached_property
-    def _log_reference(self) -> Floats:
-        return self._table(self.bandit.log_reference)
-
-    @cached_property
-    def _reward(self) -> Floats:
-        return self._table(self.bandit.needed_reward())
+    def _tables(self) -> dict[str, Floats]:
+        """What the world says of each arm, by the field that shows it."""
+        tables = {name: table for name, table in of_arms(self.bandit).items() if table is not None}
+        return {name: self._table(table) for name, table in tables.items()}
 
     @cached_property
     def _context_offset(self) -> Arms:
@@ -208,12 +216,12 @@ def _place_last(array: Any) -> Any:
 
 def _reordered(data: Draw, order: Arms) -> Draw:
     """A data set (T = 1) with the groups of each run in another order."""
-    per_place = order[None, None]
-    return Draw(
-        np.take_along_axis(data.arms, per_place, axis=-1),
-        None if data.noise is None else np.take_along_axis(data.noise, per_place, axis=-1),
-        None if data.first_won is None else np.take_along_axis(data.first_won, order[None], axis=-1),
-    )
+
+    def reorder(array: Any) -> Any:
+        by_axis = order.reshape(*[1] * (array.ndim - order.ndim), *order.shape)
+        return np.take_along_axis(array, by_axis, axis=-1)
+
+    return _each(reorder, data)
 
 
 def _cut(data: Draw, part: slice, batch_size: int, most: int) -> Draw:
@@ -224,5 +232,9 @@ def _cut(data: Draw, part: slice, batch_size: int, most: int) -> Draw:
         batches = stretch.reshape(*stretch.shape[:-1], -1, batch_size)[..., :most, :]
         return np.ascontiguousarray(np.moveaxis(batches, -2, 0))
 
-    noise = None if data.noise is None else cut(data.noise)
-    return Draw(cut(data.arms), noise, None if data.first_won is None else cut(data.first_won))
+    return _each(cut, data)
+
+
+def _each(change: Callable[[Any], Any], draw: Draw) -> Draw:
+    """The same change to all that was drawn; the groups are always the last axis."""
+    return Draw._make(None if array is None else change(array) for array in draw)
