@@ -98,7 +98,7 @@ def update_covariance(
     revision_policy: ArrayLike | None = None,
     label_noise: bool = False,
 ) -> Floats:
-    """Covariance of one group's step on the logits, sum_i c_i (e_{y_i} - pi), (..., A, A)  (T2.2).
+    """Covariance of one group's step on the logits, sum_i c_i (e_{y_i} - pi), (..., A, A)  (T0.1).
 
     Its trace is the gradient variance that papers compare.  With `label_noise` the preference within a
     pair is a 0/1 label drawn with probability P, instead of P itself.

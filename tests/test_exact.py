@@ -184,7 +184,7 @@ def test_the_expected_loss_of_dro_is_least_at_its_value(data, arms, beta):
 @settings(max_examples=25)
 @given(data=st.data(), arms=st.integers(2, 3), k=st.sampled_from([2, 3]), beta=strategies.betas(0.1, 10))
 def test_the_covariance_is_that_of_the_groups_steps(data, arms, k, beta):
-    """E[s s'] - E[s] E[s]' over all groups in plain Python, s = sum_i c_i (e_{y_i} - pi) (T2.2)."""
+    """E[s s'] - E[s] E[s]' over all groups in plain Python, s = sum_i c_i (e_{y_i} - pi) (T0.1)."""
     world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-2))
     mu = data.draw(strategies.behaviors(arms, smallest=1e-2))
     policy = data.draw(strategies.policies(arms, smallest=1e-2))

@@ -5,24 +5,16 @@
 Who sampled: any fixed law D of single answers.  There is no KL term, and no beta.  eps = 0 is the
 reference-free variant, w = 1; eps = inf does not clip.
 
-**Where it ends.**  With x = pi/ref, lo = max(1 - eps, 0), hi = 1 + eps, u = D a+ / ref and Z = E_D[a+ w], the
-expected update D a+ w - pi Z vanishes where x / w(x) = u / Z.  The left side is x/lo below lo, 1 on [lo, hi]
-and x/hi above: it never falls, so that
+Where it ends (T9.1): with u = D a+ / ref and Z = E_D[a+ w],
 
-    pi = D a+ w / Z,    w = hi where u > Z,   lo where u < Z,   and anything in [lo, hi] where u = Z.
+    pi = D a+ w / Z,    w = 1 + eps where u > Z,   max(1 - eps, 0) where u < Z,   between them where u = Z.
 
-sum pi = 1 is one equation for Z.  Its left side falls from infinity to 0 and jumps down at each Z = u(y), by
-exactly what w of that arm may take: there is one Z, and one policy, unless several arms share u = Z: then
-only their total is given, and the start decides.  w depends on its own log pi alone, so the flow climbs
-sum_y D a+ W(log pi), W' = w, which is bounded, and has no other place to rest: it ends here.
-
-**On the boundary.**  Arms with D a+ = 0 feel -pi Z only and die out like 1/t; some arm has r <= V, so unless
-it starts at zero no fixed point is finite: `fixed_point` raises `NoFixedPoint`, with this limit.  eps >= 1
-kills all arms with u < Z as well, eps = inf all but the largest u.  Reference-free on D = ref: ref a+ / Z.
-On its own samples nothing holds it: it gathers on a few arms, and the start decides on which.
+There is one Z, and one policy unless several arms share u = Z: then the start decides.  Arms with D a+ = 0
+die out; some arm has r <= V, so unless it starts at zero no fixed point is finite: `fixed_point` raises
+`NoFixedPoint`, with this limit.  On its own samples nothing holds it, and it gathers on a few arms.
 
 Source: Baheti et al. 2024, "Leftover Lunch: Advantage-based Offline Reinforcement Learning for Language
-Models", arXiv:2305.14718  (T9.1).
+Models", arXiv:2305.14718.
 """
 
 from __future__ import annotations

@@ -3,20 +3,13 @@
     c_i = (1/k) ( clipped(w_i a_i) + beta (rho_i - 1) ),    rho = ref/pi
     a_i = (r_i - mean of the group) / spread of the group,      w = pi/mu, clipped as PPO's
 
-beta (rho - 1) is minus the derivative of beta k3, k3 = rho - 1 - log rho (Eq. 4).  Over the policy's own
-samples its step is beta (ref - pi): k3 as a loss pulls towards KL(ref || pi), not KL(pi || ref)  (T9.6).
+beta (rho - 1) is minus the derivative of beta k3, k3 = rho - 1 - log rho (Eq. 4): over the policy's own
+samples it pulls towards KL(ref || pi), not KL(pi || ref)  (T9.6).
 
-Who samples: the policy (w = 1), or mu, a policy of a moment ago.  On-policy, with at(y) = E[a | y] the
-mean advantage of arm y in a group whose others come from pi, the expected update is
-pi (at + beta (rho - 1) - beta (ref(S) - 1)), S the support of pi, since the a of a group sum to zero.
-With full support it rests only where
-
-    pi = ref / (1 - at/beta)                                  (Vojnovic & Yun 2025, arXiv:2502.18548)
-
-and this is not pi*: at depends on pi, and for pairs only on the order of the rewards.  Without the spread
-(`unit_spread`, "Dr. GRPO") at = (1 - 1/k) (r - E_pi[r]), RLOO's times (k-1)/k: the end is then the maximiser
-of (1 - 1/k) E_pi[r] - beta KL(ref || pi), one equation in one unknown.  On a fixed mu the clip freezes or
-slides as PPO's does, and the KL term, which has no weight, is no gradient of a KL.
+Who samples: the policy (w = 1), or mu, a policy of a moment ago.  Where it ends on-policy (T9.5): at
+pi = ref / (1 - at/beta), at(y) = E[a | y] in groups of pi, which is not pi*.  Without the spread
+(`unit_spread`, "Dr. GRPO") that is the maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), one equation in
+one unknown.  On a fixed mu the clip freezes or slides as PPO's does.
 
 Conventions: `standard_deviation` divides by k - 1, as trainers do, and adds nothing (they add 1e-4); a group
 of equal rewards has a = 0.  Source: Shao et al. 2024, "DeepSeekMath", arXiv:2402.03300, Eq. (3)-(4); Liu et

@@ -9,16 +9,11 @@ held fixed, and a function of log pi cannot tell which of its arguments to hold.
 Who samples: mu, the policy of a moment ago; without `samples.behavior_log_prob` the policy itself, w = 1.
 On-policy nothing is clipped, c is that of policy gradient, and pi* is the end (T2.1).
 
-On a fixed mu the expected update is pi(y) (m a - E_pi[m a]), m = 0 where the arm is clipped, else 1.
-It vanishes where m a is constant, and there are two ways:
-    nothing clipped   R is constant: pi*, if no pi*/mu leaves the clip on the side that a = J* - b points to
-    something frozen  the constant is 0: all other arms are frozen too, or have R = b
-The second are not isolated: once every arm is frozen, all policies around rest as well, and the end depends
-on the start.  `fixed_point` then answers with the first that its flow meets.  An arm that the clip
-stops and the normaliser pulls back slides along w = 1 + eps, where the update jumps and is never zero:
-`fixed_point` raises `NotConverged`, with the policy where it slid.
+On a fixed mu (T9.5) it rests at pi* if nothing is clipped there, else where all arms are frozen or have
+R = b: a continuum, of which `fixed_point` answers with the point that its flow meets first.  An arm that the
+clip stops and the normaliser pulls back slides along w = 1 + eps: `fixed_point` raises `NotConverged`.
 
-Source: Schulman et al. 2017, arXiv:1707.06347, Eq. (7), with a sequence as one action  (T9.5).
+Source: Schulman et al. 2017, arXiv:1707.06347, Eq. (7), with a sequence as one action.
 """
 
 from __future__ import annotations

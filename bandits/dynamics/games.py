@@ -1,4 +1,4 @@
-"""The game dynamics: how two players who learn against themselves approach the equilibrium, or miss it.
+"""How do two players who learn against themselves approach the equilibrium, or miss it?
 
 One policy meets its own past or present.  With p(y beats pi') = sum_y' P(y, y') pi'(y'):
 
@@ -8,11 +8,9 @@ One policy meets its own past or present.  With p(y beats pi') = sum_y' P(y, y')
     fictitious play   a <- (1 - rate) a + rate (best response to a)
     regret matching   a <- (1 - rate) a + rate (P a - 1/2)_+ / Z
 
-A constant step takes Nash-MD to pi = ref exp(p(y beats m) / beta) / Z, the fixed point for an opponent mixed
-with weight eps = eta beta (T6.4), not to the equilibrium: KL(pi* || pi) = O(eta^2).  The steps
-eta_t = 2 / (beta (t + 2)) reach it (Theorem 1; T6.5).  The last two move the *average* a of the policies
-played, with rate 1 / (t + 1); regret matching plays in proportion to the positive regrets, which are
-t (P a - 1/2) because P a - 1/2 is linear in a (T6.8).  In continuous time the first three become
+At a constant step Nash-MD misses the equilibrium: KL(pi* || pi) = O(eta^2)  (T6.4, T6.5).  The last two move
+the *average* a of the policies played, with rate 1 / (t + 1); regret matching plays in proportion to the
+positive regrets, t (P a - 1/2)  (T6.8).  In continuous time the first three become
 d log pi / dt = p(y beats pi') - beta log pi/ref, and fictitious play d log a / dt = response / a - 1.
 
 Every law is a step or a velocity for `bandits.solvers.paths` to follow, in log space.
@@ -139,11 +137,6 @@ def regret_matching(bandit: Bandit, rate: float) -> Step:
 
     An average that no arm beats is an unregularised equilibrium, and rests.  With rate 1 / (t + 1), t = 1,
     2, ... (start = the first policy played) `exploitability` after T policies is at most sqrt(A / T) / 2.
-
-    Proof: let u = (P - 1/2) x be the payoffs against the policy x in play, which is proportional to
-    Q_+, Q the sum of past u.  x u = 0 because P - 1/2 is antisymmetric, so Q_+ u = 0 and
-    |(Q + u)_+|^2 <= |Q_+|^2 + |u|^2, |u|^2 <= A / 4.  Hence max Q <= sqrt(A T) / 2, and the average is
-    beaten by at most max Q / T.
 
     Example: arm 1 alone beats the average.
 

@@ -1,17 +1,15 @@
-"""The linear motion: exp(-t L) x and (I - a L)^n x, for L the Laplacian of a sampling graph.
+"""What is the linear motion in closed form?  exp(-t L) x and (I - a L)^n x, L a sampling graph's Laplacian.
 
 CoPG, IPO and DRO move the distance x = theta - theta* to their goal by dx/dt = -rate L x  (T3.4).  L is
 symmetric and positive semi-definite, and its null space, the vectors that are constant on each
 component of the graph, never moves.  Two routes:
 
     spectrum       L = V diag(lambda) V', for any law: O(A^3) once, then O(A^2) a time
-    contour        for many arms drawn independently.  L is a diagonal plus rank k, so (s + L)^-1 x
-                   costs O(k^2 A), and exp(-t L) x = (1 / 2 pi i) int e^z (z + t L)^-1 x dz over a curve
-                   around the negative axis takes 12 of them at any t: O(A) a time, no matrix.
+    contour        for many arms drawn independently: exp(-t L) x is an integral of resolvents, which cost
+                   O(k^2 A), over a curve of which 12 points suffice at any t: O(A) a time, no matrix
 
-The curve is Talbot's as modified by Weideman: N points have an error of 3.89^-N, 7e-15 for N = 24.
 Source: Trefethen, Weideman & Schmelzer 2006, "Talbot quadratures and rational approximations",
-BIT 46, Section 3.
+BIT 46, Section 3: N points have an error of 3.89^-N, 7e-15 for N = 24.
 
 Axes: one context; x is (A,), results have a leading axis of times or steps.
 """
@@ -89,12 +87,11 @@ def extreme_eigenvalues(law: Law, alive: NDArray[np.bool_]) -> tuple[float, floa
 
 
 def resolvent(law: Product, x: Floats, shift: complex) -> NDArray:
-    """y with (shift + L) y = x in O(k^2 A), for a law of k independent arms.
+    """y with (shift + L) y = x in O(k^2 A), for a law of k independent arms  (T3.4).
 
     L = D + N K N', N = (m_1 ... m_k), D = (k-1) diag(M), M = N 1, K = I - 1 1', so that
-    y = (x - N c) / (shift + D) with c = K N' y.  As L 1 = 0, c grows like 1 / shift along 1.  That part
-    of c = a 1 / shift + c' is split off by  (I + K G) 1 = -shift K e / (k-1),  G = N' (shift + D)^-1 N,
-    e = N' (shift + D)^-1 1,  which leaves nothing to cancel however small the shift.
+    y = (x - N c) / (shift + D) with c = K N' y.  The part of c along 1, which grows like 1 / shift, is split
+    off: nothing is left to cancel however small the shift.
     """
     N = np.stack(law.marginals, axis=1)  # (A, k)
     k, M = law.k, N.sum(1)

@@ -1,23 +1,18 @@
-"""The noise: exact mean and covariance of the logits under constant-step SGD on pairs (T3.5).
+"""What are the mean and the spread of constant-step SGD on pairs, exactly?  (T3.5)
 
 A step draws B pairs (i, j) ~ W and moves the logits by the mean of their updates.  With d = e_i - e_j
-CoPG's and IPO's are affine in the log-ratios (`dynamics.pairs`), with a random target t of mean t_ij and
-variance v_ij:   h <- h + (eta / B) sum_b (t_b - g d_b'h) d_b.
+CoPG's and IPO's are affine in the log-ratios (`bandits.dynamics.pairs`), with a random target t of mean t_ij
+and variance v_ij:   h <- h + (eta / B) sum_b (t_b - g d_b'h) d_b.
 
-**Proof.**  Let x = h - h* be the distance to the fixed point, e = t_ij - g d'h* what that cannot fit, and
-L = E[d d'].  Given x, the steps (e - g d'x + noise) d of a batch are independent with mean -g L x, since
-E[e d] = 0 says that h* is fixed.  The laws of total mean and covariance give, for m = E[x], C = Cov[x],
+Let x = h - h* be the distance to the fixed point, of mean m and covariance C, e = t_ij - g d'h* what that
+cannot fit, and L = E[d d'].  Then
 
     m <- (I - eta g L) m
     C <- (I - eta g L) C (I - eta g L) + (eta^2 / B) (E_W[q d d'] - g^2 L (C + m m') L)
     q = (e - g d'm)^2 + g^2 d'C d + v
 
-because E[(e - g d'x)^2] = (e - g d'm)^2 + g^2 d'C d.  For B = 1 and S = C + m m' this is T3.5:
-S <- E_W[(I - eta g d d') S (I - eta g d d')] + ..., which takes noiseless CoPG (e = v = 0) to S = 0, its
-fixed point exactly; noise of the rewards, v = 2 sigma^2, adds 2 sigma^2 eta^2 E_W[d d'].
-
-**Stability.**  For B = 1, E|x|^2 changes by -2 eta g (1 - eta g) E[(d'x)^2], as d'd = 2: SGD on one pair is
-stable in mean square iff eta g < 1, whatever the law.
+Noiseless CoPG (e = v = 0) reaches its fixed point exactly; noise of the rewards has v = 2 sigma^2.  SGD on
+one pair is stable in mean square iff eta g < 1, whatever the law.
 
 Axes: one row a recorded step; logits are those of the start, whose mean on each component never moves.
 """

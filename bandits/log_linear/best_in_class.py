@@ -1,15 +1,8 @@
-"""The best in class: the policy pi = ref exp(Phi w) / Z that maximises J(pi) = E_pi[r] - beta KL(pi || ref).
+"""Which policy ref exp(Phi w) / Z of a class has the largest J(pi) = E_pi[r] - beta KL(pi || ref)?  (T3.6)
 
-With F = diag(pi) - pi pi' the gradient is dJ/dw = Phi' F (r - beta Phi w), so that the natural gradient is
-
-    (Phi' F Phi)^+ dJ/dw = (Phi' F Phi)^+ Phi' F r - beta w,
-
-and zero iff w is the least-squares answer of T3.6 for pairs from pi itself, whose L is 2 F: the best policy
-of the class is what CoPG would learn from that policy's own samples.  `class_optimum` climbs along it, which
-does not slow down near the border, from several starts.
-
-J is not concave in w and may have several tops.  One always lies at finite w: from a limit policy of the
-class, a step inward that moves mass delta gains beta delta log(1 / delta), more than the O(delta) it costs.
+With F = diag(pi) - pi pi' the gradient is dJ/dw = Phi' F (r - beta Phi w).  `class_optimum` climbs along the
+natural gradient (Phi' F Phi)^+ dJ/dw = (Phi' F Phi)^+ Phi' F r - beta w, which does not slow down near the
+border, from several starts: J is not concave in w and may have several tops, one of them at finite w.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The class: policies pi = ref exp(Phi w) / Z with d features an arm, which may not hold the optimum (T3.6).
+"""Where do log-linear policies pi = ref exp(Phi w) / Z go, whose class may not hold the optimum?  (T3.6)
 
 grad_w log pi(y) = Phi(y) - E_pi[Phi], so that any algorithm moves the weights by Phi' g, with g its expected
 update of the logits (`bandits.exact`).  Where g = rate L (s / beta - h) is linear, with L the Laplacian of
@@ -7,9 +7,8 @@ the sampling graph and s the reward (CoPG, DRO) or the ranking (IPO),
     dw/dt = rate Phi' L (s / beta - Phi w),      w = (Phi' L Phi)^+ Phi' L s / beta          (T3.6)
 
 least squares on the differences of sampled pairs.  If s / beta lies in the span of Phi and constants, every
-law whose graph is connected finds it.  If not, each law puts the misfit where it does not look, and the
-answer depends on who sampled.  On-policy gradient climbs J, whose maximiser in the class
-(`bandits.log_linear.best_in_class`) is in general none of those answers.
+law whose graph is connected finds it.  If not, the answer depends on who sampled, and is in general not the
+maximiser of J in the class (`bandits.log_linear.best_in_class`).
 
 Source: the linear form is Flet-Berliac et al. 2024, Eqs. (18)-(19), arXiv:2406.19185.
 Axes: features (A, d) or (..., A, d), weights (..., d); every context has weights of its own.

@@ -1,20 +1,17 @@
-"""Ranking by maximum likelihood: what the Bradley-Terry fit converges to, and when it does not exist.
+"""Which strengths explain the wins best, and when are there none?  The Bradley-Terry fit.
 
 `wins[i, j]` = N_ij >= 0 is the weight of "arm i beat arm j": counts of a data set, or W(i, j) p(i beats j)
 for a population.  The weighted Bradley-Terry loss of the strengths x is
 
     f(x) = sum_ij N_ij * -log sigma(x_i - x_j),          sigma(d) = 1 / (1 + e^-d),
 
-which is DPO's loss with x = beta h (T5.1), for any preferences, Bradley-Terry or not (T5.2).
+which is DPO's loss with x = beta h (T5.1), for any preferences, Bradley-Terry or not (T5.2).  Its gradient is
+(flow out of i) - (flow into i), N_ij sigma(x_j - x_i) flowing from j to i; its Hessian is the Laplacian of
+the comparison graph with conductances (N_ij + N_ji) sigma sigma'.
 
-Read N_ij sigma(x_j - x_i) as a *flow* that pulls i up and j down by the same amount:
-- gradient:   -df/dx_i = (flow into i) - (flow out of i), so the sum of x over each connected component
-  never moves, and neither does an arm that was never compared;
-- Hessian:    the Laplacian of the comparison graph with conductances (N_ij + N_ji) sigma sigma'.
-
-Existence (T5.3; Ford 1957, Zermelo 1929).  Draw an arrow i -> j where N_ij > 0.  A minimiser exists iff
-each weakly connected component is strongly connected.  Otherwise the arrows between the strong
-components form an acyclic graph, nothing pulls their winners back, and each such gap grows for ever.
+Existence (T5.3; Ford 1957, Zermelo 1929).  Draw an arrow i -> j where N_ij > 0.  A minimiser exists iff each
+weakly connected component is strongly connected; otherwise the gaps along the arrows between strong
+components grow for ever.
 
 Axes: arms, and arms x arms with the winner first.  Sources: Ford 1957, Amer. Math. Monthly 64(8); Zermelo
 1929, Math. Z. 29; damping: Sun & Tran-Dinh 2019, arXiv:1703.04599; sweeps: Newman 2023, arXiv:2207.00076.
@@ -65,19 +62,11 @@ def fit(wins: ArrayLike | sparse.sparray | sparse.spmatrix, start: ArrayLike | N
 
     Each weakly connected component keeps the mean of `start`, as the gradient flow does.
 
-    Where no minimiser exists, gradient flow still drives f to its infimum (f is convex and smooth), and
-    that is the sum over the strong components of their own minima, the gaps between them contributing 0.
-    So (1) inside each strong component the differences converge to the fit of its own comparisons, and
-    (2) every gap along an arrow between strong components tends to +inf.  Let exactly one weak component
-    diverge and let exactly one of its strong components, the top, never lose to an outsider.  The top
-    reaches all others along arrows, so they fall infinitely far below it; their common mean is kept, so
-    the top rises to +inf and leaves the other weak components, which stay bounded, behind.  All mass of
-    softmax(c + x), for every fixed c, ends in the top, where x is the inner fit: that is `limit`.
-
-    With two tops, or two diverging components, `limit` is None: the loss tends to the same infimum
-    whatever becomes of the gap between them, so the optimiser decides, not the loss.  (0 beats 2 with
-    weight a, 1 beats 2 with weight b: gradient flow ends at x_0 - x_1 = log(a / b), and x = (u + s, s, -s)
-    for any fixed u also minimises f as s grows.)
+    Where no minimiser exists, gradient flow still converges inside each strong component, and drives the
+    gaps along arrows between them to +inf.  If exactly one weak component diverges, and exactly one of its
+    strong components, the top, never loses to an outsider, all mass ends in the top, where x is the inner
+    fit: that is `limit`.  With two tops, or two diverging components, `limit` is None: the optimiser decides
+    what becomes of the gap between them, not the loss (T5.3).
 
     Accuracy: the residual is relative to each arm's own flow, so that arms of weight 1e-24 are solved as
     well as the others, and at most 1e-13, or the rounding of the strengths, 4 eps max |x_i - x_j|.  Groups
@@ -202,11 +191,10 @@ def _limit(
 def _solve(wins: Comparisons) -> tuple[Floats, float, int]:
     """The fit of one strong component by Newton's method: (strength, residual, steps).  Rescales `wins`.
 
-    Along a step whose largest change of a gap is delta, f'' changes by a factor within e^(+-delta).  So a
-    whole step descends if delta <= 1, and the fraction log(1 + delta) / delta of it from anywhere; far away,
-    the fraction is doubled as long as that still descends.  Unequal weights are first evened out by sweeps
-    of Newman's iteration, x_i += log(flow in / flow out), in which each arm moves as far as it needs: only
-    while the worst ratio is well below the best so far, hence finitely often.
+    A whole step descends if the largest change of a gap is delta <= 1, the fraction log(1 + delta) / delta of
+    it from anywhere (T5.2); far away, the fraction is doubled as long as that still descends.  Unequal
+    weights are first evened out by sweeps of Newman's iteration, x_i += log(flow in / flow out): only while
+    the worst ratio is well below the best so far, hence finitely often.
     """
     wins = wins.toarray() if sparse.issparse(wins) and wins.shape[0] <= DENSE else wins
     wins /= wins.max()

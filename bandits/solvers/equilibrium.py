@@ -1,22 +1,17 @@
-"""The game: the regularised equilibrium of a preference matrix, and its certificate.
+"""Where does a regularised game come to rest?  Newton's method, with the duality gap as certificate.
 
 Two policies play P(pi beats pi') - beta KL(pi || ref) + beta KL(pi' || ref).  The one equilibrium is
 pi* = ref exp(P(y beats pi*) / beta) / Z  (T6.1; Munos et al. 2023, arXiv:2312.00886).  With the ratio
 z = log pi/ref and the antisymmetric payoff L = P - 1/2 it is the root of
 
-    F(z) = beta z - L pi,        Jacobian  beta I - L H,   H = diag(pi) - pi pi^T        (T6.2)
+    F(z) = beta z - L pi,        Jacobian  beta I - L H,   H = diag(pi) - pi pi^T,  never singular  (T6.2)
 
-L H has the imaginary eigenvalues of the skew matrix H^1/2 L H^1/2, so the Jacobian is never singular.
-Newton's step is damped by a shift s >= 0, which plays the part of a larger beta:
+Newton's step is damped by a shift s >= 0, a larger beta against a reference nearer to the policy:
 
     ((beta + s) I - L H) d = -F(z),        z <- z + d   if   |F(z + d) + s d| < 0.9 |F(z)|
 
-This is one Newton step for the game at temperature beta + s whose reference has moved towards the
-current policy.  As s falls to 0 the temperature follows a path down to beta, each policy starting the
-next; at s = 0 it is Newton's method.  s falls as fast as the linear model proves right.
-
-An opponent m = pi^(1-eps) ref^eps / Z is no new problem (T6.4): m = ref exp((1-eps) P(y beats m) / beta) / Z
-is the equilibrium at temperature beta / (1-eps), and pi follows from it.
+s falls as fast as the linear model proves right, and at s = 0 this is Newton's method.  An opponent
+m = pi^(1-eps) ref^eps / Z is no new problem: m is the equilibrium at temperature beta / (1-eps)  (T6.4).
 
 Axes: arms last; leading axes are contexts and broadcast.
 """
@@ -110,9 +105,7 @@ def duality_gap(
         = 2 (beta log E_ref[e^(P(y beats pi) / beta)] + beta KL(pi || ref) - 1/2)
         = 2 beta KL(pi || best),          best = ref exp(P(y beats pi) / beta) / Z.
 
-    Proof of the last line: log pi/best = log pi/ref - P(y beats pi) / beta + log Z, whose mean under pi is
-    KL(pi || ref) - 1 / (2 beta) + log Z, because P(pi beats pi) = 1/2.  It subtracts no two numbers of
-    size 1, so that a gap of 1e-20 is a number and not round-off.
+    The last line subtracts no two numbers of size 1, so that a gap of 1e-20 is a number and not round-off.
 
     Args:
         preference: P, (..., A, A), P + P^T = 1.

@@ -1,15 +1,13 @@
-"""Potentials: the x with L x = flow, for dense graphs whose weights span many orders of magnitude.
+"""How are the potentials x, L x = flow, found on dense graphs whose weights span many orders of magnitude?
 
 A symmetric matrix C >= 0 of conductances has the Laplacian L = diag(C 1) - C, of degrees D = C 1.  Two
-solvers, each at its best where the other is not:
+solvers, each at its best where the other is not (T5.2):
 
     conjugate_gradients    O(A^2) a step, few steps, if the graph is known to be well connected
     eliminate              O(A^3), keeps every digit however weak the links between clusters are
 
-How well a graph is connected is its spectral gap, the second smallest eigenvalue of D^-1/2 L D^-1/2.
-`spectral_gap_bound` bounds it from below by the links to a few hubs.  If C_ih >= e D_i for every arm i,
-then L lies above e times the star of weights D_i around h, whose gap is at least 1, because
-sum_i D_i (x_i - x_h)^2 >= the D-weighted variance of x.  Stars share no links but those between hubs.
+How well a graph is connected is its spectral gap, the second smallest eigenvalue of D^-1/2 L D^-1/2, which
+`spectral_gap_bound` bounds from below by the links to a few hubs.
 
 Axes: arms, and arms x arms; no contexts.
 """

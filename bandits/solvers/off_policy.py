@@ -1,23 +1,19 @@
-"""Where policy gradient ends when a fixed law mu answers and no importance weight corrects it (T2.5).
+"""Where does policy gradient end when a fixed law mu answers and no importance weight corrects it?  (T2.5)
 
     g(theta) = E_mu[(R - b)(e_y - pi)],    R(y) = r(y) - beta log pi(y)/ref(y),    b a constant
 
-**A projection.**  With u = log pi and a = (r - b)/beta + log ref, R - b = beta (a - u), so that g is the
-gradient of -(beta/2) E_mu[(u - a)^2]: the motion projects the point a on the surface sum exp(u) = 1 in
-the metric mu (DRO with its value frozen at V = b descends beta times this: T8.2).  With the multiplier
-c = Abar/beta, Abar = E_mu[R - b], it ends where  a - u = v,  v = c pi/mu = omega(a + log(c/mu)).
-- b < J*: a is outside the convex set sum exp(u) <= 1, so c > 0 and the projection is unique.
-- b > J*: a is inside, c < 0, and several points may be nearest (lock-in).  |v| = -W(-|c| e^a / mu);
-  |v| < 1 is Lambert's branch W_0, |v| > 1 is W_{-1}.
-- Arms that mu never shows feel g = -Abar pi.  If Abar > 0 they die out like 1/t.  If the seen arms
-  leave room, sum exp(a) < 1, the others fill it until Abar = 0, u = a: no bias, no lock-in.  The flow keeps
-  sum theta and, between unseen arms, differences of exp(-theta), so the start fixes their shares.
+With u = log pi and a = (r - b)/beta + log ref, the motion projects the point a on the surface
+sum exp(u) = 1 in the metric mu.  With the multiplier c = Abar/beta, Abar = E_mu[R - b], it ends where
+a - u = v,  v = c pi/mu = omega(a + log(c/mu)):
 
-**Stability.**  J = dg/dtheta = -diag(d) + beta (mu pi' + pi mu') + (Abar - beta) pi pi' is symmetric,
-d = beta mu + Abar pi.  Where pi'x = 0, x'Jx = -sum d x^2, and d < 0 exactly on W_{-1}.  Hence:
-- Two arms y, z on W_{-1}: x = e_y/pi(y) - e_z/pi(z) has x'Jx > 0.  An attractor has **at most one**.
-- None: stable.  One: stable iff sum pi^2/d < 0.  Each arm has d pi/d|c| = beta pi^2/d, so this says: along
-  the curve "arm y anywhere, the others on W_0", sum pi *rises* with pi(y) where it crosses 1.
+- b < J*: c > 0, and the end is unique.
+- b > J*: c < 0, |v| = -W(-|c| e^a / mu), on Lambert's branch W_0 (|v| < 1) or W_{-1} (|v| > 1).  An
+  attractor has **at most one arm on W_{-1}**: "none, or arm y" are enumerated, one curve each.
+- Arms that mu never shows die out (Abar > 0), or fill what the seen arms leave, in shares set by the start.
+
+Stable: no arm on W_{-1}, or one and sum pi^2/d < 0, d = beta mu + Abar pi.
+
+Axes: one context; arms (A,).
 """
 
 from __future__ import annotations
