@@ -1,4 +1,4 @@
-"""The world: a bandit with finitely many arms, on which everything can be computed exactly.
+"""What is the world?  A bandit with finitely many arms, on which everything can be computed exactly.
 
 A response y is an arm, a prompt is a context.  The world holds the reward r(y), the preference
 P(y, y') = p(y beats y') with P + P^T = 1, and the reference policy ref(y).  The regularised value

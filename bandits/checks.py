@@ -1,4 +1,4 @@
-"""The border: bad input gets one `ValueError` that names argument, rule, first bad entry and remedy.
+"""Is the input usable?  If not, one `ValueError` names argument, rule, first bad entry and remedy.
 
 Everything that the public functions take passes through here once.  Arrays are copied to float64
 and made read-only, so that a caller's array is never mutated and a stored one never changes.

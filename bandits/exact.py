@@ -1,4 +1,4 @@
-"""The truth: expectations of any algorithm, by enumeration of every group of arms.
+"""What is expected of an update?  Expectations of any algorithm, by enumeration of every group of arms.
 
 The expected ascent direction on the logits of pi = softmax(theta) is
 

@@ -1,4 +1,4 @@
-"""Named worlds from the papers, with the data that the papers sample there."""
+"""Which worlds are the papers'?  Each by name, with the data that its paper samples there."""
 
 from __future__ import annotations
 

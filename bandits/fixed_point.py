@@ -1,4 +1,4 @@
-"""The end: where does this algorithm converge on this world with these samples, and how sure is it?
+"""Where does an algorithm converge on this world with these samples, and how sure is it?
 
 `fixed_point` answers with a `Solution` whose residual is the exact expected update at the answer,
 max_y |E[sum_i c_i (e_{y_i} - pi)]|, whichever way the answer was found:

@@ -1,4 +1,4 @@
-"""The answer: a policy is a point of the simplex, kept as log-probabilities.
+"""How does one compute with policies?  They are points of the simplex, kept as log-probabilities.
 
     softmax    pi = softmax(theta)
     tilt       ref * exp(score / beta) / Z

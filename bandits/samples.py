@@ -1,4 +1,4 @@
-"""The contract: an algorithm turns `Samples` into an `Update`.
+"""What may an algorithm see and say?  The contract: it turns `Samples` into an `Update`.
 
 Every sequence-level alignment algorithm moves a policy by `c(y) * grad log pi(y)` for each sampled
 answer y, so the algorithm *is* its coefficient c.  An algorithm is any object with

@@ -1,4 +1,4 @@
-"""What a solver answers: the policy, and the evidence that it is one.
+"""What did a solver find, and how sure is it?  The policy, and the evidence that it is one.
 
 A `Solution` always carries its *undamped* residual: how far one full application of the map moves
 the answer, not how short the last (damped) step was.  A solver that cannot answer raises, and what

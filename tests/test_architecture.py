@@ -327,6 +327,15 @@ def test_each_module_begins_with_its_theory(name):
 
 
 @pytest.mark.parametrize("name", modules())
+def test_each_module_asks_its_question_first(name):
+    """In its first line; but a file of an algorithm, a command and the package say what they are."""
+    first = ast.get_docstring(modules()[name]).splitlines()[0]
+    wing, _, leaf = name.rpartition(".")
+    says = name == "" or leaf == "__main__" or (wing == "algorithms" and leaf != "linear")
+    assert says or "?" in first, f"bandits.{name} begins with {first!r}: begin with its question"
+
+
+@pytest.mark.parametrize("name", modules())
 def test_functions_are_short_and_take_no_open_keywords(name):
     """At most 35 lines without the docstring; no **kwargs."""
     for node in ast.walk(modules()[name]):

@@ -145,6 +145,14 @@ def test_a_link_to_a_heading_is_followed():
     assert faults(SMALL, {**GOOD, "README.md": "[T1.2](bandits/theory.md#t12-the-regret)"}) == []
 
 
+@pytest.mark.parametrize("document", ["README.md", "bandits/theory.md"])
+def test_the_links_between_our_files_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)}
+    ours = {link for link in targets if link and "://" not in link}
+    assert ours and {link for link in ours if not ((ROOT / document).parent / link).exists()} == set()
+
+
 def test_the_theory_is_shipped_with_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "theory.md" in project["tool"]["setuptools"]["package-data"]["bandits"]

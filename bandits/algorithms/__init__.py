@@ -1,4 +1,4 @@
-"""The means: one algorithm a file, each with its theory, its coefficient and its closed-form fixed point.
+"""Which coefficient, why, and where does it end?  One algorithm a file: theory, update, closed form.
 
 Every class is a frozen dataclass of hyper-parameters with `k`, the samples it looks at together, and
 `update(samples) -> Update`.  A reader's own algorithm needs no more than these two (`samples.py`).

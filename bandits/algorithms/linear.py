@@ -1,4 +1,4 @@
-"""The expected updates that are linear in the logits, and where they end.
+"""Which expected updates are linear in the logits, and where do they end?
 
 CoPG, IPO and DRO (with V eliminated), on samples whose law W does not move with the policy, all have
 

@@ -1,4 +1,4 @@
-"""The updates that are affine in the log-ratios of a pair: found by asking the algorithm, not its name.
+"""Which updates are affine in the log-ratios of a pair?  Found by asking the algorithm, not its name.
 
 A pair algorithm has coefficients (c, -c).  It is affine if, with h = log pi/ref and d = e_i - e_j,
 

@@ -1,4 +1,4 @@
-"""The asking: one file a question, each with `run() -> Result` (plain arrays) and `draw(result) -> Figure`.
+"""What does each figure ask?  One file a question: `run() -> Result` (arrays), `draw(result) -> Figure`.
 
 claims(result)   what the figure says, as numbers: claim, computed, expected, tolerance
 EXPERIMENTS      all of them, in the order of the map; `python -m bandits figures` runs them

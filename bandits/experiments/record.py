@@ -1,4 +1,4 @@
-"""What stays of an experiment: a picture, the numbers drawn, and a table of claims that were checked."""
+"""What stays of an experiment?  A picture, the numbers drawn, and a table of claims that were checked."""
 
 from __future__ import annotations
 

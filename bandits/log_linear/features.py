@@ -1,4 +1,4 @@
-"""The geometry of a class of policies pi = ref exp(Phi w) / Z: which weights matter, and by how much.
+"""Which weights of a policy pi = ref exp(Phi w) / Z matter, and by how much?
 
 Directions of w along which Phi is constant on the support change no policy.  `chart` leaves them out: with
 B (d, r) an orthonormal basis of the others, w = w_0 + B z and log pi = log ref + Phi w_0 + D z - log Z,

@@ -1,1 +1,1 @@
-"""Pictures in one house style: `style` the look, `curves` quantities along training, `simplex` three arms."""
+"""How is it drawn?  `style` the look of all, `curves` quantities along training, `simplex` three arms."""

@@ -1,4 +1,4 @@
-"""Quantities along training: the mean over seeds, a band, and the exact limit beside them."""
+"""How are quantities along training drawn?  The mean over seeds, a band, and the exact limit beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three arms as a triangle: every point is a policy, its corners the three pure ones.
+"""How are three arms drawn?  As a triangle: every point is a policy, its corners the three pure ones.
 
 A policy (p0, p1, p2) is drawn at p0 c0 + p1 c1 + p2 c2 with corners c0 (left), c1 (right), c2 (top).  On
 these axes go level sets of a function of the policy, the velocity field of an algorithm, trajectories

@@ -1,4 +1,4 @@
-"""One look for every figure: colour-blind safe, legible in print and on dark pages, with the same bytes.
+"""What do all figures look like?  Colour-blind safe, legible in print and on dark pages, the same bytes.
 
 Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure; line styles differ
 too, so that a grey print can be read.  The ground is opaque white: a page behind it may be dark.

@@ -1,4 +1,4 @@
-"""Laws of a group of k arms: what a sampling rule becomes once the algorithm and the policy are known.
+"""How likely is each group of k arms?  What a sampling rule becomes once algorithm and policy are known.
 
     Product    k independent arms, one marginal each: everything pairwise costs O(A)
     Joint      a pair with joint law W(y, y')

@@ -1,4 +1,4 @@
-"""What an algorithm gets to see: the `Samples` of groups of arms, read off a world.
+"""What does an algorithm see of a group of arms?  Its `Samples`, read off a world.
 
 `State` is where training stands.  `samples_of` gathers everything that the contract names (rewards,
 preferences, log-probabilities under policy, reference and sampler) for groups of arms (..., n, k), be

@@ -1,4 +1,4 @@
-"""The data: who produced the samples.
+"""Who produced the samples?
 
     Offline(mu)         k independent arms from a fixed behaviour policy mu
     Offline(mu1, mu2)   one behaviour policy for each place of the group

@@ -1,4 +1,4 @@
-"""The lessons: batches of groups for every run and step, with everything the policy does not move looked up.
+"""Which samples does each run and step see?  Batches, with all that the policy does not move looked up.
 
     fresh draws    every step sees new groups of the law
     epochs         each run draws a data set of N groups once, and visits it in shuffled order; an epoch has

@@ -1,4 +1,4 @@
-"""The dice: groups of arms drawn from a law, for many steps and runs at once.
+"""How are groups of arms drawn from a law, for many steps and runs at once?
 
 A group is drawn by inverting a cumulative distribution at a uniform number, exact to the last bit of the
 cumulative sum.  For a law that never changes a *guide table* says at once, for almost every number, on

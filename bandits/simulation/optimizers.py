@@ -1,4 +1,4 @@
-"""The gait: how an estimated gradient becomes a step.
+"""How does an estimated gradient become a step?
 
     SGD     theta <- theta + eta g
     Adam    theta <- theta + eta m^ / (sqrt(v^) + epsilon),   m^ = m / (1 - beta1^t),  v^ = v / (1 - beta2^t),

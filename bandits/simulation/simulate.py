@@ -1,4 +1,4 @@
-"""The noise: sampled training, many runs at once.
+"""How do many runs train at once on sampled data?
 
 Where `bandits.exact` takes expectations, this draws.  At each step every run and context gets a batch of n
 groups of arms, the algorithm's own `update` turns them into coefficients, and the logits move up

@@ -1,4 +1,4 @@
-"""One step: what sampled coefficients do to the logits of many runs.
+"""What do sampled coefficients do to the logits of many runs, in one step?
 
 A batch of n groups moves the logits of its run and context, through an optimizer, along
 

@@ -1,4 +1,4 @@
-"""The spread: one function over many settings, in many processes, with results that survive an interruption.
+"""How is one function run over many settings, in many processes, so that an interruption loses nothing?
 
 A setting is a dictionary of keyword arguments; the function returns an array, or a dictionary of arrays.
 `joblib` runs the calls, in local processes by default, and beyond one machine by the backend in force,

@@ -1,4 +1,4 @@
-"""The record: which steps of sampled training are kept, and what is kept of them."""
+"""Which steps of sampled training are kept, and what of them?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampling graph: arms are nodes, and two arms are joined if they are ever sampled together.
+"""Which arms are sampled together?  They are joined in the sampling graph, whose nodes are the arms.
 
 With S = W + W^T the symmetrised law of a pair, L = diag(S 1) - S is the graph's Laplacian.  Its null
 space are the vectors that are constant on connected components; what a contrastive algorithm can learn

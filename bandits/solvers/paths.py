@@ -1,4 +1,4 @@
-"""Following a law of motion: step after step, or in continuous time.
+"""Where is a motion after each step, or at each time?
 
 A law of motion is a bare function of a policy in log space, bound to its world when it is made
 (`bandits.dynamics.flow`, `bandits.dynamics.games`):
