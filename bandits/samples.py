@@ -1,14 +1,10 @@
 """What may an algorithm see and say?  The contract: it turns `Samples` into an `Update`.
 
 Every sequence-level alignment algorithm moves a policy by `c(y) * grad log pi(y)` for each sampled
-answer y, so the algorithm *is* its coefficient c.  An algorithm is any object with
-
-    k                          how many samples it looks at together
-    update(samples) -> Update  the coefficient of each of them
-
-and, where it is the gradient of something, `loss(samples)` with `-d loss / d log_prob = c`.
-It must use array operators and the array API only: the same object then runs over NumPy arrays
-(every arm enumerated) and over torch tensors (a transformer).
+answer y, so the algorithm *is* its coefficient c.  An algorithm is any object with `k`, how many samples
+it looks at together, and `update(samples) -> Update`, the coefficient of each of them; `Algorithm` lists
+what else it may have.  It must use array operators and the array API only: the same object then runs over
+NumPy arrays (every arm enumerated) and over torch tensors (a transformer).
 
 Axes: `...` are batch axes (contexts, runs, groups), `k` is the sample within its group, and `A`
 are all the arms.  Nothing here looks into the batch axes.  Each field declares which of its axes are samples.
@@ -159,7 +155,27 @@ def log_sigmoid(x: Array) -> Array:
 
 
 class Algorithm(Protocol):
-    """What an algorithm has to have."""
+    """What an algorithm has to have: `k` and `update`.  Everything else is optional, and found by its name:
+
+    attribute                        what it promises                                     who asks
+    loss(samples)                    -d loss / d log_prob is the coefficient, (...)       exact, llm
+    linear(bandit, law)              the expected update on a law that stays, as          problem, exact
+                                     `algorithms.linear.Linear`; None: it is not linear
+    expected_coefficient(bandit,     E[c] of each arm, (..., A); log_ratio is known up    exact
+        law, log_ratio)              to a constant, so only for contrastive algorithms
+    closed_form(bandit, sampling,    the end as a `Solution`, beyond what `linear` says;  fixed_point
+        log_start)                   None: it has to be searched for
+    attractors(bandit, law,          every stable end on a law that stays, one context;   fixed_point
+        log_start)                   None: unknown
+    opponent(log_policy,             log of who gives the last sample on-policy, not      sampling, llm
+        log_reference)               normalised, over arms or over tokens
+    log_revision_policy(bandit,      log pi', trained beside the policy, at its optimum   exact
+        law)
+    needs_on_policy                  True: takes OnPolicy() only                          sampling
+    contrastive                      True: the coefficients of a group sum to zero, and   simulation
+                                     see only differences of log_prob
+    weighted                         True: multiplies by pi/mu itself                     importance
+    """
 
     @property
     def k(self) -> int:

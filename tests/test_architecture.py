@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -187,6 +188,23 @@ assert not {{name.split(".")[0] for name in sys.modules}} & set({sorted(FORBIDDE
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+# ---- the contract -----------------------------------------------------------------------------------------
+
+
+def test_the_contract_lists_every_attribute_that_the_package_looks_for():
+    """`getattr(algorithm, "x")` and `hasattr(algorithm, "x")` for each x of the table, and for no other."""
+    asked = set()
+    for tree in modules().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
+                of, name = node.args[:2]
+                if ast.unparse(of).split(".")[-1] == "algorithm" and isinstance(name, ast.Constant):
+                    asked.add(name.value)
+    table = bandits.samples.Algorithm.__doc__.split("who asks\n")[1]
+    listed = set(re.findall(r"^ {8}(\w+)(?:\(| {2})", table, re.M))
+    assert listed == asked - {"k", "update"}
 
 
 # ---- memory ------------------------------------------------------------------------------------------------
