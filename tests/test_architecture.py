@@ -202,8 +202,8 @@ def test_the_contract_lists_every_attribute_that_the_package_looks_for():
                 of, name = node.args[:2]
                 if ast.unparse(of).split(".")[-1] == "algorithm" and isinstance(name, ast.Constant):
                     asked.add(name.value)
-    table = bandits.samples.Algorithm.__doc__.split("who asks\n")[1]
-    listed = set(re.findall(r"^ {8}(\w+)(?:\(| {2})", table, re.M))
+    table = inspect.getdoc(bandits.samples.Algorithm).split("who asks\n")[1]
+    listed = set(re.findall(r"^(\w+)(?:\(| {2})", table, re.M))
     assert listed == asked - {"k", "update"}
 
 
