@@ -16,6 +16,7 @@ from bandits.experiments import (
     nash_md,
     overfitting,
     robustness,
+    self_play,
     sgd_noise,
     variance,
 )
@@ -32,6 +33,7 @@ EXPERIMENTS = (
     favourites,
     elo_and_dice,
     nash_md,
+    self_play,
     robustness,
     misspecified,
 )

@@ -14,15 +14,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bandits.algorithms import IPO, CoPG, PolicyGradient
+from bandits.algorithms import IPO, CoPG
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.examples import skewed_to
 from bandits.experiments.record import Claim
+from bandits.log_linear.best_in_class import class_optimum
 from bandits.log_linear.fixed_point import log_linear_fixed_point
 from bandits.plots import style
 from bandits.samples import Algorithm
-from bandits.sampling.rules import Offline, OnPolicy
+from bandits.sampling.rules import Offline
 
 BETA = 0.5
 REWARD = (1.2, 1.0, 0.1, -0.4)
@@ -59,7 +60,7 @@ def run(progress: bool = False) -> Result:
             for name, a in METHODS.items()
         }
 
-    best = log_linear_fixed_point(PolicyGradient(beta=BETA), bandit, OnPolicy(), FEATURES)
+    best = class_optimum(bandit, FEATURES, BETA)[0]
     return Result(
         beta=BETA,
         reward=np.array(REWARD),
