@@ -20,6 +20,8 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     plots/         how is it drawn?
     experiments/   what does each figure ask?                   one file a figure
 
+A tag such as (T2.5) is a statement of `theory.md`, in this folder: assumptions, proof or source, numbers.
+
 Notation, one meaning each:
 
     y, A     arms, last axis; leading axes are contexts         pi, ref   policy, reference
