@@ -41,7 +41,6 @@ LOOKS: dict[str, tuple[str, Any]] = {
     "against an average": (style.GREEN, (0, (3, 1, 1, 1))),
     "best response": (style.PURPLE, (0, (5, 2))),
 }
-SHOWN = 450  # points of each flow that are drawn: a limit cycle is not drawn over and over
 CIRCLING = ("mirror descent, η = 15", "lagging opponent, η = 1")
 
 
@@ -61,7 +60,7 @@ class Result:
 
 def run(progress: bool = False) -> Result:
     """Iterate the maps and integrate the flows."""
-    at = np.unique(np.geomspace(1, STEPS, 120).astype(int))
+    at = np.unique(np.geomspace(1, STEPS, 80).astype(int))
     nash = equilibrium(CYCLE.preference, CYCLE.log_reference, BETA).policy
     lagging = games.nash_ema(CYCLE, BETA, SHORT, DECAY)
     with_kl = {
@@ -87,7 +86,7 @@ def run(progress: bool = False) -> Result:
 
 
 def _flows() -> dict[str, Floats]:
-    times = np.linspace(0, 600, 1500)
+    times = np.append(np.linspace(0, 180, 240), 600.0)  # what is drawn, and where it ends
     both = integrate(games.averaged_play(CYCLE, BETA, rate=1.0), [START, START], times)
     return {
         "self-play": integrate(games.self_play(CYCLE, BETA), START, times),
@@ -127,7 +126,7 @@ def draw(result: Result) -> Figure:
         simplex.frame(left, ("arm 1", "arm 2", "arm 3"))
         for name, path in result.flows.items():
             color, line = LOOKS[name]
-            simplex.trajectory(left, path[:SHOWN], color=color, linestyle=line, label=name)
+            simplex.trajectory(left, path[:-1], color=color, linestyle=line, label=name)
         simplex.point(left, result.nash, color=style.RED, label="equilibrium")
         left.set_title("Continuous time: only the lag circles", loc="center")
         _draw_curves(middle, result.iterations, result.gap)
