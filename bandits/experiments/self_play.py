@@ -86,7 +86,9 @@ def run(progress: bool = False) -> Result:
 
 
 def _flows() -> dict[str, Floats]:
-    times = np.append(np.linspace(0, 180, 240), 600.0)  # what is drawn, and where it ends
+    times = np.concatenate(
+        [np.linspace(0, 12, 60), np.linspace(13, 180, 200), [600.0]]
+    )  # drawn, but the last
     both = integrate(games.averaged_play(CYCLE, BETA, rate=1.0), [START, START], times)
     return {
         "self-play": integrate(games.self_play(CYCLE, BETA), START, times),
