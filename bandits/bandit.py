@@ -263,9 +263,13 @@ class Bandit:
 
     def checked_log_policy(self, policy: ArrayLike, name: str = "policy") -> Floats:
         """log of a policy argument, validated against this world."""
+        return log_policy_of(self.checked_policy(policy, name))
+
+    def checked_policy(self, policy: ArrayLike, name: str) -> Floats:
+        """A policy argument, validated against this world."""
         probabilities = checks.distribution(policy, name)
         checks.same_arms(probabilities, np.broadcast_to(0.0, (*self.contexts, self.arms)), name, "the bandit")
-        return log_policy_of(probabilities)
+        return probabilities
 
 
 def gather(table: Floats, arms: NDArray[np.integer], axes: int) -> Floats:
@@ -290,13 +294,17 @@ def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def _preference_matrix(preference: ArrayLike) -> Floats:
-    matrix = checks.floats(preference, "preference")
-    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
+    raw = checks.as_numbers(preference, "preference")
+    matrix = checks.floats(raw, "preference")
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.size == 0:
         raise ValueError(f"preference must have shape (..., A, A), but its shape is {matrix.shape}")
     _reject_outside(matrix, "preference")
     both = matrix + np.swapaxes(matrix, -1, -2)
-    bad = np.abs(both - 1) > checks.SUM_TOLERANCE
+    bad = np.abs(both - 1) > checks.sum_tolerance(raw)
     checks.reject_first(bad, both, "preference + its transpose", "1", "make p(i beats j) = 1 - p(j beats i)")
+    if raw.dtype == np.float32:  # exactly complementary in float64
+        matrix = (matrix + (1 - np.swapaxes(matrix, -1, -2))) / 2
+        matrix.flags.writeable = False
     return matrix
 
 

@@ -75,9 +75,9 @@ def expected_loss(
         >>> float(expected_loss(CoPG(beta=1.0), Bandit([1.0, 0.0]), Offline([0.5, 0.5]), [0.5, 0.5]))
         0.25
     """
-    if not hasattr(algorithm, "loss"):
-        raise ValueError(f"{type(algorithm).__name__} has no loss; use expected_update")
     problem = bind(algorithm, bandit, sampling, policy, "policy")
+    if not hasattr(algorithm, "loss"):
+        raise ValueError(f"algorithm must have a loss, but {problem.name} has no loss; use expected_update")
     law = problem.law()
     state = completed(problem, law, _state(problem, value, revision_policy))
     total: Floats = np.zeros(())
@@ -112,6 +112,7 @@ def update_covariance(
         array([[ 0.0625, -0.0625],
                [-0.0625,  0.0625]])
     """
+    label_noise = checks.flag(label_noise, "label_noise")
     problem = bind(algorithm, bandit, sampling, policy, "policy")
     law = problem.law()
     state = completed(problem, law, _state(problem, value, revision_policy))
@@ -148,16 +149,24 @@ def enumerated_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state
 
 def _state(problem: Problem, value: ArrayLike | None, revision_policy: ArrayLike | None) -> State:
     """Where training stands: the problem's policy, and what is given of that which is trained beside it."""
-    log_revision = None
-    if revision_policy is not None:
-        log_revision = log_policy_of(checks.distribution(revision_policy, "revision_policy"))
-        arms = problem.bandit.arms
-        if log_revision.shape[-2:] != (arms, arms):
-            raise ValueError(
-                f"revision_policy must have shape (..., {arms}, {arms}), "
-                f"[y1, y2] = pi'(y2 | y1), but its shape is {log_revision.shape}"
-            )
-    return State(problem.log_start, None if value is None else checks.floats(value, "value"), log_revision)
+    log_revision = None if revision_policy is None else _log_revision(problem, revision_policy)
+    V = None if value is None else checks.floats(value, "value")
+    if V is not None:
+        checks.same_contexts(V.shape, problem.contexts, "value", "the bandit")
+    return State(problem.log_start, V, log_revision)
+
+
+def _log_revision(problem: Problem, revision_policy: ArrayLike) -> Floats:
+    """log pi'(y2 | y1), (..., A, A), within the reference's support."""
+    revision, bandit = checks.distribution(revision_policy, "revision_policy"), problem.bandit
+    if revision.shape[-2:] != (bandit.arms, bandit.arms):
+        raise ValueError(
+            f"revision_policy must have shape (..., {bandit.arms}, {bandit.arms}), "
+            f"[y1, y2] = pi'(y2 | y1), but its shape is {revision.shape}"
+        )
+    checks.same_contexts(revision.shape[:-2], problem.contexts, "revision_policy", "the bandit")
+    checks.inside(revision, bandit.reference[..., None, :], "revision_policy")
+    return log_policy_of(revision)
 
 
 def completed(problem: Problem, law: Law, state: State) -> State:

@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import update_at
@@ -36,6 +37,7 @@ DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again
 CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
 UNDECIDED = "the flow was still on its way when it was left; this is the attractor nearest to where it stood"
 SAME = 1e-6  # policies closer than this are one attractor
+MOST_STARTS = 10**6  # of `fixed_points`
 
 
 def fixed_point(
@@ -60,7 +62,7 @@ def fixed_point(
     """
     problem = bind(algorithm, bandit, sampling, start)
     closed_form = getattr(algorithm, "closed_form", None)
-    found = None if closed_form is None else closed_form(bandit, sampling, problem.log_start)
+    found = None if closed_form is None else closed_form(bandit, problem.sampling, problem.log_start)
     if found is None and (linear := problem.linear()) is not None:
         found = linear.fixed_point(bandit, problem.log_start)
     if found is not None:
@@ -81,16 +83,19 @@ def fixed_points(
 
     Complete where theory is: a unique closed form, or T2.5's enumeration for policy gradient with a
     constant baseline.  Otherwise those that the flow reaches from `start`, from near every vertex and from
-    `starts` random policies (drawn with `rng`, required unless `starts` is 0).
+    `starts` random policies (drawn with `rng`; by default always the same ones).
 
     Raises:
         NoFixedPoint: there is none, or no flow came to rest.
-        ValueError: there are several contexts, or no generator is given where one is needed.
+        ValueError: there are several contexts, or an argument does not fit.
     """
+    starts = checks.count(starts, "starts", least=0, most=MOST_STARTS)
+    rng = np.random.default_rng(0) if rng is None else checks.generator(rng)
     problem = bind(algorithm, bandit, sampling, start)
     if problem.contexts:
         raise ValueError(
-            f"fixed_points takes one context, but there are {problem.contexts}; use bandit.at(...)"
+            f"fixed_points takes one context, but bandit, sampling and start have {problem.contexts}; "
+            f"use bandit.at(...)"
         )
     known = _attractors(problem)
     if known is not None:
@@ -240,14 +245,12 @@ def _ends(
             continue
 
 
-def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator | None) -> list[Floats]:
+def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator) -> list[Floats]:
     """Policies near every vertex of the start's support, and random ones."""
-    if starts and rng is None:
-        raise ValueError("rng must be a numpy.random.Generator to draw starts; pass rng=..., or starts=0")
     support = policy > 0
     size = int(support.sum())
     corners = 0.05 / size + 0.95 * np.eye(size)
-    random = rng.dirichlet(np.ones(size), starts) if starts and rng is not None else np.empty((0, size))
+    random = rng.dirichlet(np.ones(size), starts)
     full = np.zeros((size + starts, len(policy)))
     full[:, support] = np.concatenate([corners, random])
     return list(full)

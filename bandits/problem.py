@@ -19,9 +19,10 @@ from bandits import checks
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Algorithm
+from bandits.policy import log_policy_of
+from bandits.samples import Algorithm, group_size
 from bandits.sampling.laws import Law
-from bandits.sampling.rules import Sampling
+from bandits.sampling.rules import Sampling, as_sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,22 +71,27 @@ class Problem:
 def bind(
     algorithm: Algorithm,
     bandit: Bandit,
-    sampling: Sampling,
+    sampling: Sampling | ArrayLike,
     policy: ArrayLike | None = None,
     name: str = "start",
 ) -> Problem:
     """The four as a `Problem`.
 
     Args:
+        sampling: a rule, or a flat list of A probabilities, which is `Offline(list)`.
         policy: probabilities (..., A) to start from, or to look at; by default the reference.
         name: what messages call it.
 
     Raises:
-        ValueError: they do not fit together, or the policy is no distribution, has mass outside the
-            reference's support, or none where the sampler has some.
+        ValueError: one of them is of another kind, they do not fit together, or the policy is no
+            distribution, has mass outside the reference's support, or none where the sampler has some.
     """
+    group_size(algorithm)  # is it an algorithm?
+    checks.instance(bandit, Bandit, "bandit", "the order of arguments is algorithm, bandit, sampling")
+    sampling = as_sampling(sampling)
     log_start = bandit.log_reference if policy is None else _inside(bandit, policy, name)
     law = sampling.law(algorithm, bandit, log_start)
+    checks.same_arms(log_start, law.behavior, name, "sampling")
     _check_mass(law, log_start, name)
     shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
     return Problem(algorithm, bandit, sampling, log_start, shape)
@@ -93,16 +99,10 @@ def bind(
 
 def _inside(bandit: Bandit, policy: ArrayLike, name: str) -> Floats:
     """log of a policy within the reference's support, (..., A)."""
-    log_policy = bandit.checked_log_policy(policy, name)
-    log_policy, log_reference = np.broadcast_arrays(log_policy, bandit.log_reference)
-    checks.reject_first(
-        np.isfinite(log_policy) & np.isneginf(log_reference),
-        np.exp(log_policy),
-        name,
-        "zero where the reference is zero",
-        "log pi/ref is infinite there: stay inside the reference's support",
-    )
-    return log_policy
+    probabilities = bandit.checked_policy(policy, name)
+    checks.inside(probabilities, bandit.reference, name)
+    shape = np.broadcast_shapes(probabilities.shape, bandit.reference.shape)
+    return np.broadcast_to(log_policy_of(probabilities), shape)
 
 
 def _check_mass(law: Law, log_policy: Floats, name: str) -> None:

@@ -14,9 +14,13 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
+from numbers import Real
 from typing import Any, Protocol
 
+import numpy as np
 from array_api_compat import array_namespace
+
+from bandits import checks
 
 Array = Any  # a NumPy array or a torch tensor: whatever array_api_compat understands
 
@@ -134,6 +138,8 @@ def need(samples: Samples, field: str) -> Array:
     Raises:
         ValueError: the field is None.
     """
+    if not isinstance(samples, Samples):
+        raise ValueError(f"samples must be Samples, but samples = {checks.shown(samples)}")
     found = getattr(samples, field)
     if found is None:
         raise ValueError(
@@ -141,6 +147,39 @@ def need(samples: Samples, field: str) -> Array:
             f"(on a bandit: give the Bandit what it is derived from, e.g. a reward)"
         )
     return found
+
+
+def fitting(values: Array, shape: tuple[int, ...], name: str) -> Array:
+    """What a reader's function gave for samples of this shape, if it is numbers that broadcast to it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(values, Real):
+        return values
+    found = getattr(values, "shape", None)
+    try:
+        if found is not None and np.broadcast_shapes(found, shape)[-1:] == tuple(shape)[-1:]:
+            return values
+    except ValueError:
+        pass
+    what = checks.shown(values) if found is None else f"an array of shape {tuple(found)}"
+    raise ValueError(
+        f"{name} must return numbers that broadcast to {tuple(shape)}, one for each sample, "
+        f"but it returns {what}"
+    )
+
+
+def finite(values: Array, name: str) -> Array:
+    """What a reader's function gave, if it is finite.
+
+    Raises:
+        ValueError: it is not.
+    """
+    xp = np if isinstance(values, Real) else array_namespace(values)
+    if not bool(xp.all(xp.isfinite(values))):
+        raise ValueError(f"{name} must return finite numbers, but it returns {checks.shown(values)}")
+    return values
 
 
 def stack(*columns: Array) -> Array:
@@ -152,6 +191,29 @@ def log_sigmoid(x: Array) -> Array:
     """log sigma(x) = -log(1 + exp(-x)), without overflow."""
     xp = array_namespace(x)
     return -xp.logaddexp(xp.zeros_like(x), -x)
+
+
+def group_size(algorithm: Any) -> int:
+    """k of an algorithm.
+
+    Raises:
+        ValueError: it is none: a class, or an object without `update` or `k`.
+    """
+    name = type(algorithm).__name__
+    if isinstance(algorithm, type):
+        name = algorithm.__name__
+        raise ValueError(f"algorithm must be an object, but it is the class {name}; write {name}(...)")
+    if not callable(getattr(algorithm, "update", None)):
+        raise ValueError(
+            f"algorithm must have a method update(samples), but {name} has none; "
+            f"the order of arguments is algorithm, bandit, sampling"
+        )
+    if getattr(algorithm, "k", None) is None:
+        raise ValueError(
+            f"algorithm must say how many samples it looks at together (k = 1 for plain policy gradient), "
+            f"but {name} has no attribute k"
+        )
+    return checks.count(algorithm.k, f"{name}.k", most=checks.MOST_SAMPLES)
 
 
 class Algorithm(Protocol):

@@ -313,10 +313,11 @@ SAMPLING = {
         "(2,)",
         "bandit.at",
     ),
-    "no generator": (
-        lambda: fixed_points(ReMax(1.0), WORLD, MU),
+    "a seed for a generator": (
+        lambda: fixed_points(ReMax(1.0), WORLD, MU, rng=0),
         "rng must be a numpy.random.Generator",
-        "pass rng=",
+        "rng = 0",
+        "np.random.default_rng(seed)",
     ),
 }
 

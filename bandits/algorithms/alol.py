@@ -19,8 +19,8 @@ Models", arXiv:2305.14718.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -63,9 +63,10 @@ class ALoL:
     k: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.clip not in (0, math.inf):
-            remedy = "choose 0 (no reference), a positive number, or math.inf for no clipping"
-            checks.positive(self.clip, "clip", remedy=remedy)
+        remedy = "choose 0 (no reference), a positive number"
+        no_reference = isinstance(self.clip, Real) and self.clip == 0
+        clip = 0.0 if no_reference else checks.positive_or_infinite(self.clip, "clip", remedy)
+        object.__setattr__(self, "clip", clip)
 
     def update(self, samples: Samples) -> Update:
         """c = max(r - V, 0) clip(pi/ref, 1 - eps, 1 + eps)  (T9.1)."""

@@ -52,8 +52,8 @@ class CoPG:
     contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.count(self.k, "k", least=2)
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
 
     def update(self, samples: Samples) -> Update:
         """c_i = sum_j (R_i - R_j), Eqs. (18)-(19), Flet-Berliac 2024  (T3.1)."""

@@ -32,7 +32,7 @@ from bandits.algorithms.linear import settle
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_ratio
-from bandits.samples import Array, Samples, Update, log_sigmoid, need, stack
+from bandits.samples import Array, Samples, Update, finite, fitting, log_sigmoid, need, stack
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
@@ -41,6 +41,29 @@ from bandits.solvers import bradley_terry
 Wins: TypeAlias = "Floats | Any"  # how often the row's arm beat the column's, (..., A, A), or sparse
 
 ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
+READ_BY_MARGIN = ("arm", "reward", "reference_log_prob")
+
+
+class Answers:
+    """What a margin may look at: that which an answer has by itself, each (..., k)."""
+
+    arm: Array
+    reward: Array
+    reference_log_prob: Array
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getattr__(self, name: str) -> Array:
+        if name in READ_BY_MARGIN:
+            return need(self._samples, name)
+        if not hasattr(Samples, name) and name not in Samples.__dataclass_fields__:
+            raise AttributeError(f"answers have no {name}; a margin may read {', '.join(READ_BY_MARGIN)}")
+        raise ValueError(
+            f"margin may read {', '.join(READ_BY_MARGIN)}, which an answer has by itself, "
+            f"but it reads {name}; what depends on the policy or on who sampled makes another algorithm: "
+            f"write an object with k and update"
+        )
 
 
 @dataclass(frozen=True)
@@ -50,7 +73,10 @@ class DPO:
     Args:
         beta: strength of the KL to the reference.
         smoothing: eps, the share of labels taken as flipped, in [0, 1/2).
-        margin: Gamma, a function of `Samples` to (..., k) (say `lambda s: gamma[s.arm]`); None is zero.
+        margin: Gamma, a function of `Answers` to (..., k), say `lambda answers: gamma[answers.arm]`; None is
+            zero.  It is a number of the answer alone, whoever trains and whoever sampled: it may read `arm`,
+            `reward` and `reference_log_prob`, and have the world's contexts, but not `log_prob` or
+            `behavior_log_prob` (pessimism about rare arms: look the behaviour policy up by `arm`).
 
     Example:
         >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
@@ -61,14 +87,17 @@ class DPO:
 
     beta: float
     smoothing: float = 0.0
-    margin: Callable[[Samples], Array] | None = None
+    margin: Callable[[Answers], Array] | None = None
     k: ClassVar[int] = 2
     contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        if not 0 <= checks.number(self.smoothing, "smoothing") < 0.5:
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "smoothing", checks.number(self.smoothing, "smoothing"))
+        if not 0 <= self.smoothing < 0.5:
             raise ValueError(f"smoothing must lie in [0, 1/2), but smoothing = {self.smoothing!r}")
+        if self.margin is not None:
+            checks.function(self.margin, "margin", "answers")
 
     def update(self, samples: Samples) -> Update:
         """c = +-beta sigma(-beta dh), winner and loser averaged over the label, from Eq. (7)  (T5.1)."""
@@ -115,16 +144,28 @@ class DPO:
         return (1 - self.smoothing) * wins + self.smoothing * swapped
 
     def _margin_of_arms(self, bandit: Bandit) -> Floats:
-        """Gamma of every arm, (..., A)."""
+        """Gamma of every arm, (..., A); 0 outside the reference, where nobody samples.
+
+        Raises:
+            ValueError: `margin` gives something else, NaN, or contexts that the bandit does not have.
+        """
         if self.margin is None:
             return np.zeros(bandit.arms)
-        arms = Samples(
-            log_prob=bandit.log_reference,
-            reference_log_prob=bandit.log_reference,
-            reward=bandit.reward,
-            arm=np.arange(bandit.arms),
+        everyone = Samples(
+            log_prob=bandit.log_reference[..., None, :],
+            reference_log_prob=bandit.log_reference[..., None, :],
+            reward=None if bandit.reward is None else bandit.reward[..., None, :],
+            arm=np.arange(bandit.arms)[None],
         )
-        return np.asarray(self.margin(arms), dtype=float)
+        gamma = np.asarray(self._margin(everyone), dtype=float)
+        gamma = np.broadcast_to(gamma, np.broadcast_shapes(gamma.shape, (1, bandit.arms)))[..., 0, :]
+        gamma = checks.within(gamma, (*bandit.contexts, bandit.arms), "margin")
+        return finite(np.where(np.isfinite(bandit.log_reference), gamma, 0.0), "margin")
+
+    def _margin(self, samples: Samples) -> Array:
+        """Gamma of each sample, (..., k)."""
+        assert self.margin is not None
+        return fitting(self.margin(Answers(samples)), samples.log_prob.shape, "margin")
 
     def _fit(self, bandit: Bandit, law: Law, log_start: Floats) -> Solution:
         """The Bradley-Terry fit of each context, as x = beta h + Gamma."""
@@ -160,7 +201,7 @@ class DPO:
         p, h = need(samples, "preference")[..., 0, 1], samples.log_ratio
         x = self.beta * (h[..., 0] - h[..., 1])
         if self.margin is not None:
-            gamma = self.margin(samples)
+            gamma = self._margin(samples)
             x = x + gamma[..., 0] - gamma[..., 1]
         return (1 - self.smoothing) * p + self.smoothing * (1 - p), x
 

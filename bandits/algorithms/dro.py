@@ -48,7 +48,7 @@ class DRO:
     k: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
 
     def update(self, samples: Samples) -> Update:
         """beta (r - V - beta h) on log pi, r - V - beta h on V  (T8.1)."""
@@ -78,7 +78,7 @@ class DROV:
     k: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
 
     def update(self, samples: Samples) -> Update:
         """r - V - beta h both on log pi and on V  (T8.1)."""

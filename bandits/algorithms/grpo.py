@@ -23,15 +23,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 
 from bandits import checks
 from bandits.algorithms.linear import reference_on_support
-from bandits.algorithms.ppo import check_clip, clipped, log_bounds, log_weight
+from bandits.algorithms.ppo import clipped, log_bounds, log_weight
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import normalised
-from bandits.samples import Array, Samples, Update, need
+from bandits.samples import Array, Samples, Update, fitting, need
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 
@@ -41,13 +41,13 @@ Spread = Callable[[Array], Array]  # rewards of a group (..., k) to what divides
 
 def standard_deviation(reward: Array) -> Array:
     """sqrt(sum (r_i - mean)^2 / (k - 1)) of each group, (..., k) to (..., 1)."""
-    deviation = _centred(reward)
+    deviation = _centred(_checked_group(reward))
     return ((deviation**2).sum(-1)[..., None] / (reward.shape[-1] - 1)) ** 0.5
 
 
 def unit_spread(reward: Array) -> Array:
     """One: advantages keep the scale of the rewards, as in Dr. GRPO, (..., k) to (..., 1)."""
-    return array_namespace(reward).ones_like(reward[..., :1])
+    return array_namespace(reward).ones_like(_checked_group(reward)[..., :1])
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,10 @@ class GRPO:
     weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.count(self.k, "k", least=2)
-        check_clip(self.clip)
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
+        object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
+        checks.function(self.spread, "spread", "reward")
 
     def update(self, samples: Samples) -> Update:
         """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9.5)."""
@@ -110,8 +111,26 @@ class GRPO:
     def advantage(self, samples: Samples) -> Array:
         """a_i = (r_i - mean) / spread, (..., k); zero where the spread is."""
         reward = need(samples, "reward")
-        xp, spread = array_namespace(reward), self.spread(reward)
+        xp = array_namespace(reward)
+        spread = fitting(self.spread(reward), reward.shape, "spread")
         return _centred(reward) / xp.where(spread > 0, spread, xp.ones_like(spread))
+
+
+def _checked_group(reward: Array) -> Array:
+    """Rewards of groups, (..., k).
+
+    Raises:
+        ValueError: it is no array of numbers, or there are fewer than two in a group.
+    """
+    rule = "reward must be an array (..., k) of finite numbers, k >= 2"
+    if not is_array_api_obj(reward):
+        raise ValueError(f"{rule}, but reward = {checks.shown(reward)}")
+    xp = array_namespace(reward)
+    if not xp.isdtype(reward.dtype, "real floating") or reward.ndim == 0 or reward.shape[-1] < 2:
+        raise ValueError(f"{rule}, but its type is {reward.dtype} and its shape {tuple(reward.shape)}")
+    if not bool(xp.all(xp.isfinite(reward))):
+        raise ValueError(f"{rule}, but reward = {checks.shown(reward)}")
+    return reward
 
 
 def _centred(reward: Array) -> Array:

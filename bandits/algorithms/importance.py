@@ -20,7 +20,7 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Samples, Update, need, present, sample_axes
+from bandits.samples import Samples, Update, group_size, need, present, sample_axes
 from bandits.sampling.laws import Product
 from bandits.sampling.rules import OnPolicy, Sampling
 from bandits.solution import Solution
@@ -40,8 +40,8 @@ class ImportanceWeighted:
     weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.clip != math.inf:
-            checks.positive(self.clip, "clip", remedy="choose a positive number, or math.inf for no clipping")
+        object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
+        group_size(self.algorithm)  # is it one?
         if getattr(self.algorithm, "weighted", False):
             raise ValueError(
                 "algorithm must not weight its samples itself, "

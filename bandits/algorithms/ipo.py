@@ -28,7 +28,7 @@ from bandits import checks
 from bandits.algorithms.linear import Linear, reference_on_support
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Array, Samples, Update, need, stack
+from bandits.samples import Array, Samples, Update, finite, fitting, need, stack
 from bandits.sampling.laws import Law, Product
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
@@ -53,7 +53,7 @@ class IPO:
     contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
 
     def update(self, samples: Samples) -> Update:
         """c = +-2 (1/(2 beta) - dh) averaged over the label, dh = h(y_w) - h(y_l), from Eq. (17)  (T4.2)."""
@@ -103,7 +103,8 @@ class PsiPO:
     contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        checks.function(self.psi, "psi", "p")
 
     def update(self, samples: Samples) -> Update:
         """c = +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h(y) - h(y'))), zero for the opponent  (T4.1)."""
@@ -121,12 +122,20 @@ class PsiPO:
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """beta L (score / beta - h), score(y) = E_mu[Psi(p(y beats y'))], L of the two compared  (T4.1)."""
         first, second, opponent = law.place_behavior()
-        score = np.sum(self.psi(bandit.preference) * opponent[..., None, :], axis=-1)
+        score = np.sum(self._score(bandit.preference) * opponent[..., None, :], axis=-1)
         return Linear(rate=self.beta, law=Product((first, second)), beta=self.beta, given=score)
+
+    def _score(self, p: Array) -> Array:
+        """Psi(p), the same shape.
+
+        Raises:
+            ValueError: `psi` gives something else, or NaN.
+        """
+        return finite(fitting(self.psi(p), p.shape, "psi"), "psi")
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio
-        return self.psi(p[..., 0, 2]) - self.psi(p[..., 1, 2]) - self.beta * (h[..., 0] - h[..., 1])
+        return self._score(p[..., 0, 2]) - self._score(p[..., 1, 2]) - self.beta * (h[..., 0] - h[..., 1])
 
 
 def _label_and_margin(samples: Samples) -> tuple[Array, Array]:

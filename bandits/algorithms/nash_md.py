@@ -44,8 +44,8 @@ class NashMD:
     needs_on_policy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.fraction(self.mixture, "mixture")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "mixture", checks.fraction(self.mixture, "mixture"))
 
     def opponent(self, log_policy: Array, log_reference: Array) -> Array:
         """log of pi^(1-eps) ref^eps, not normalised, over arms or over tokens  (T6.4)."""

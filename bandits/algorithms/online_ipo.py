@@ -33,7 +33,7 @@ class OnlineIPO:
     needs_on_policy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
 
     def update(self, samples: Samples) -> Update:
         """IPO's coefficient, +-2 ((p - 1/2)/beta - dh)  (T4.2)."""

@@ -25,7 +25,7 @@ from bandits import checks
 from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Array, Samples, Update, need
+from bandits.samples import Array, Samples, Update, fitting, need
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
@@ -44,13 +44,14 @@ def policy_reward(samples: Samples, beta: float) -> Array:
 def policy_value(samples: Samples, beta: float) -> Array:
     """b = E_pi[R] = J(pi): moves with pi, and makes pi* a fixed point even off-policy  (T2.5)."""
     population = need(samples, "population")
-    return _mean(population.log_prob, population.regularized_reward(beta))
+    return _mean(population.log_prob, population.regularized_reward(checks.positive(beta, "beta")))
 
 
 def behavior_value(samples: Samples, beta: float) -> Array:
     """b = E_mu[R], the mean over whoever samples: the update is then linear and ends at pi*  (T2.5, T3.7)."""
     population = need(samples, "population")
-    return _mean(need(population, "behavior_log_prob"), population.regularized_reward(beta))
+    log_behavior = need(population, "behavior_log_prob")
+    return _mean(log_behavior, population.regularized_reward(checks.positive(beta, "beta")))
 
 
 def greedy(samples: Samples, beta: float) -> Array:
@@ -82,15 +83,19 @@ class PolicyGradient:
     k: int = 1
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.count(self.k, "k")
-        if not callable(self.baseline):
-            checks.number(self.baseline, "baseline")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "k", checks.count(self.k, "k", most=checks.MOST_SAMPLES))
+        if callable(self.baseline):
+            checks.function(self.baseline, "baseline", "samples", "beta")
+        else:
+            object.__setattr__(self, "baseline", checks.number(self.baseline, "baseline"))
 
     def update(self, samples: Samples) -> Update:
         """c = (R - b) / k  (T2.1)."""
         R = samples.regularized_reward(self.beta)
-        b = self.baseline(samples, self.beta) if callable(self.baseline) else self.baseline
+        b = self.baseline
+        if callable(b):
+            b = fitting(b(samples, self.beta), R.shape, "baseline")
         return Update(log_prob=(R - b) / R.shape[-1])
 
     def linear(self, bandit: Bandit, law: Law) -> Linear | None:

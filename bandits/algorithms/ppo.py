@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from array_api_compat import array_namespace
@@ -59,12 +60,14 @@ class PPO:
     weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
-        check_clip(self.clip)
-        self._unclipped()  # its checks are ours
+        object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
+        plain = self._unclipped  # its checks are ours
+        for name in ("beta", "baseline", "k"):
+            object.__setattr__(self, name, getattr(plain, name))
 
     def update(self, samples: Samples) -> Update:
         """c = w (R - b) / k where it is not clipped, Eq. (7), Schulman 2017  (T9.5)."""
-        advantage = self._unclipped().update(samples).log_prob
+        advantage = self._unclipped.update(samples).log_prob
         return Update(log_prob=clipped(advantage, log_weight(samples), self.clip))
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
@@ -73,10 +76,11 @@ class PPO:
         None on a fixed law where the clip may bind.
         """
         if sampling.on_policy:
-            return self._unclipped().closed_form(bandit, sampling, log_start)
-        weighted = ImportanceWeighted(self._unclipped())
+            return self._unclipped.closed_form(bandit, sampling, log_start)
+        weighted = ImportanceWeighted(self._unclipped)
         return weighted.closed_form(bandit, sampling, log_start) if self.clip == math.inf else None
 
+    @cached_property
     def _unclipped(self) -> PolicyGradient:
         """What it is on-policy."""
         return PolicyGradient(beta=self.beta, baseline=self.baseline, k=self.k)
@@ -104,13 +108,3 @@ def log_weight(samples: Samples) -> Array:
     if samples.behavior_log_prob is None:
         return array_namespace(samples.log_prob).zeros_like(samples.log_prob)
     return samples.log_prob - samples.behavior_log_prob
-
-
-def check_clip(clip: float) -> None:
-    """A positive number, or infinity.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if clip != math.inf:
-        checks.positive(clip, "clip", remedy="choose a positive number, or math.inf for no clipping")

@@ -32,7 +32,7 @@ class ReMax:
     k: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
 
     def update(self, samples: Samples) -> Update:
         """c = R - r(argmax pi)  (T2.4)."""

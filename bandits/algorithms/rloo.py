@@ -42,8 +42,8 @@ class RLOO:
     contrastive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.count(self.k, "k", least=2)
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
 
     def update(self, samples: Samples) -> Update:
         """c_i = (1/k)(R_i - mean of the other R_j), Section 3.2, Ahmadian 2024  (T2.2)."""

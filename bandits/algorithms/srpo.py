@@ -51,8 +51,9 @@ class SRPO:
     k: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        if not 0 < checks.fraction(self.alpha, "alpha") < 1:
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "alpha", checks.fraction(self.alpha, "alpha"))
+        if self.alpha in (0, 1):
             raise ValueError(f"alpha must lie strictly between 0 and 1, but alpha = {self.alpha!r}")
 
     def loss(self, samples: Samples) -> Array:

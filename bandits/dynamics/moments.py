@@ -84,6 +84,7 @@ def sgd_moments(
         >>> (mean[0] @ d).round(12), (d @ covariance[0] @ d).round(12)
         (np.float64(0.5), np.float64(0.125))
     """
+    problem = bind(algorithm, bandit, sampling, start)
     eta, B = checks.positive(learning_rate, "learning_rate"), checks.count(batch_size, "batch_size")
     noise, counts = noise_of(bandit, reward_noise, label_noise), paths.increasing_counts(steps)
 
@@ -102,7 +103,7 @@ def sgd_moments(
             done = count
         return records
 
-    found = bind(algorithm, bandit, sampling, start).paths(path)
+    found = problem.paths(path)
     return Moments(found[..., 0], found[..., 1:])
 
 
@@ -131,6 +132,7 @@ def stationary_covariance(
         >>> (np.array([1, -1]) @ covariance @ [1, -1]).round(12)  # 0.125 / 0.75
         np.float64(0.166666666667)
     """
+    bound = bind(algorithm, bandit, sampling)
     eta, B = checks.positive(learning_rate, "learning_rate"), checks.count(batch_size, "batch_size")
     noise = noise_of(bandit, reward_noise, label_noise)
 
@@ -144,7 +146,7 @@ def stationary_covariance(
             )
         return _stationary(pairs, eta, B)[None]
 
-    return bind(algorithm, bandit, sampling).paths(settled)[0]
+    return bound.paths(settled)[0]
 
 
 def largest_noisy_step(

@@ -147,13 +147,10 @@ def noise_of(bandit: Bandit, reward_noise: float, label_noise: bool) -> Noise:
     """Checked arguments.
 
     Raises:
-        ValueError: the standard deviation is negative or not finite, or there is no reward to be noisy.
+        ValueError: the standard deviation is negative or not finite, there is no reward to be noisy, or
+            `label_noise` is neither True nor False.
     """
-    sigma = (
-        0.0
-        if reward_noise == 0
-        else checks.positive(reward_noise, "reward_noise", "it is a standard deviation")
-    )
+    sigma = checks.deviation(reward_noise, "reward_noise")
     if sigma:
         bandit.needed_reward()
-    return Noise(sigma, bool(label_noise))
+    return Noise(sigma, checks.flag(label_noise, "label_noise"))

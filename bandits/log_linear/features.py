@@ -86,10 +86,12 @@ def checked_features(features: ArrayLike, bandit: Bandit) -> Floats:
     Raises:
         ValueError: an entry is not finite, or the shape does not fit.
     """
+    checks.instance(bandit, Bandit, "bandit", "look at the order of arguments")
     Phi = checks.floats(features, "features")
     if Phi.ndim < 2 or 0 in Phi.shape:
         raise ValueError(f"features must have shape (..., A, d), arms before features, but have {Phi.shape}")
-    checks.same_arms(Phi[..., 0], bandit.reference, "features (without their last axis)", "the bandit")
+    world = np.broadcast_to(0.0, (*bandit.contexts, bandit.arms))
+    checks.same_arms(Phi[..., 0], world, "features (without their last axis)", "the bandit")
     return Phi
 
 
@@ -102,6 +104,7 @@ def checked_weights(weights: ArrayLike, features: Floats, name: str) -> Floats:
     w, d = checks.floats(weights, name), features.shape[-1]
     if w.ndim == 0 or w.shape[-1] != d:
         raise ValueError(f"{name} must have one entry for each of the {d} features, but have shape {w.shape}")
+    checks.same_contexts(w.shape[:-1], features.shape[:-2], name, "features")
     return w
 
 

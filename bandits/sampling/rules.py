@@ -24,8 +24,10 @@ from scipy.special import log_softmax
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Algorithm
+from bandits.samples import Algorithm, group_size
 from bandits.sampling.laws import Joint, Labelled, Product
+
+MOST_ARMS = 2**31 - 1  # so that the number of pairs of arms is an integer
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -41,7 +43,6 @@ class Offline:
     """
 
     behaviors: tuple[Floats, ...]
-    _laws: dict[int, Product]  # one for each size of group that was asked for
     on_policy: ClassVar[bool] = False
 
     def __init__(self, *behaviors: ArrayLike) -> None:
@@ -52,7 +53,11 @@ class Offline:
         for i, mu in enumerate(checked[1:], start=2):
             checks.same_arms(checked[0], mu, "mu1", f"mu{i}")
         object.__setattr__(self, "behaviors", checked)
-        object.__setattr__(self, "_laws", {})
+
+    @cached_property
+    def _laws(self) -> dict[int, Product]:
+        """One for each size of group that was asked for."""
+        return {}
 
     def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """One behaviour policy serves all k places, or there is one for each.
@@ -61,12 +66,13 @@ class Offline:
             ValueError: the number of behaviour policies is neither 1 nor k, the arms do not fit, or a
                 behaviour policy has mass where the reference has none.
         """
-        k = _group_size(algorithm)
+        k = group_size(algorithm)
         _refuse_on_policy_algorithms(algorithm, self)
         if len(self.behaviors) not in (1, k):
             raise ValueError(
-                f"{type(algorithm).__name__} looks at groups of k = {k} samples, but Offline holds "
-                f"{len(self.behaviors)} behaviour policies; give 1 (for all places) or {k}"
+                f"sampling must fit the algorithm: {type(algorithm).__name__} looks at groups of k = {k} "
+                f"samples, but Offline holds {len(self.behaviors)} behaviour policies; "
+                f"give 1 (for all places) or {k}"
             )
         for mu, name in zip(self.behaviors, _names(self.behaviors), strict=True):
             _check_support(mu, bandit, name)
@@ -91,12 +97,10 @@ class Pairs:
     on_policy: ClassVar[bool] = False
 
     def __init__(self, joint: ArrayLike) -> None:
-        matrix = checks.floats(joint, "joint")
-        if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-            raise ValueError(f"joint must have shape (..., A, A), but its shape is {matrix.shape}")
-        checks.reject_first(matrix < 0, matrix, "joint", "non-negative", "probabilities lie in [0, 1]")
-        checks.distribution(matrix.reshape(*matrix.shape[:-2], -1), "joint (all pairs of a context)")
-        object.__setattr__(self, "joint", matrix)
+        raw = checks.as_numbers(joint, "joint")
+        if raw.ndim < 2 or raw.shape[-1] != raw.shape[-2]:
+            raise ValueError(f"joint must have shape (..., A, A), but its shape is {raw.shape}")
+        object.__setattr__(self, "joint", checks.distribution(raw, "joint", axes=2))
 
     @cached_property
     def _law(self) -> Joint:
@@ -137,7 +141,7 @@ class Dataset:
     on_policy: ClassVar[bool] = False
 
     def __init__(self, pairs: ArrayLike) -> None:
-        array = np.array(pairs)
+        array = checks.as_numbers(pairs, "pairs")
         if array.size == 0:
             raise ValueError("pairs must hold at least one (winner, loser) pair, but the data set is empty")
         if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
@@ -145,7 +149,8 @@ class Dataset:
                 f"pairs must be integers of shape (N, 2), (winner, loser), but they have "
                 f"shape {array.shape} and type {array.dtype}"
             )
-        checks.reject_first(array < 0, array, "pairs", "indices of arms, 0 or more", "count arms from 0")
+        bad = (array < 0) | (array > MOST_ARMS)
+        checks.reject_first(bad, array, "pairs", f"indices of arms, 0 to {MOST_ARMS}", "count arms from 0")
         same = array[:, 0] == array[:, 1]
         checks.reject_first(
             same, array[:, 0], "pairs", "two different arms", "drop pairs of an arm with itself"
@@ -193,7 +198,7 @@ class OnPolicy:
 
     def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """k independent samples of the policy, the last from the algorithm's opponent if it brings one."""
-        k = _group_size(algorithm)
+        k = group_size(algorithm)
         policy = np.exp(log_policy)
         if not hasattr(algorithm, "opponent"):
             return Product((policy,) * k)
@@ -212,19 +217,34 @@ def _names(behaviors: tuple) -> list[str]:
     return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
 
 
-def _group_size(algorithm: Algorithm) -> int:
-    k = getattr(algorithm, "k", None)
-    if k is None:
-        raise ValueError(
-            f"{type(algorithm).__name__} has no attribute k; an algorithm says how many samples it "
-            f"looks at together (k = 1 for plain policy gradient)"
-        )
-    return checks.count(k, f"{type(algorithm).__name__}.k")
+def as_sampling(sampling) -> Sampling:
+    """A sampling rule as it is; a flat list of A numbers as `Offline`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(sampling, type):
+        name = sampling.__name__
+        raise ValueError(f"sampling must be an object, but it is the class {name}; write {name}(...)")
+    if all(hasattr(sampling, name) for name in ("law", "at", "on_policy")):
+        return sampling
+    rule = (
+        "sampling must be Offline(mu), Pairs(joint), Dataset(pairs), OnPolicy() or a flat list of A numbers, "
+        "which is Offline(list); several behaviour policies are Offline(mu1, mu2), one for each place of the "
+        "group, or Offline([mu1, mu2]), one for each context"
+    )
+    try:
+        numbers = checks.as_numbers(sampling, "sampling")
+    except ValueError as error:
+        raise ValueError(f"{rule}; but sampling = {checks.shown(sampling)}") from error
+    if numbers.ndim != 1:
+        raise ValueError(f"{rule}; but the shape of sampling is {numbers.shape}")
+    return Offline(checks.distribution(numbers, "sampling"))
 
 
 def _need_pairs(algorithm: Algorithm, sampling: Sampling) -> None:
     _refuse_on_policy_algorithms(algorithm, sampling)
-    k = _group_size(algorithm)
+    k = group_size(algorithm)
     if k != 2:
         raise ValueError(
             f"{type(sampling).__name__} gives pairs, but {type(algorithm).__name__} looks at groups of "

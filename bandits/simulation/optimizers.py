@@ -68,10 +68,12 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        for name, value in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if checks.fraction(value, name) == 1:
+        for name in ("beta1", "beta2"):
+            value = checks.fraction(getattr(self, name), name)
+            if value == 1:
                 raise ValueError(f"{name} must be below 1, or nothing is ever learnt, but {name} = {value!r}")
-        checks.positive(self.epsilon, "epsilon")
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "epsilon", checks.positive(self.epsilon, "epsilon"))
 
     def start(self, parameters: Floats) -> Moments:
         """Zero moments, one for each parameter."""

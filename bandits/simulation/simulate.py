@@ -40,6 +40,7 @@ from bandits.simulation.step import Ascent, Exploded, Training
 from bandits.simulation.trace import Recorder, Trace, recorded_steps
 
 SMALL = 256  # logits of a world up to which the largest stable step is found beforehand
+MOST_DRAWS = 2**40  # of one number in `simulate`: beyond, no memory holds them
 ROUNDING = 1e-9  # relative; the largest stable step itself is allowed
 
 
@@ -102,10 +103,12 @@ def simulate(
         >>> trace.policies[-1].round(4)  # no noise in the rewards: pi* to the last digit
         array([[0.75, 0.25]])
     """
-    rate, noise = _checked_numbers(steps, batch_size, learning_rate, rng, runs, reward_noise, bandit)
-    recorder = Recorder(recorded_steps(record, steps))
-    _check_data_size(data_size, batch_size, sampling)
     problem = bind(algorithm, bandit, sampling, start)
+    rate, noise = _checked_numbers(steps, batch_size, learning_rate, rng, runs, reward_noise, bandit)
+    _check_kinds(optimizer, label_noise, progress)
+    recorder = Recorder(recorded_steps(record, steps))
+    sampling = problem.sampling
+    _check_data_size(data_size, batch_size, sampling)
     law = problem.law()
     if data_size is None and value is None and isinstance(optimizer, SGD):
         _check_step(problem, rate)
@@ -160,7 +163,7 @@ def _begin(
             or a V is given to an algorithm that trains none.
     """
     algorithm, bandit = problem.algorithm, problem.bandit
-    V = None if value is None else np.broadcast_to(checks.floats(value, "value"), shape)
+    V = None if value is None else checks.within(checks.floats(value, "value"), shape, "value")
     reads, update = fields_read(algorithm, _one_group(problem, law, V))
     if np.shape(update.log_prob)[-1:] != (law.k,):
         raise ValueError(
@@ -221,26 +224,32 @@ def _checked_numbers(
     bandit: Bandit,
 ) -> tuple[float, float]:
     checks.count(steps, "steps")
-    checks.count(batch_size, "batch_size")
-    checks.count(runs, "runs")
-    if not isinstance(rng, np.random.Generator):
-        raise ValueError(
-            f"rng must be a numpy.random.Generator, but rng = {rng!r}; pass np.random.default_rng(seed)"
-        )
-    noise = float(checks.floats(reward_noise, "reward_noise"))
-    if noise < 0:
-        raise ValueError(
-            f"reward_noise must be a standard deviation, 0 or more, but reward_noise = {noise!r}"
-        )
+    checks.count(batch_size, "batch_size", most=MOST_DRAWS)
+    checks.count(runs, "runs", most=MOST_DRAWS)
+    checks.generator(rng)
+    noise = checks.deviation(reward_noise, "reward_noise")
     if noise > 0:
         bandit.needed_reward()
     return checks.positive(learning_rate, "learning_rate"), noise
 
 
+def _check_kinds(optimizer: Optimizer, label_noise: bool, progress: bool | None) -> None:
+    if isinstance(optimizer, type) or not all(
+        callable(getattr(optimizer, name, None)) for name in ("start", "direction")
+    ):
+        raise ValueError(
+            f"optimizer must be an object with start and direction, such as SGD() or Adam(), "
+            f"but optimizer = {checks.shown(optimizer)}"
+        )
+    checks.flag(label_noise, "label_noise")
+    if progress is not None:
+        checks.flag(progress, "progress")
+
+
 def _check_data_size(data_size: int | None, batch_size: int, sampling: Sampling) -> None:
     if data_size is None:
         return
-    checks.count(data_size, "data_size")
+    checks.count(data_size, "data_size", most=MOST_DRAWS)
     if sampling.on_policy:
         raise ValueError(
             "OnPolicy() samples from the moving policy: no fixed data set exists; leave out data_size"

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -34,8 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from bandits import checks
+
 Result = NDArray | dict[str, NDArray]
 BARE = "result"  # name, within its file, of an array that was returned without one
+NAMED = b"a dictionary of arrays"  # comment of a file whose arrays came with names
 
 
 def sweep(
@@ -64,11 +68,16 @@ def sweep(
         >>> sweep(np.arange, [{"stop": 2}, {"stop": 3}], jobs=1)
         [array([0, 1]), array([0, 1, 2])]
     """
-    calls = [dict(setting) for setting in settings]
+    calls = _checked_calls(function, settings)
+    if isinstance(jobs, bool) or not isinstance(jobs, int | np.integer) or jobs == 0:
+        raise ValueError(
+            f"jobs must be -1 (all cores) or a number of processes, but jobs = {checks.shown(jobs)}"
+        )
+    if progress is not None:
+        checks.flag(progress, "progress")
     if folder is None:
         return _run([joblib.delayed(_call)(function, call) for call in calls], jobs, progress)
-    home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
+    home = _made(folder)
     files = [home / f"{_digest(function, call)}.npz" for call in calls]
     missing = {file: call for file, call in zip(files, calls, strict=True) if not file.exists()}
     work = [joblib.delayed(_call_and_keep)(function, call, file) for file, call in missing.items()]
@@ -83,6 +92,49 @@ def sweep(
     return [_load(file) for file in files]
 
 
+def _checked_calls(
+    function: Callable[..., Any], settings: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Keyword arguments of each call, which the function takes."""
+    if not callable(function):
+        raise ValueError(f"function must be callable, but function = {checks.shown(function)}")
+    rule = "settings must be a list of dictionaries of keyword arguments"
+    if isinstance(settings, Mapping) or not isinstance(settings, Iterable):
+        raise ValueError(f"{rule}, but settings = {checks.shown(settings)}")
+    calls = []
+    for i, setting in enumerate(settings):
+        if not isinstance(setting, Mapping) or not all(isinstance(name, str) for name in setting):
+            raise ValueError(f"{rule}, but settings[{i}] = {checks.shown(setting)}")
+        calls.append(dict(setting))
+        _check_taken(function, calls[-1], i)
+    return calls
+
+
+def _check_taken(function: Callable[..., Any], setting: dict[str, Any], i: int) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(**setting)
+    except TypeError as error:
+        raise ValueError(
+            f"settings must be what function takes, {signature}, but settings[{i}] does not fit: {error}"
+        ) from error
+
+
+def _made(folder: str | os.PathLike[str]) -> Path:
+    """The folder, which now exists."""
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise ValueError(f"folder must be the path of a folder, but folder = {checks.shown(folder)}")
+    home = Path(folder)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"folder must be a folder that can be written to, but {error}") from error
+    return home
+
+
 def _run(work: list, jobs: int, progress: bool | None) -> list:
     """Results in order; the bar counts the calls as they are handed out, which every backend lets us see."""
     hidden = None if progress is None else not progress
@@ -94,6 +146,11 @@ def _call(function: Callable[..., Any], setting: dict[str, Any]) -> Result:
     """The result as arrays of numbers."""
     result = function(**setting)
     if isinstance(result, Mapping):
+        for name in result:
+            if not isinstance(name, str) or not name.isprintable():
+                raise ValueError(
+                    f"a swept function must name its arrays by printable text, but one is called {name!r}"
+                )
         return {name: _numbers(value, name) for name, value in result.items()}
     return _numbers(result, BARE)
 
@@ -101,11 +158,13 @@ def _call(function: Callable[..., Any], setting: dict[str, Any]) -> Result:
 def _call_and_keep(function: Callable[..., Any], setting: dict[str, Any], file: Path) -> None:
     """Write the result to its file, which appears only when it is complete."""
     result = _call(function, setting)
-    arrays = result if isinstance(result, dict) else {BARE: result}
     handle, unfinished = tempfile.mkstemp(dir=file.parent, suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            archive.comment = NAMED if isinstance(result, dict) else b""
+            for name, array in (result if isinstance(result, dict) else {BARE: result}).items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:  # as np.savez, any name
+                    np.lib.format.write_array(member, array, allow_pickle=False)
         os.replace(unfinished, file)
     except BaseException:
         os.unlink(unfinished)
@@ -114,11 +173,17 @@ def _call_and_keep(function: Callable[..., Any], setting: dict[str, Any], file: 
 
 def _load(file: Path) -> Result:
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with zipfile.ZipFile(file) as archive:
+            arrays = {name.removesuffix(".npy"): _read(archive, name) for name in archive.namelist()}
+            named = archive.comment == NAMED
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} is damaged or not ours ({error}); delete it and run again") from error
-    return arrays[BARE] if set(arrays) == {BARE} else arrays
+    return arrays if named or set(arrays) != {BARE} else arrays[BARE]
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> NDArray:
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _numbers(value: Any, name: str) -> NDArray:

@@ -24,6 +24,11 @@ class Trace:
         None  # (records, runs, contexts..., A, A)  pi'(y2 | y1) at [..., y1, y2] (SRPO)
     )
 
+    @property
+    def policy(self) -> Floats:
+        """Where the runs stood at the last record, (runs, contexts..., A)."""
+        return self.policies[-1]
+
 
 def recorded_steps(record: int | Sequence[int] | None, steps: int) -> NDArray[np.intp]:
     """Steps to record, beginning with 0.
@@ -33,14 +38,16 @@ def recorded_steps(record: int | Sequence[int] | None, steps: int) -> NDArray[np
     """
     if record is None:
         return np.array([0, steps])
-    if not isinstance(record, Sequence | np.ndarray):
+    if isinstance(record, int | np.integer):
         every = checks.count(record, "record")
         if every > steps:
-            raise ValueError(f"record must not go beyond the run of {steps} steps, but record = {record!r}")
+            raise ValueError(f"record must not go beyond the run of {steps} steps, but record = {every}")
         return np.arange(0, steps + 1, every)
-    asked = np.array(record)
-    if asked.ndim != 1 or not np.issubdtype(asked.dtype, np.integer):
-        raise ValueError(f"record must be a number of steps or a sequence of them, but record = {record!r}")
+    asked = checks.as_numbers(record, "record")
+    if asked.ndim != 1 or asked.dtype.kind not in "iu":
+        raise ValueError(
+            f"record must be a number of steps or a sequence of them, but record = {checks.shown(record)}"
+        )
     checks.reject_first(asked < 0, asked, "record", "steps, 0 or more", "step 0 is the start")
     checks.reject_first(asked > steps, asked, "record", f"at most {steps}, the last step", "raise steps")
     later = np.diff(asked, prepend=-1) <= 0
