@@ -149,24 +149,24 @@ def need(samples: Samples, field: str) -> Array:
     return found
 
 
-def fitting(values: Array, shape: tuple[int, ...], name: str) -> Array:
-    """What a reader's function gave for samples of this shape, if it is numbers that broadcast to it.
+def fitting(values: Array, like: Array, name: str) -> Array:
+    """What a reader's function gave, if it is numbers that broadcast to the shape of this array.
 
     Raises:
         ValueError: it is not.
     """
     if isinstance(values, Real):
-        return values
+        return array_namespace(like).full_like(like, float(values))
+    shape = tuple(like.shape)
     found = getattr(values, "shape", None)
     try:
-        if found is not None and np.broadcast_shapes(found, shape)[-1:] == tuple(shape)[-1:]:
+        if found is not None and np.broadcast_shapes(found, shape)[-1:] == shape[-1:]:
             return values
     except ValueError:
         pass
     what = checks.shown(values) if found is None else f"an array of shape {tuple(found)}"
     raise ValueError(
-        f"{name} must return numbers that broadcast to {tuple(shape)}, one for each sample, "
-        f"but it returns {what}"
+        f"{name} must return numbers that broadcast to {shape}, one for each sample, but it returns {what}"
     )
 
 
@@ -176,7 +176,7 @@ def finite(values: Array, name: str) -> Array:
     Raises:
         ValueError: it is not.
     """
-    xp = np if isinstance(values, Real) else array_namespace(values)
+    xp = array_namespace(values)
     if not bool(xp.all(xp.isfinite(values))):
         raise ValueError(f"{name} must return finite numbers, but it returns {checks.shown(values)}")
     return values

@@ -165,7 +165,7 @@ class DPO:
     def _margin(self, samples: Samples) -> Array:
         """Gamma of each sample, (..., k)."""
         assert self.margin is not None
-        return fitting(self.margin(Answers(samples)), samples.log_prob.shape, "margin")
+        return fitting(self.margin(Answers(samples)), samples.log_prob, "margin")
 
     def _fit(self, bandit: Bandit, law: Law, log_start: Floats) -> Solution:
         """The Bradley-Terry fit of each context, as x = beta h + Gamma."""

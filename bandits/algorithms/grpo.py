@@ -112,7 +112,7 @@ class GRPO:
         """a_i = (r_i - mean) / spread, (..., k); zero where the spread is."""
         reward = need(samples, "reward")
         xp = array_namespace(reward)
-        spread = fitting(self.spread(reward), reward.shape, "spread")
+        spread = fitting(self.spread(reward), reward, "spread")
         return _centred(reward) / xp.where(spread > 0, spread, xp.ones_like(spread))
 
 

@@ -131,7 +131,7 @@ class PsiPO:
         Raises:
             ValueError: `psi` gives something else, or NaN.
         """
-        return finite(fitting(self.psi(p), p.shape, "psi"), "psi")
+        return finite(fitting(self.psi(p), p, "psi"), "psi")
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio

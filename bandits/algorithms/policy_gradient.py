@@ -95,7 +95,7 @@ class PolicyGradient:
         R = samples.regularized_reward(self.beta)
         b = self.baseline
         if callable(b):
-            b = fitting(b(samples, self.beta), R.shape, "baseline")
+            b = fitting(b(samples, self.beta), R, "baseline")
         return Update(log_prob=(R - b) / R.shape[-1])
 
     def linear(self, bandit: Bandit, law: Law) -> Linear | None:

@@ -254,9 +254,9 @@ def _each_context(
     start: ArrayLike | None,
 ) -> Floats:
     """path(problem, features, weights) -> (n, ...) of each context, as (n, contexts, ...)."""
+    problem = bind(algorithm, bandit, sampling)
     Phi = checked_features(features, bandit)
     w = checked_weights(np.zeros(Phi.shape[-1]) if start is None else start, Phi, "start")
-    problem = bind(algorithm, bandit, sampling)
     shape = np.broadcast_shapes(problem.contexts, Phi.shape[:-2], w.shape[:-1])
     Phis, ws = np.broadcast_to(Phi, (*shape, *Phi.shape[-2:])), np.broadcast_to(w, (*shape, w.shape[-1]))
     each = np.stack([path(problem.at(i, shape), Phis[i], ws[i]) for i in np.ndindex(shape)], axis=1)

@@ -217,7 +217,7 @@ def _names(behaviors: tuple) -> list[str]:
     return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
 
 
-def as_sampling(sampling) -> Sampling:
+def as_sampling(sampling: Sampling | ArrayLike) -> Sampling:
     """A sampling rule as it is; a flat list of A numbers as `Offline`.
 
     Raises:
@@ -236,7 +236,7 @@ def as_sampling(sampling) -> Sampling:
     try:
         numbers = checks.as_numbers(sampling, "sampling")
     except ValueError as error:
-        raise ValueError(f"{rule}; but sampling = {checks.shown(sampling)}") from error
+        raise ValueError(f"{rule}; {error}") from error
     if numbers.ndim != 1:
         raise ValueError(f"{rule}; but the shape of sampling is {numbers.shape}")
     return Offline(checks.distribution(numbers, "sampling"))
