@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -217,7 +217,7 @@ def _names(behaviors: tuple) -> list[str]:
     return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
 
 
-def as_sampling(sampling: Sampling | ArrayLike) -> Sampling:
+def as_sampling(sampling: Any) -> Sampling:
     """A sampling rule as it is; a flat list of A numbers as `Offline`.
 
     Raises:
