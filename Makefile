@@ -48,6 +48,6 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.all: $(VENV)/.core
 	@echo 'Installing PyTorch, transformers, Jupyter and the test tools into $(VENV): a few minutes, once.'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,lora,notebooks]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,dask,llm,lora,notebooks]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS '$(KERNEL_WARNINGS)'
 	@touch $@

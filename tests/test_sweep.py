@@ -14,8 +14,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bandits import Bandit, CoPG, Offline
+from bandits import DPO, IPO, Bandit, CoPG, Dataset, Offline, OnPolicy, Pairs, fixed_point
 from bandits.simulation.simulate import simulate
 from bandits.simulation.sweep import sweep
 
@@ -97,6 +99,73 @@ def test_every_part_of_a_setting_names_the_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npz"))) == 4
 
 
+def shape_of(bandit: Bandit, sampling: object, algorithm: object) -> int:
+    return bandit.arms
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_setting_is_known_again_after_it_was_used(tmp_path: Path, seed: int) -> None:
+    """What a world, a rule or an algorithm remembers of its use is no part of its name."""
+    rng = np.random.default_rng(seed)
+    arms = int(rng.integers(2, 6))
+    mu, joint = rng.dirichlet(np.ones(arms)), rng.dirichlet(np.ones(arms**2)).reshape(arms, arms)
+    ring = np.stack([np.arange(arms), (np.arange(arms) + 1) % arms], axis=-1)
+    rules = [Offline(mu), Offline(mu, mu[::-1]), Pairs(joint), Dataset(ring), OnPolicy()]
+    settings_ = [
+        {"bandit": Bandit(rng.normal(size=arms)), "sampling": rule, "algorithm": algorithm}
+        for rule in rules
+        for algorithm in (CoPG(0.5), IPO(0.7), DPO(0.4, smoothing=0.1))
+    ]
+    sweep(shape_of, settings_, folder=tmp_path, jobs=1)
+    files = set(tmp_path.iterdir())
+    assert len(files) == len(settings_)
+    for one in settings_:
+        fixed_point(one["algorithm"], one["bandit"], one["sampling"])
+        assert one["bandit"].preference.shape == (arms, arms)
+    sweep(shape_of, settings_, folder=tmp_path, jobs=1)
+    assert set(tmp_path.iterdir()) == files
+
+
+def named(names: list[str], bare: bool) -> object:
+    arrays = {name: np.arange(3.0) + place for place, name in enumerate(names)}
+    return np.arange(2.0) if bare else arrays
+
+
+NAMES = st.text(st.characters(exclude_categories=("C", "Z")), max_size=6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        NAMES | st.sampled_from(["result", "file", "allow_pickle", "self", "a.npy", "a", "../x"]), unique=True
+    ),
+    st.booleans(),
+)
+def test_any_result_comes_back_from_its_folder_as_it_was(
+    tmp_path_factory, names: list[str], bare: bool
+) -> None:
+    """Names that mean something to whoever writes files included; a lone "result" stays a dictionary."""
+    folder = tmp_path_factory.mktemp("results")
+    setting = {"names": names, "bare": bare}
+    wanted = named(**setting)
+    for _ in range(2):  # computed, and read again
+        (found,) = sweep(named, [setting], folder=folder, jobs=1)
+        assert type(found) is type(wanted)
+        if isinstance(wanted, dict):
+            assert isinstance(found, dict) and list(found) == list(wanted)
+            assert all((found[name] == wanted[name]).all() for name in wanted)
+        else:
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_result_without_comment_is_read_as_before(tmp_path: Path) -> None:
+    """Files of earlier versions: a lone "result" was an array."""
+    sweep(square, [{"x": 2.0}], folder=tmp_path, jobs=1)
+    (file,) = tmp_path.iterdir()
+    np.savez(file, result=np.array(7.0))
+    assert sweep(square, [{"x": 2.0}], folder=tmp_path, jobs=1) == [7.0]
+
+
 def test_an_error_in_one_call_keeps_the_finished_ones(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         sweep(inverse, [{"x": 2.0}, {"x": 0.0}], folder=tmp_path, jobs=1)
@@ -119,6 +188,39 @@ def test_bad_input(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(ValueError, match=f"{file.name} is damaged or not ours"):
         sweep(square, [{"x": 1.0}], jobs=1, folder=tmp_path)
+
+
+def unnamed(x: float) -> dict:
+    return {1: np.array(x)}
+
+
+BAD = {
+    "function": [(3, "function must be callable"), (None, "function must be callable")],
+    "settings": [
+        (None, "settings must be a list of dictionaries"),
+        ({"x": 1.0}, "settings must be a list of dictionaries"),
+        ([{"x": 1.0}, 3], r"settings\[1\] = 3"),
+        ([{1: 2}], r"settings\[0\] = {1: 2}"),
+        ([{"x": 1.0}, {"y": 1.0}], r"settings\[1\] does not fit: missing a required argument: 'x'"),
+    ],
+    "folder": [(3, "folder must be the path of a folder"), ("", "folder must be the path")],
+    "jobs": [(0, "jobs must be -1"), (1.5, "jobs must be -1"), (None, "jobs must be -1")],
+    "progress": [("yes", "progress must be True or False")],
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_wrong_kinds_are_named_before_anything_is_computed(name: str, tmp_path: Path) -> None:
+    for value, message in BAD[name]:
+        arguments = {"function": square, "settings": [{"x": 1.0}], "jobs": 1, "folder": tmp_path / "out"}
+        with pytest.raises(ValueError, match=message):
+            sweep(**{**arguments, name: value})
+        assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ValueError, match="folder must be a folder that can be written to"):
+        sweep(square, [{"x": 1.0}], jobs=1, folder=tmp_path / "taken")
+    with pytest.raises(ValueError, match="name its arrays by printable text, but one is called 1"):
+        sweep(unnamed, [{"x": 1.0}], jobs=1)
 
 
 SCRIPT = """
@@ -174,3 +276,43 @@ def test_ctrl_c_leaves_finished_results_and_the_next_call_resumes(tmp_path: Path
     assert json.loads(second.stdout) == [x * x for x in range(8)]
     assert {file: file.stat().st_mtime_ns for file in kept} == before
     assert len(log.read_text().splitlines()) - calls == 8 - len(kept)
+
+
+CLUSTER = """
+    import os, signal, sys
+    import joblib
+    import numpy as np
+    from bandits.simulation.sweep import sweep
+
+    def fatal(x, mark):
+        if x == 3 and not os.path.exists(mark):  # the first worker to come here dies of it
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"square": np.array([x * x]), "worker": np.array(os.getpid())}
+
+    if __name__ == "__main__":
+        from distributed import Client, LocalCluster
+        folder, mark = sys.argv[1:]
+        workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        with LocalCluster(**workers) as cluster, Client(cluster), joblib.parallel_config(backend="dask"):
+            found = sweep(fatal, [{"x": x, "mark": mark} for x in range(8)], folder=folder)
+            workers = {int(one["worker"]) for one in found}
+            print([int(one["square"][0]) for one in found], os.getpid() in workers)
+"""
+
+
+def test_a_cluster_of_dask_that_loses_a_worker_gives_whole_results(tmp_path: Path) -> None:
+    script, out, mark = tmp_path / "script.py", tmp_path / "out", tmp_path / "mark"
+    script.write_text(textwrap.dedent(CLUSTER))
+    command = [sys.executable, str(script), str(out), str(mark)]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,  # usually 8 seconds
+        check=False,
+    )
+    assert run.stdout.split("\n")[0] == f"{[x * x for x in range(8)]} False", run.stderr
+    assert mark.exists()  # a worker was killed
+    assert len(list(out.glob("*.npz"))) == len(list(out.iterdir())) == 8  # whole, and nothing half-written

@@ -3,7 +3,7 @@
 A setting is a dictionary of keyword arguments; the function returns an array, or a dictionary of arrays.
 `joblib` runs the calls, in local processes by default, and beyond one machine by the backend in force,
 
-    with joblib.parallel_config(backend="dask"):          # after dask.distributed.Client(address)
+    with joblib.parallel_config(backend="dask"):          # after distributed.Client(address); extra `dask`
         sweep(final_regret, settings, folder="results")
 
     with joblib.parallel_config(backend="ray"):           # after ray.util.joblib.register_ray()
