@@ -540,13 +540,13 @@ def test_a_margin_may_not_read_what_moves_or_who_sampled(world, data):
         data.draw(policies(world.arms, smallest=1e-2)),
     )
     forbidden = [f.name for f in dataclasses.fields(b.Samples)] + ["log_ratio", "regularized_reward"]
-    for field in sorted(set(forbidden) - {"arm", "reward", "reference_log_prob"}):
+    for field in sorted(set(forbidden) - {"arm", "reward", "reference_log_prob", "length"}):
         algorithm = DPO(0.5, margin=lambda answers, field=field: getattr(answers, field))
         for question in QUESTIONS:
             if question != "sgd_moments":
                 _refused(
                     lambda q=question, a=algorithm: QUESTIONS[q](a, world, Offline(mu), policy),
-                    "margin may read arm, reward, reference_log_prob",
+                    "margin may read arm, reward, reference_log_prob, length",
                     f"reads {field}",
                 )
 

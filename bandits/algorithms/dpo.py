@@ -41,7 +41,7 @@ from bandits.solvers import bradley_terry
 Wins: TypeAlias = "Floats | Any"  # how often the row's arm beat the column's, (..., A, A), or sparse
 
 ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
-READ_BY_MARGIN = ("arm", "reward", "reference_log_prob")
+READ_BY_MARGIN = ("arm", "reward", "reference_log_prob", "length")
 
 
 class Answers:
@@ -50,6 +50,7 @@ class Answers:
     arm: Array
     reward: Array
     reference_log_prob: Array
+    length: Array
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -75,7 +76,7 @@ class DPO:
         smoothing: eps, the share of labels taken as flipped, in [0, 1/2).
         margin: Gamma, a function of `Answers` to (..., k), say `lambda answers: gamma[answers.arm]`; None is
             zero.  It is a number of the answer alone, whoever trains and whoever sampled: it may read `arm`,
-            `reward` and `reference_log_prob`, and have the world's contexts, but not `log_prob` or
+            `reward`, `reference_log_prob` and `length`, and have the world's contexts, but not `log_prob` or
             `behavior_log_prob` (pessimism about rare arms: look the behaviour policy up by `arm`).
 
     Example:
@@ -155,6 +156,7 @@ class DPO:
             log_prob=bandit.log_reference[..., None, :],
             reference_log_prob=bandit.log_reference[..., None, :],
             reward=None if bandit.reward is None else bandit.reward[..., None, :],
+            length=None if bandit.length is None else bandit.length[..., None, :],
             arm=np.arange(bandit.arms)[None],
         )
         gamma = np.asarray(self._margin(everyone), dtype=float)

@@ -146,7 +146,14 @@ def good_arguments() -> dict[str, list[Arguments]]:
     features = {"features": np.array(FEATURES)}
     return {
         "Bandit": [
-            {"reward": np.array(REWARD), "preference": np.array(CYCLE), "reference": np.array(REFERENCE)}
+            {
+                "reward": np.array(REWARD),
+                "preference": np.array(CYCLE),
+                "reference": np.array(REFERENCE),
+                "length": np.array([3.0, 1.0, 2.0]),
+                "desirable": np.array(POLICY),
+                "names": ["a", "b", "c"],
+            }
         ],
         **{f"Bandit.{name}": [arguments] for name, arguments in METHODS.items()},
         **dict.fromkeys(("ReMax", "DRO", "DROV", "IPO", "OnlineIPO"), one_beta),
