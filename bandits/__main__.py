@@ -1,4 +1,8 @@
-"""`python -m bandits figures`: regenerate the figures, their numbers, and the table of claims."""
+"""What does the command line offer?
+
+python -m bandits figures       regenerate the figures, their numbers, and the table of claims
+python -m bandits algorithms    what each algorithm does; --into README.md renews the table there
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,34 @@ from types import ModuleType
 
 import matplotlib
 
+from bandits.algorithms import ALGORITHMS, table
 from bandits.experiments import EXPERIMENTS
-from bandits.experiments.record import Claim, as_json, table, write
+from bandits.experiments.record import Claim, as_json, write
+from bandits.experiments.record import table as table_of_claims
 from bandits.plots.style import svg_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 if every claim holds, 1 if one fails, 2 for bad arguments."""
     options = _parser().parse_args(arguments)
+    return _algorithms(options.into) if options.command == "algorithms" else _figures(options)
+
+
+def _algorithms(into: Path | None) -> int:
+    """Say what each algorithm does, or renew the table of a file."""
+    if into is None:
+        print(table.plain(ALGORITHMS))
+        return 0
+    try:
+        write(into, table.into(into.read_text(encoding="utf-8"), ALGORITHMS).encode())
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _figures(options: argparse.Namespace) -> int:
+    """Regenerate the figures that were asked for, and say which claims hold."""
     matplotlib.use("Agg")
     known = {_name(experiment): experiment for experiment in EXPERIMENTS}
     unknown = [name for name in options.names if name not in known]
@@ -29,19 +53,23 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table([claim for claims in results for claim in claims]))
+    print(table_of_claims([claim for claims in results for claim in claims]))
     failed = sum(not claim.ok for claims in results for claim in claims)
     print(f"\n{len(chosen)} figures in {options.folder}/, {failed} failed claims")
     return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bandits", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bandits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     figures = commands.add_parser("figures", help="regenerate pictures and numbers, check the claims")
     figures.add_argument("names", nargs="*", help="which figures; all by default")
     figures.add_argument("--folder", type=Path, default=Path("figures"), help="where to write (figures)")
     figures.add_argument("--quiet", action="store_true", help="no progress bars")
+    known = commands.add_parser("algorithms", help="what each algorithm does, where it ends, by whom")
+    known.add_argument("--into", type=Path, metavar="FILE", help="renew the table between the marks of FILE")
     return parser
 
 

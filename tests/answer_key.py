@@ -1,8 +1,8 @@
-"""Every coefficient written a second time, one group of samples at a time, in the words of the papers.
+"""Expectations a second time: every group of samples that can be drawn, one at a time, in plain Python.
 
-    coefficients(algorithm, samples)    the formula for one group: plain Python, winner and loser in turn
-    groups(algorithm, case)             every group that a sampling rule can draw, with its probability
-    expected_by_hand(algorithm, case)   both together
+    groups(algorithm, case)                      every group that a sampling rule can draw, its probability
+    expected_by_hand(formula, algorithm, case)   the coefficients of the paper (`rows`) summed over them
+    log_ratio, regularized, ...                  the words that the formulas are written in
 
 Nothing here calls what it checks: from the algorithms only their hyper-parameters are read, from the
 bandit its arrays, from the sampling its behaviour policies.
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ import bandits as b
 from bandits import Bandit, Samples
 
 Floats = NDArray[np.float64]
+Formula: TypeAlias = Callable[[Any, Samples], list[float]]
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,35 @@ class Case:
     revision: Floats | None = None  # (A, A)  SRPO's pi'(y2 | y1) at [y1, y2]
 
 
-# ---- the formulas -----------------------------------------------------------------------------------------
+# ---- the words of the formulas ----------------------------------------------------------------------------
 
 
-def coefficients(algorithm, samples: Samples) -> list[float]:
-    """The coefficient of each sample of one group, from the formula of the paper."""
-    return FORMULAS[type(algorithm)](algorithm, samples)
-
-
-def _h(samples: Samples) -> list[float]:
+def log_ratio(samples: Samples) -> list[float]:
+    """h = log pi/ref of each sample."""
     return [float(a - c) for a, c in zip(samples.log_prob, samples.reference_log_prob, strict=True)]
 
 
-def _R(beta: float, samples: Samples) -> list[float]:
-    return [float(r) - beta * h for r, h in zip(samples.reward, _h(samples), strict=True)]
+def regularized(beta: float, samples: Samples) -> list[float]:
+    """R = r - beta h of each sample."""
+    return [float(r) - beta * h for r, h in zip(samples.reward, log_ratio(samples), strict=True)]
 
 
-def _mean_R(beta: float, samples: Samples, weights: Floats) -> float:
+def mean_regularized(beta: float, samples: Samples, weights: Floats) -> float:
     """E[R] over the population with these weights."""
-    terms = zip(weights, _R(beta, samples.population), strict=True)
+    terms = zip(weights, regularized(beta, samples.population), strict=True)
     return math.fsum(w * R for w, R in terms if w > 0)
+
+
+def near_one(ratio: float, clip: float) -> float:
+    """The ratio, held between 1 - clip and 1 + clip."""
+    return min(max(ratio, 1 - clip), 1 + clip)
+
+
+def clipped(advantages: list[float], samples: Samples, clip: float) -> list[float]:
+    """w a, or nothing where min(w a, clip(w) a) does not move with w = pi/mu."""
+    weights = [math.exp(x) for x in samples.log_prob - samples.behavior_log_prob]
+    pairs = zip(weights, advantages, strict=True)
+    return [w * A if w * A <= near_one(w, clip) * A else 0.0 for w, A in pairs]
 
 
 def baseline(algorithm, samples: Samples) -> float:
@@ -65,179 +76,18 @@ def baseline(algorithm, samples: Samples) -> float:
     if algorithm.baseline is b.policy_reward:
         return math.fsum(np.exp(everyone.log_prob) * everyone.reward)
     if algorithm.baseline is b.policy_value:
-        return _mean_R(algorithm.beta, samples, np.exp(everyone.log_prob))
+        return mean_regularized(algorithm.beta, samples, np.exp(everyone.log_prob))
     if algorithm.baseline is b.behavior_value:
-        return _mean_R(algorithm.beta, samples, np.exp(everyone.behavior_log_prob))
+        return mean_regularized(algorithm.beta, samples, np.exp(everyone.behavior_log_prob))
     if algorithm.baseline is b.greedy:
         return float(samples.greedy_reward)
     return algorithm.baseline
 
 
-def policy_gradient(a: b.PolicyGradient, s: Samples) -> list[float]:
-    """T2.1: (R - b) / k."""
-    return [(R - baseline(a, s)) / a.k for R in _R(a.beta, s)]
-
-
-def rloo(a: b.RLOO, s: Samples) -> list[float]:
-    """T2.2: (R_i - mean of the other R) / k."""
-    R = _R(a.beta, s)
-    return [(R[i] - sum(R[:i] + R[i + 1 :]) / (a.k - 1)) / a.k for i in range(a.k)]
-
-
-def remax(a: b.ReMax, s: Samples) -> list[float]:
-    """T2.4: R - r(argmax pi)."""
-    return [_R(a.beta, s)[0] - float(s.greedy_reward)]
-
-
-def copg(a: b.CoPG, s: Samples) -> list[float]:
-    """T3.1: sum over the pairs that contain sample i of the difference of R."""
-    R = _R(a.beta, s)
-    return [sum(R[i] - R[j] for j in range(a.k) if j != i) for i in range(a.k)]
-
-
-def ipo(a: b.IPO | b.OnlineIPO, s: Samples) -> list[float]:
-    """T4.2: +-2 (1/(2 beta) - (h_w - h_l)) for each outcome of the label."""
-
-    def of_winner(w: int, l: int) -> float:  # noqa: E741
-        return 2 * (1 / (2 * a.beta) - (_h(s)[w] - _h(s)[l]))
-
-    return _over_labels(of_winner, float(s.preference[0, 1]))
-
-
-def dpo(a: b.DPO, s: Samples) -> list[float]:
-    """T5.1 and T5.4: +-beta sigma(-(beta dh + dGamma)); with smoothing, the flipped label with weight eps."""
-    gamma = [0.0, 0.0] if a.margin is None else [float(g) for g in a.margin(s)]
-
-    def of_winner(w: int, l: int) -> float:  # noqa: E741
-        margin = a.beta * (_h(s)[w] - _h(s)[l]) + gamma[w] - gamma[l]
-        kept, flipped = (1 - math.tanh(margin / 2)) / 2, (1 + math.tanh(margin / 2)) / 2
-        return a.beta * ((1 - a.smoothing) * kept - a.smoothing * flipped)
-
-    return _over_labels(of_winner, float(s.preference[0, 1]))
-
-
-def psipo(a: b.PsiPO, s: Samples) -> list[float]:
-    """T4.1: +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h - h')), nothing for the opponent y''."""
-    h, p = _h(s), s.preference
-    c = float(a.psi(p[0, 2]) - a.psi(p[1, 2])) - a.beta * (h[0] - h[1])
-    return [c, -c, 0.0]
-
-
-def dro(a: b.DRO, s: Samples) -> list[float]:
-    """T8.1: beta (r - V - beta h)."""
-    return [a.beta * c for c in drov(a, s)]
-
-
-def drov(a: b.DRO | b.DROV, s: Samples) -> list[float]:
-    """T8.1: r - V - beta h; V = E_mu[R] where it is eliminated."""
-    if s.value is None:
-        return [_R(a.beta, s)[0] - _mean_R(a.beta, s, np.exp(s.population.behavior_log_prob))]
-    return [_R(a.beta, s)[0] - float(s.value)]
-
-
-def nash_md(a: b.NashMD, s: Samples) -> list[float]:
-    """T6.5: p(y beats y') - 1/2 - beta h(y), nothing for the opponent y'."""
-    return [float(s.preference[0, 1]) - 0.5 - a.beta * _h(s)[0], 0.0]
-
-
-def srpo(a: b.SRPO, s: Samples) -> list[float]:
-    """T7.3, the part of the generative policy: +-2 beta (1 - alpha) (1 - beta [...])."""
-
-    def of_winner(w: int, l: int) -> float:  # noqa: E741
-        return 2 * a.beta * (1 - a.alpha) * _srpo_errors(a, s, w, l)[0]
-
-    return _over_labels(of_winner, float(s.preference[0, 1]))
-
-
-def srpo_revision(a: b.SRPO, s: Samples) -> Floats:
-    """T7.3, the coefficient of log pi'(y_i | y_j) at [i, j], (2, 2)."""
-    total = np.zeros((2, 2))
-    for share, (w, l) in ((s.preference[0, 1], (0, 1)), (s.preference[1, 0], (1, 0))):  # noqa: E741
-        gen, from_loser, from_winner = _srpo_errors(a, s, w, l)
-        total[w, l] += share * 2 * a.beta * ((1 - a.alpha) * gen + a.alpha * from_loser)
-        total[l, l] -= share * 2 * a.beta * a.alpha * from_loser
-        total[w, w] += share * 2 * a.beta * a.alpha * from_winner
-        total[l, w] -= share * 2 * a.beta * ((1 - a.alpha) * gen + a.alpha * from_winner)
-    return total
-
-
-def _srpo_errors(a: b.SRPO, s: Samples, w: int, l: int) -> tuple[float, float, float]:  # noqa: E741
-    """The three brackets of T7.3."""
-    h, hr = _h(s), s.revision_log_prob - s.reference_revision_log_prob
-    gen = 1 - a.beta * (hr[w, l] + h[w] - hr[l, w] - h[l])
-    return (
-        float(gen),
-        float(0.5 - a.beta * (hr[w, l] - hr[l, l])),
-        float(0.5 - a.beta * (hr[w, w] - hr[l, w])),
-    )
-
-
-def importance_weighted(a: b.ImportanceWeighted, s: Samples) -> list[float]:
-    """T2.6: the coefficients times min(prod pi/mu, clip)."""
-    weight = min(math.prod(np.exp(s.log_prob - s.behavior_log_prob)), a.clip)
-    return [weight * c for c in coefficients(a.algorithm, s)]
-
-
-def alol(a: b.ALoL, s: Samples) -> list[float]:
-    """T9.1: max(r - V, 0) times pi/ref, held between 1 - eps and 1 + eps; V = E_ref[r]."""
-    V = s.value
-    if V is None:
-        V = math.fsum(np.exp(s.population.reference_log_prob) * s.population.reward)
-    return [max(float(s.reward[0] - V), 0.0) * _near_one(math.exp(_h(s)[0]), a.clip)]
-
-
-def ppo(a: b.PPO, s: Samples) -> list[float]:
-    """T9.5: w (R - b) / k where that is the smaller side of the surrogate."""
-    advantages = [R - baseline(a, s) for R in _R(a.beta, s)]
-    return [c / a.k for c in _clipped(advantages, s, a.clip)]
-
-
-def grpo(a: b.GRPO, s: Samples) -> list[float]:
-    """T9.5: ((r - mean) / std, clipped, + beta (ref/pi - 1)) / k."""
-    mean, scale = math.fsum(s.reward) / a.k, 1.0
-    if a.spread is b.standard_deviation:
-        scale = math.sqrt(math.fsum((r - mean) ** 2 for r in s.reward) / (a.k - 1))
-    same = len(set(map(float, s.reward))) == 1
-    advantages = [0.0 if same else float(r - mean) / scale for r in s.reward]
-    pull = [a.beta * (math.exp(-h) - 1) for h in _h(s)]
-    return [(c + k) / a.k for c, k in zip(_clipped(advantages, s, a.clip), pull, strict=True)]
-
-
-def _clipped(advantages: list[float], s: Samples, clip: float) -> list[float]:
-    """w a, or nothing where min(w a, clip(w) a) does not move with w."""
-    weights = [math.exp(x) for x in s.log_prob - s.behavior_log_prob]
-    pairs = zip(weights, advantages, strict=True)
-    return [w * A if w * A <= _near_one(w, clip) * A else 0.0 for w, A in pairs]
-
-
-def _near_one(ratio: float, clip: float) -> float:
-    return min(max(ratio, 1 - clip), 1 + clip)
-
-
-def _over_labels(of_winner, p: float) -> list[float]:
-    """Mean over the label: the first wins with probability p."""
+def over_labels(of_winner: Callable[[int, int], float], p: float) -> list[float]:
+    """Mean over the label of +-of_winner(winner, loser): the first wins with probability p."""
     c = p * of_winner(0, 1) - (1 - p) * of_winner(1, 0)
     return [c, -c]
-
-
-FORMULAS = {
-    b.PolicyGradient: policy_gradient,
-    b.RLOO: rloo,
-    b.ReMax: remax,
-    b.CoPG: copg,
-    b.IPO: ipo,
-    b.OnlineIPO: ipo,
-    b.DPO: dpo,
-    b.PsiPO: psipo,
-    b.DRO: dro,
-    b.DROV: drov,
-    b.NashMD: nash_md,
-    b.SRPO: srpo,
-    b.ALoL: alol,
-    b.PPO: ppo,
-    b.GRPO: grpo,
-    b.ImportanceWeighted: importance_weighted,
-}
 
 
 # ---- every group that can be drawn ------------------------------------------------------------------------
@@ -262,7 +112,7 @@ def place_laws(algorithm, case: Case) -> list[Floats]:
         listed = sampling.pairs
         return [np.array([np.mean(listed[:, i] == y) for y in range(case.bandit.arms)]) for i in (0, 1)]
     laws = [case.policy] * k
-    if isinstance(algorithm, b.NashMD):
+    if hasattr(algorithm, "mixture"):  # Nash-MD's opponent
         mix = case.policy ** (1 - algorithm.mixture) * case.bandit.reference**algorithm.mixture
         laws[-1] = mix / mix.sum()
     return laws
@@ -324,11 +174,11 @@ def _log(probabilities: Floats) -> Floats:
         return np.log(probabilities)
 
 
-def expected_by_hand(algorithm, case: Case) -> Floats:
+def expected_by_hand(formula: Formula, algorithm, case: Case) -> Floats:
     """E[sum_i c_i (e_{y_i} - pi)], group by group, (A,)."""
     total = np.zeros(case.bandit.arms)
     for weight, arms, samples in groups(algorithm, case):
-        for y, c in zip(arms, coefficients(algorithm, samples), strict=True):
+        for y, c in zip(arms, formula(algorithm, samples), strict=True):
             total[y] += weight * c
             total -= weight * c * case.policy
     return total

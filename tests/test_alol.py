@@ -10,8 +10,43 @@ from numpy.testing import assert_allclose
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
+import answer_key
 import bandits as b
 import strategies
+from answer_key import Case
+from rows import Row, log_ratios
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: b.ALoL, s: b.Samples) -> list[float]:
+    """T9.1: max(r - V, 0) times pi/ref, held between 1 - eps and 1 + eps; V = E_ref[r]."""
+    V = s.value
+    if V is None:
+        V = float(np.exp(s.population.reference_log_prob) @ s.population.reward)
+    weight = answer_key.near_one(np.exp(answer_key.log_ratio(s)[0]), a.clip)
+    return [max(float(s.reward[0] - V), 0.0) * weight]
+
+
+def size(a: b.ALoL, case: Case) -> float:
+    """r, times a weight."""
+    return (2 + np.abs(case.bandit.reward).max()) * min(np.exp(log_ratios(case)), 1 + a.clip)
+
+
+ROWS = {
+    "ALoL": Row(
+        make=lambda beta: b.ALoL(clip=beta),
+        formula=formula,
+        size=size,
+        settles=False,  # on the boundary
+        sees_offset=False,
+        blind={"dropped_detach": "a clipped weight is constant, held fixed or not"},
+    )
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 THIRDS = b.Bandit([0.0, 0.6, 0.9])

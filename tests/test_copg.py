@@ -24,6 +24,32 @@ from bandits import (
     expected_loss,
     expected_update,
 )
+from rows import Row, optimum
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: CoPG, s: Samples) -> list[float]:
+    """T3.1: sum over the pairs that contain sample i of the difference of R."""
+    R = answer_key.regularized(a.beta, s)
+    return [sum(R[i] - R[j] for j in range(a.k) if j != i) for i in range(a.k)]
+
+
+def _row(k: int) -> Row:
+    return Row(
+        make=lambda beta: CoPG(beta, k=k),
+        formula=formula,
+        target=optimum,  # T3.3
+        climbs=lambda a, c: (a.k * (a.k - 1), c.bandit.reward),  # T3.7
+        sees_offset=False,
+    )
+
+
+ROWS = {"CoPG": _row(2), "CoPG(k=3)": _row(3)}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 
@@ -128,7 +154,7 @@ def test_the_graph_form_equals_enumeration(data, beta):
         rules += [strategies.joints(world.arms).map(Pairs), strategies.datasets(world.arms)]
     sampling, policy = data.draw(st.one_of(rules)), data.draw(strategies.policies(world.arms))
     algorithm = CoPG(beta, k)
-    slowly = answer_key.expected_by_hand(algorithm, answer_key.Case(world, sampling, policy))
+    slowly = answer_key.expected_by_hand(formula, algorithm, answer_key.Case(world, sampling, policy))
     size = np.abs(world.reward).max() + beta * np.abs(np.log(policy / world.reference)).max()
     assert_allclose(
         expected_update(algorithm, world, sampling, policy), slowly, rtol=0, atol=1e-13 * 6 * size

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import expit, softmax
 
+import answer_key
 import strategies
+from answer_key import Case
 from bandits import (
     DPO,
     IPO,
@@ -22,7 +24,48 @@ from bandits import (
     expected_update,
     fixed_point,
 )
+from bandits.samples import need
 from bandits.solvers import bradley_terry
+from rows import Row, size_of_rewards
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: DPO, s: Samples) -> list[float]:
+    """T5.1 and T5.4: +-beta sigma(-(beta dh + dGamma)); with smoothing, the flipped label with weight eps."""
+    gamma = [0.0, 0.0] if a.margin is None else [float(g) for g in a.margin(s)]
+    h = answer_key.log_ratio(s)
+
+    def of_winner(w: int, l: int) -> float:  # noqa: E741
+        margin = a.beta * (h[w] - h[l]) + gamma[w] - gamma[l]
+        kept, flipped = (1 - np.tanh(margin / 2)) / 2, (1 + np.tanh(margin / 2)) / 2
+        return a.beta * ((1 - a.smoothing) * kept - a.smoothing * flipped)
+
+    return answer_key.over_labels(of_winner, float(s.preference[0, 1]))
+
+
+def size(a: DPO, case: Case) -> float:
+    """sigma sees beta h, and beta stands before it."""
+    return size_of_rewards(a, case) * max(1.0, a.beta) ** 2
+
+
+def a_fifth_of_the_reward(samples: Samples):
+    return 0.2 * need(samples, "reward")
+
+
+ROWS = {
+    "DPO": Row(make=DPO, formula=formula, size=size),
+    "DPO(smoothing, margin)": Row(
+        make=lambda beta: DPO(beta, smoothing=0.1, margin=a_fifth_of_the_reward),
+        formula=formula,
+        size=size,
+        sees_offset=False,  # only differences of the margin are seen
+    ),
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 

@@ -8,8 +8,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
+from answer_key import Case
 from bandits import DRO, DROV, Bandit, Offline, OnPolicy, Samples, expected_loss, expected_update, fixed_point
+from rows import Row, optimum, size_of_rewards
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: DRO, s: Samples) -> list[float]:
+    """T8.1: beta (r - V - beta h)."""
+    return [a.beta * c for c in formula_of_drov(a, s)]
+
+
+def formula_of_drov(a: DRO | DROV, s: Samples) -> list[float]:
+    """T8.1: r - V - beta h; V = E_mu[R] where it is eliminated."""
+    V = s.value
+    if V is None:
+        V = answer_key.mean_regularized(a.beta, s, np.exp(s.population.behavior_log_prob))
+    return [answer_key.regularized(a.beta, s)[0] - float(V)]
+
+
+def size(a: DRO, case: Case) -> float:
+    """beta stands before R."""
+    return size_of_rewards(a, case) * max(1.0, a.beta)
+
+
+ROWS = {
+    "DRO": Row(
+        make=DRO,
+        formula=formula,
+        size=size,
+        target=optimum,  # T8.1
+        climbs=lambda a, c: (a.beta, c.bandit.reward),  # T8.1, V = E_pi[R]
+        sees_offset=False,
+    ),
+    "DROV": Row(
+        make=DROV,
+        formula=formula_of_drov,
+        target=optimum,
+        climbs=lambda a, c: (1, c.bandit.reward),
+        sees_offset=False,
+    ),
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 BOTH = pytest.mark.parametrize("algorithm", [DRO, DROV])

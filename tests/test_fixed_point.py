@@ -21,6 +21,7 @@ from scipy.special import log_softmax, softmax
 import bandits as b
 import strategies
 from bandits.policy import kl
+from rows import every_row
 
 ARMS = st.integers(2, 50)
 FEW = settings(max_examples=15)
@@ -663,22 +664,15 @@ def test_bad_starts_are_refused():
 
 # ---- contexts ---------------------------------------------------------------------------------------------
 
-CLIPPED = (b.PPO, b.GRPO)  # on a fixed law they freeze or slide: test_clipped.py
-EVERYWHERE = [make(0.7) for make in b.ALGORITHMS if make not in CLIPPED] + [
-    b.CoPG(0.7, k=3),
-    b.DPO(0.7, smoothing=0.1),
-    b.PolicyGradient(0.7, b.policy_value),
-    b.PolicyGradient(0.7, b.behavior_value),
-    b.ImportanceWeighted(b.PolicyGradient(0.7)),
-]
+SETTLING = {name: row.make(0.7) for name, row in every_row().items() if row.settles}
 
 
-@pytest.mark.parametrize("algorithm", EVERYWHERE, ids=strategies.name_of)
+@pytest.mark.parametrize("name", SETTLING)
 @settings(max_examples=2)
 @given(data=st.data())
-def test_contexts_are_solved_as_if_each_were_alone(algorithm, data):
+def test_contexts_are_solved_as_if_each_were_alone(name, data):
     """Rewards, preferences, references, samplers and starts over (2, 3) contexts, or over some of them."""
-    shape, arms = (2, 3), 3
+    algorithm, shape, arms = SETTLING[name], (2, 3), 3
     world = b.Bandit(
         data.draw(strategies.rewards(arms, (3,))),
         preference=data.draw(strategies.any_preferences(arms, (2, 1))),

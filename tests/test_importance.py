@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
+from answer_key import Case
 from bandits import (
     DRO,
     IPO,
@@ -25,6 +27,51 @@ from bandits import (
     expected_update,
     update_covariance,
 )
+from rows import WIDE, Row, row_of
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: ImportanceWeighted, s: Samples) -> list[float]:
+    """T2.6: the coefficients times min(prod pi/mu, clip)."""
+    weight = min(np.prod(np.exp(s.log_prob - s.behavior_log_prob)), a.clip)
+    return [weight * c for c in row_of(a.algorithm).formula(a.algorithm, s)]
+
+
+def size(a: ImportanceWeighted, case: Case) -> float:
+    """The terms of what is weighted, times the largest weight."""
+    listed = [s for _, _, s in answer_key.groups(a, case)]
+    largest = max(np.exp((s.log_prob - s.behavior_log_prob).sum()) for s in listed)
+    return row_of(a.algorithm).size(a.algorithm, case) * max(1.0, min(largest, a.clip))
+
+
+ROWS = {
+    "ImportanceWeighted": Row(
+        make=lambda beta: ImportanceWeighted(PolicyGradient(beta)),
+        formula=formula,
+        size=size,
+        sees_offset=False,  # grad J has no baseline
+        blind=WIDE,
+    ),
+    "ImportanceWeighted(RLOO)": Row(
+        make=lambda beta: ImportanceWeighted(RLOO(beta)),
+        formula=formula,
+        size=size,
+        zero_sum=True,  # a common weight keeps the sum of RLOO's
+        sees_offset=False,
+        blind=WIDE,
+    ),
+    "ImportanceWeighted(PolicyGradient, clip)": Row(
+        make=lambda beta: ImportanceWeighted(PolicyGradient(beta), 1.2),
+        formula=formula,
+        size=size,
+        blind=WIDE,
+    ),
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 ON_POLICY = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import independent_solvers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import softmax
 
+import answer_key
 import strategies
+from answer_key import Case
 from bandits import (
     IPO,
     Bandit,
@@ -23,6 +26,71 @@ from bandits import (
     expected_update,
     fixed_point,
 )
+from rows import Row, log_ratios
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: IPO | OnlineIPO, s: Samples) -> list[float]:
+    """T4.2: +-2 (1/(2 beta) - (h_w - h_l)) for each outcome of the label."""
+    h = answer_key.log_ratio(s)
+    tau = 1 / (2 * a.beta)
+    return answer_key.over_labels(lambda won, lost: 2 * (tau - (h[won] - h[lost])), s.preference[0, 1])
+
+
+def formula_of_psipo(a: PsiPO, s: Samples) -> list[float]:
+    """T4.1: +-(Psi(p(y, y'')) - Psi(p(y', y'')) - beta (h - h')), nothing for the opponent y''."""
+    h, p = answer_key.log_ratio(s), s.preference
+    c = float(a.psi(p[0, 2]) - a.psi(p[1, 2])) - a.beta * (h[0] - h[1])
+    return [c, -c, 0.0]
+
+
+def size(a: IPO | OnlineIPO, case: Case) -> float:
+    """The terms are 1/beta and h."""
+    return 1 / a.beta + log_ratios(case)
+
+
+def self_play(a: IPO | OnlineIPO, case: Case):
+    """T6.6: 2/beta times CoPG's 2, the opponent held fixed."""
+    return 4 / a.beta, case.bandit.preference @ case.policy
+
+
+def ranking(a: IPO, case: Case):
+    """T4.3: L h = flow, by least squares on the sampled pairs."""
+    weight = independent_solvers.pair_law(case.sampling, case.bandit.arms)
+    target = (independent_solvers.first_wins(case.sampling, case.bandit) - 0.5) / a.beta
+    h = independent_solvers.least_squares(weight, target, np.zeros(case.bandit.arms))
+    return softmax(case.bandit.log_reference + h)
+
+
+def tilt_by_psi(a: PsiPO, case: Case):
+    """T4.1 with the law of the third sample."""
+    score = a.psi(case.bandit.preference) @ answer_key.place_laws(a, case)[2]
+    return softmax(case.bandit.log_reference + score / a.beta)
+
+
+def square(p):
+    return p**2
+
+
+def _psipo(**changes) -> Row:
+    return Row(
+        make=lambda beta: PsiPO(beta, **changes),
+        formula=formula_of_psipo,
+        target=tilt_by_psi,
+        climbs=lambda a, c: (2, a.psi(c.bandit.preference) @ c.policy),  # T4.1
+    )
+
+
+ROWS = {
+    "IPO": Row(make=IPO, formula=formula, size=size, target=ranking, climbs=self_play),
+    "PsiPO": _psipo(),
+    "PsiPO(square)": _psipo(psi=square),
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 

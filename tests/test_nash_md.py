@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import independent_solvers
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import softmax
 
+import answer_key
 import strategies
-from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, expected_update, fixed_point
+from answer_key import Case
+from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, Samples, expected_update, fixed_point
 from bandits.policy import kl
+from rows import Row
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: NashMD, s: Samples) -> list[float]:
+    """T6.5: p(y beats y') - 1/2 - beta h(y), nothing for the opponent y'."""
+    return [float(s.preference[0, 1]) - 0.5 - a.beta * answer_key.log_ratio(s)[0], 0.0]
+
+
+def answer_to_mixture(a: NashMD, case: Case):
+    """T6.4."""
+    world = case.bandit
+    return np.exp(independent_solvers.game(world.preference, world.log_reference, a.beta, a.mixture))
+
+
+def _row(mixture: float) -> Row:
+    return Row(
+        make=lambda beta: NashMD(beta, mixture=mixture),
+        formula=formula,
+        target=answer_to_mixture,
+        climbs=lambda a, c: (1, c.bandit.preference @ answer_key.place_laws(a, c)[1]),  # T6.5
+    )
+
+
+ROWS = {"NashMD": _row(0.0), "NashMD(0.3)": _row(0.3)}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]], reference=[0.5, 0.3, 0.2])

@@ -8,12 +8,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
 from bandits import (
     Bandit,
     Offline,
     OnPolicy,
     PolicyGradient,
+    Samples,
     behavior_value,
     expected_update,
     greedy,
@@ -21,6 +23,38 @@ from bandits import (
     policy_value,
     update_covariance,
 )
+from rows import Row, optimum, rewards
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: PolicyGradient, s: Samples) -> list[float]:
+    """T2.1: (R - b) / k."""
+    return [(R - answer_key.baseline(a, s)) / a.k for R in answer_key.regularized(a.beta, s)]
+
+
+def _row(**changes) -> Row:
+    return Row(
+        make=lambda beta: PolicyGradient(beta, **changes),
+        formula=formula,
+        climbs=rewards,
+        target=optimum if changes.get("baseline") is behavior_value else None,  # T2.5: E_mu[R] and no other
+        sees_offset=not callable(changes.get("baseline")),
+    )
+
+
+ROWS = {
+    "PolicyGradient": _row(),
+    "PolicyGradient(1.5)": _row(baseline=1.5),
+    "PolicyGradient(policy_reward)": _row(baseline=policy_reward),
+    "PolicyGradient(policy_value)": _row(baseline=policy_value),
+    "PolicyGradient(behavior_value)": _row(baseline=behavior_value),
+    "PolicyGradient(greedy, k=2)": _row(baseline=greedy, k=2),
+}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
+
 
 EXAMPLES = settings(max_examples=25)
 BASELINES = [-3.0, 0.0, 7.5, policy_reward, policy_value, behavior_value, greedy]

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
 from bandits import (
     Bandit,
@@ -14,10 +15,25 @@ from bandits import (
     OnPolicy,
     PolicyGradient,
     ReMax,
+    Samples,
     expected_update,
     greedy,
     update_covariance,
 )
+from rows import Row, rewards
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: ReMax, s: Samples) -> list[float]:
+    """T2.4: R - r(argmax pi)."""
+    return [answer_key.regularized(a.beta, s)[0] - float(s.greedy_reward)]
+
+
+ROWS = {"ReMax": Row(make=ReMax, formula=formula, climbs=rewards, sees_offset=False)}  # T2.4
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
 
 
 @settings(max_examples=60)

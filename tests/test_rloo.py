@@ -10,8 +10,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import answer_key
 import strategies
 from bandits import RLOO, OnPolicy, Samples, update_covariance
+from rows import Row, optimum, rewards
+
+# ---- the row ----------------------------------------------------------------------------------------------
+
+
+def formula(a: RLOO, s: Samples) -> list[float]:
+    """T2.2: (R_i - mean of the other R) / k."""
+    R = answer_key.regularized(a.beta, s)
+    return [(R[i] - sum(R[:i] + R[i + 1 :]) / (a.k - 1)) / a.k for i in range(a.k)]
+
+
+def _row(k: int) -> Row:
+    return Row(
+        make=lambda beta: RLOO(beta, k=k),
+        formula=formula,
+        target=optimum,  # T3.1: CoPG's coefficients
+        climbs=rewards,  # T2.2
+        sees_offset=False,
+    )
+
+
+ROWS = {"RLOO": _row(2), "RLOO(k=3)": _row(3)}
+
+
+# ---- what it is known for ---------------------------------------------------------------------------------
 
 
 @settings(max_examples=25)

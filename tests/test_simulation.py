@@ -19,6 +19,7 @@ from bandits.sampling.observation import State, samples_of
 from bandits.simulation import batches
 from bandits.simulation.optimizers import SGD, Adam
 from bandits.simulation.simulate import simulate
+from rows import every_row, reads
 
 Floats = NDArray[np.float64]
 
@@ -31,18 +32,7 @@ CYCLIC = np.array([[0.5, 0.8, 0.35], [0.2, 0.5, 0.9], [0.65, 0.1, 0.5]])
 WORLD = Bandit(REWARD, preference=CYCLIC, reference=REFERENCE)
 ERRORS = 5.0  # standard errors that a mean may be off: once in two million draws
 
-EVERY_ALGORITHM = [
-    *(algorithm(beta=0.7) for algorithm in b.ALGORITHMS),
-    b.CoPG(0.7, k=3),
-    b.RLOO(0.7, k=3),
-    b.ImportanceWeighted(b.RLOO(0.7)),
-    b.DPO(0.7, smoothing=0.1, margin=lambda samples: 0.5 * samples.reward),
-    *(
-        b.PolicyGradient(0.7, baseline)
-        for baseline in (0.4, b.policy_value, b.policy_reward, b.behavior_value)
-    ),
-    b.PolicyGradient(0.7, b.greedy, k=2),
-]
+EVERY_ALGORITHM = [row.make(0.7) for row in every_row().values()]
 
 
 def laws(algorithm: Any) -> list:
@@ -90,7 +80,7 @@ def test_one_step_is_the_expected_update_on_average(algorithm: Any, sampling: An
     path = train(algorithm, sampling, runs=runs, batch_size=n, steps=1, learning_rate=eta, record=1)
     step = (centred(path[1]) - centred(path[0])) / eta
     revision = {}
-    if isinstance(algorithm, b.SRPO):  # trained too, from the reference
+    if "revision_log_prob" in reads(algorithm):  # trained too, from the reference
         revision = {"revision_policy": np.broadcast_to(REFERENCE, (3, 3))}
     labels = algorithm.k == 2 and not isinstance(sampling, Dataset)
     expected = b.expected_update(algorithm, WORLD, sampling, START, **revision)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandits import NashMD, Samples, Update
+from bandits import Samples, Update
+from rows import reads
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,10 @@ def wrong_reference(algorithm) -> Twin:
     return Twin(algorithm, change_samples=exchange)
 
 
-def flipped_label(algorithm) -> Twin:
+def flipped_label(algorithm) -> Twin | None:
     """Winner and loser exchanged."""
+    if "preference" not in reads(algorithm):
+        return None
     return Twin(algorithm, change_samples=lambda s: replace(s, preference=np.swapaxes(s.preference, -1, -2)))
 
 
@@ -97,9 +100,9 @@ def dropped_detach(algorithm) -> Twin:
     return Twin(algorithm, change_update=with_derivative)
 
 
-def swapped_mixture(algorithm) -> Any:
+def swapped_mixture(algorithm) -> Any | None:
     """Nash-MD whose opponent has the weights of policy and reference exchanged."""
-    if not isinstance(algorithm, NashMD):
+    if not hasattr(algorithm, "mixture"):
         return None
     return replace(algorithm, mixture=1 - algorithm.mixture)
 

@@ -2,11 +2,13 @@
 
 Every class is a frozen dataclass of hyper-parameters with `k`, the samples it looks at together, and
 `update(samples) -> Update`.  A reader's own algorithm needs no more than these two (`samples.py`).
+How one of them comes into the house, in three places, is told in CONTRIBUTING.md.
 
 What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
 linear in the logits; in `bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`)
 and the attractors of policy gradient on somebody else's samples (`off_policy`).  PPO's clip, which GRPO
 shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
+`table.py` reads one line an algorithm off the docstrings.
 """
 
 from bandits.algorithms.alol import ALoL
@@ -31,11 +33,26 @@ from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.srpo import SRPO
 from bandits.samples import Samples, Update
 
-# What every common law of the tests runs over: each is built by `algorithm(beta=...)`.  ALoL has no KL term,
-# hence no beta, and ImportanceWeighted wraps another algorithm: the laws name these two beside the tuple.
-FROM_REWARDS = (PolicyGradient, RLOO, ReMax, PPO, GRPO, CoPG, DRO, DROV)
-FROM_PREFERENCES = (IPO, PsiPO, DPO, NashMD, OnlineIPO, SRPO)
-ALGORITHMS = FROM_REWARDS + FROM_PREFERENCES
+# Every algorithm.  A newcomer goes to the end: its place is its colour and its line in every figure.
+# Most are built by `algorithm(beta=...)`; A-LoL has no beta, and ImportanceWeighted takes what it weights.
+ALGORITHMS = (
+    PolicyGradient,
+    RLOO,
+    ReMax,
+    CoPG,
+    IPO,
+    DPO,
+    NashMD,
+    PPO,
+    GRPO,
+    SRPO,
+    DRO,
+    DROV,
+    PsiPO,
+    OnlineIPO,
+    ALoL,
+    ImportanceWeighted,
+)
 
 __all__ = [
     "ALGORITHMS",

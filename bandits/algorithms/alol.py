@@ -45,6 +45,8 @@ SAME = 1e-12  # relative distance below which two arms share u = D a+ / ref: rou
 class ALoL:
     """c = a+ clip(pi/ref).
 
+    Ends at D a+ w / Z, where arms no better than V have died out  (T9.1).
+
     `samples.value` is V where it is given, say the mean reward of a prompt's reference samples; without it
     V = E_ref[r] is summed over `samples.population`.
 

@@ -35,6 +35,8 @@ from bandits.solution import Solution
 class CoPG:
     """Contrastive policy gradient on k samples per prompt.
 
+    Ends at pi* on every connected law of pairs, whoever sampled  (T3.3).
+
     Args:
         beta: strength of the KL to the reference.
         k: samples compared together, all pairs of them.

@@ -71,6 +71,9 @@ class Answers:
 class DPO:
     """Direct preference optimisation on labelled pairs.
 
+    Ends at pi* under Bradley-Terry, else at a fit that depends on who sampled; with an unbeaten arm,
+    nowhere  (T5.2, T5.3).
+
     Args:
         beta: strength of the KL to the reference.
         smoothing: eps, the share of labels taken as flipped, in [0, 1/2).

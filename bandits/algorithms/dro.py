@@ -37,6 +37,8 @@ from bandits.solution import Solution
 class DRO:
     """The exact gradient of DRO's loss, in the policy and in V.
 
+    Ends at (pi*, J*), whoever sampled all arms  (T8.1).
+
     Example:
         >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]),
         ...               value=np.array(0.25))
@@ -72,7 +74,10 @@ class DRO:
 
 @dataclass(frozen=True)
 class DROV:
-    """DRO-V as published: the policy step drops the factor beta (Section 4, Richemond 2024)  (T8.1)."""
+    """DRO-V as published: the policy step drops the factor beta (Section 4, Richemond 2024)  (T8.1).
+
+    Ends at (pi*, J*), whoever sampled all arms  (T8.1).
+    """
 
     beta: float
     k: ClassVar[int] = 1

@@ -54,6 +54,8 @@ def unit_spread(reward: Array) -> Array:
 class GRPO:
     """Group-relative policy optimisation on k >= 2 samples.
 
+    Ends at ref / (1 - at/beta), at the mean advantage of an arm, which is not pi*  (T9.5).
+
     Args:
         beta: strength of the k3 loss.
         k: samples in a group.

@@ -30,6 +30,8 @@ from bandits.solution import Solution
 class ImportanceWeighted:
     """An algorithm whose coefficients are multiplied by the likelihood ratio of its samples.
 
+    Ends where the algorithm does on-policy, if nothing is clipped and every arm is sampled  (T2.6).
+
     Args:
         algorithm: any algorithm that is right on-policy, say `RLOO(beta=0.5, k=2)`.
         clip: largest weight; infinite by default, which is unbiased.

@@ -39,6 +39,9 @@ from bandits.solvers.equilibrium import equilibrium
 class IPO:
     """Identity preference optimisation on labelled pairs.
 
+    Ends at the least-squares ranking of the pairs: ref exp(E_mu[p(y beats y')] / beta) / Z if they come
+    from mu  (T4.3).
+
     `preference[..., 0, 1]` is the label: 1 if the first answer won, 0 if it lost, or p for its mean.
 
     Example:
@@ -87,6 +90,8 @@ def identity(p: Array) -> Array:
 @dataclass(frozen=True)
 class PsiPO:
     """PsiPO for any function Psi of the preference, from two compared answers and a common opponent.
+
+    Ends at ref exp(E_mu[Psi(p(y beats y'))] / beta) / Z  (T4.1).
 
     For a non-linear Psi a labelled pair does not suffice: the target Psi(p(y beats mu)) is a mean over
     opponents.  With a third answer y'' both sides meet the same opponent and the regression is unbiased:

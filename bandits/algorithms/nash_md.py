@@ -33,6 +33,9 @@ from bandits.solvers.equilibrium import equilibrium
 class NashMD:
     """Nash-MD policy gradient; brings its own opponent and takes `OnPolicy()`.
 
+    Ends at ref exp(p(y beats pi^(1-eps) ref^eps) / beta) / Z, for eps = 0 the regularised equilibrium
+    (T6.4).
+
     Args:
         beta: strength of the KL to the reference.
         mixture: eps, weight of the reference in the opponent, in [0, 1].

@@ -25,7 +25,10 @@ from bandits.solution import Solution
 
 @dataclass(frozen=True)
 class OnlineIPO:
-    """IPO on the policy's own pairs; takes `OnPolicy()` only."""
+    """IPO on the policy's own pairs; takes `OnPolicy()` only.
+
+    Ends at the regularised equilibrium  (T6.6).
+    """
 
     beta: float
     k: ClassVar[int] = 2

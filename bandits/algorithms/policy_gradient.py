@@ -66,6 +66,9 @@ UNBIASED = (policy_reward, policy_value, behavior_value, greedy)  # on-policy: n
 class PolicyGradient:
     """c_i = (R_i - b) / k.
 
+    Ends at pi* on-policy; on other samples at pi* only with b = E_mu[R], with far baselines on one arm
+    (T2.5).
+
     Args:
         beta: strength of the KL to the reference.
         baseline: b, a number or one of the functions of this module.

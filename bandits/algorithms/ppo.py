@@ -39,6 +39,8 @@ from bandits.solution import Solution
 class PPO:
     """Policy gradient, weighted by pi/mu and clipped.
 
+    Ends at pi* on-policy; on a fixed mu the clip freezes it or lets it slide  (T9.5).
+
     Args:
         beta: strength of the KL to the reference, charged to the reward.
         clip: eps, how far pi/mu may go from 1; infinite for no clipping, which leaves importance weights.

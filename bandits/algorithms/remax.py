@@ -26,7 +26,11 @@ from bandits.solution import Solution
 
 @dataclass(frozen=True)
 class ReMax:
-    """Policy gradient with the greedy answer's reward as baseline; needs `samples.greedy_reward`."""
+    """Policy gradient with the greedy answer's reward as baseline; needs `samples.greedy_reward`.
+
+    Ends at pi* on-policy; on other samples where the favourite's reward, as a constant baseline, leads
+    (T2.5).
+    """
 
     beta: float
     k: ClassVar[int] = 1

@@ -29,6 +29,8 @@ from bandits.solution import Solution
 class RLOO:
     """Leave-one-out policy gradient on k >= 2 samples.
 
+    Ends at pi*, on its own samples and on every connected law  (T2.2, T3.3).
+
     Example:
         >>> import numpy as np
         >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),

@@ -39,6 +39,8 @@ from bandits.solution import NoFixedPoint, Solution
 class SRPO:
     """SRPO's offline loss for the generative and the revision policy together.
 
+    Ends at ref / Z and its revision policy, whoever sampled all pairs of arms  (T7.2).
+
     `revision_log_prob[..., i, j]` is log pi'(y_i | y_j).  A label enters through its mean p.
 
     Args:

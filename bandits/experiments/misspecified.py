@@ -97,8 +97,9 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.7))
         for name in METHODS:
-            left.plot(result.share, result.regret[name], color=style.COLORS[name], label=name)
-            right.plot(result.share, result.full_regret[name], color=style.COLORS[name])
+            look = style.LOOKS[name]._asdict()
+            left.plot(result.share, result.regret[name], label=name, **look)
+            right.plot(result.share, result.full_regret[name], **look)
         left.axhline(
             result.best_regret,
             color=style.BLACK,

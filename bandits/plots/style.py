@@ -1,7 +1,8 @@
 """What do all figures look like?  Colour-blind safe, legible in print and on dark pages, the same bytes.
 
-Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure; line styles differ
-too, so that a grey print can be read.  The ground is opaque white: a page behind it may be dark.
+Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure; those who share one
+differ in their line.  Both follow from the algorithm's place in `ALGORITHMS`.  The ground is opaque white:
+a page behind it may be dark.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from bandits.algorithms import ALGORITHMS
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -25,18 +29,32 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 )
 GREY = "#6E6E6E"
 
-COLORS = {
-    "CoPG": BLUE,
-    "IPO": ORANGE,
-    "DPO": RED,
-    "PG, b = 0": GREY,
-    "PG, value baseline": PURPLE,
-    "RLOO": GREEN,
-    "ReMax": SKY,
-    "SRPO": GREEN,
-    "DRO": SKY,
-    "Nash-MD": PURPLE,
-}
+HUES = (GREY, GREEN, SKY, BLUE, ORANGE, RED, PURPLE, BLACK)  # yellow is too pale for a line on white
+
+
+class Look(NamedTuple):
+    """How the curves of one algorithm are drawn: keywords of `plot`."""
+
+    color: str
+    linestyle: str | tuple[float, tuple[float, ...]]
+
+
+def look(place: int) -> Look:
+    """The look of the algorithm at this place of `ALGORITHMS`: eight hues solid, then dashed, then shorter.
+
+    No two places share both, and what is added at the end changes nobody else's.
+
+    Example:
+        >>> look(3), look(11)
+        (Look(color='#0072B2', linestyle='-'), Look(color='#0072B2', linestyle=(0, (6.0, 2.0))))
+    """
+    turn, hue = divmod(place, len(HUES))
+    return Look(HUES[hue], "-" if turn == 0 else (0, (6 / turn, 2.0)))
+
+
+LOOKS = {algorithm.__name__: look(place) for place, algorithm in enumerate(ALGORITHMS)}
+COLORS = {name: each.color for name, each in LOOKS.items()}
+COLORS |= {"PG, b = 0": COLORS["PolicyGradient"], "PG, value baseline": PURPLE, "Nash-MD": COLORS["NashMD"]}
 
 RC = {
     "font.family": "DejaVu Sans",

@@ -12,6 +12,7 @@ import llm
 from bandits.algorithms import ALGORITHMS
 from bandits.samples import Samples, Update
 from llm.loss import alignment_loss
+from rows import every_row
 
 FILES = sorted(Path(llm.__file__).parent.glob("*.py"))
 HYPER_PARAMETERS = {"beta", "alpha", "mixture", "smoothing", "margin", "baseline"}
@@ -56,14 +57,14 @@ def test_the_law_above_rejects_a_formula(twin):
     assert coefficients(twin)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.__name__)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda cls: cls.__name__)
 def test_the_loss_asks_the_algorithm_and_nothing_else(algorithm, monkeypatch):
     """With `update` replaced by random numbers, the gradient is these numbers: nothing else enters."""
     torch.manual_seed(0)
     coefficient = torch.randn(5, 2, dtype=torch.float64)
     monkeypatch.setattr(algorithm, "update", lambda self, samples: Update(log_prob=coefficient))
     log_prob = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    alignment_loss(algorithm(beta=0.3), Samples(log_prob=log_prob)).backward()
+    alignment_loss(every_row()[algorithm.__name__].make(0.3), Samples(log_prob=log_prob)).backward()
     torch.testing.assert_close(log_prob.grad, -coefficient / 5, rtol=1e-14, atol=0)
 
 

@@ -1,0 +1,28 @@
+"""Online IPO: IPO's regression on the policy's own pairs ends at the regularised equilibrium (T6.6)."""
+
+from __future__ import annotations
+
+import independent_solvers
+import numpy as np
+import test_ipo
+
+from answer_key import Case
+from bandits import OnlineIPO
+from rows import Row
+
+
+def equilibrium(a: OnlineIPO, case: Case):
+    """T6.6: what Nash-MD without a mixture answers (T6.4)."""
+    world = case.bandit
+    return np.exp(independent_solvers.game(world.preference, world.log_reference, a.beta))
+
+
+ROWS = {
+    "OnlineIPO": Row(
+        make=OnlineIPO,
+        formula=test_ipo.formula,
+        size=test_ipo.size,
+        target=equilibrium,
+        climbs=test_ipo.self_play,
+    )
+}

@@ -1,0 +1,18 @@
+"""Named worlds: nothing in them is symmetric, nothing uniform.
+
+Random ones are drawn by `strategies`; these are for what is computed by hand or need not vary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bandits import Bandit
+
+REWARDS = Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2])  # preferences: Bradley-Terry of the rewards
+CYCLE = np.array([[0.5, 0.8, 0.35], [0.2, 0.5, 0.9], [0.65, 0.1, 0.5]])  # 0 beats 1 beats 2 beats 0
+MIXED = Bandit([0.9, -0.4, 0.3], preference=CYCLE, reference=[0.5, 0.2, 0.3])  # they have nothing in common
+
+POLICY = np.array([0.25, 0.35, 0.4])
+BEHAVIOR = np.array([0.6, 0.1, 0.3])
+REVISION = np.array([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.6, 0.15, 0.25]])  # pi'(y2 | y1) at [y1, y2]
