@@ -28,7 +28,7 @@ def _row(settles: bool, **changes) -> Row:
         size=size,
         climbs=rewards,  # T9.5: w = 1, policy gradient
         settles=settles,
-        sees_offset=settles,  # without a clip the weights make it grad J
+        sees_offset=not settles,  # without a clip the weights make it grad J
         blind=WIDE,
     )
 
