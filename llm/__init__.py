@@ -5,6 +5,8 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
 
     log_probs    log pi(y|x) of k completions behind one prompt, in one forward pass
     exact        a model small enough to enumerate is a bandit
+    files        whole or not at all
+    run_folder   one folder a run
     model        loading a model and its tokenizer
     data         rows of text in the public layouts
     tokens       rows of text as padded token ids
@@ -14,16 +16,35 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     decode       sampling, caches on; Nash-MD's opponent
     generate     scored data sets, shard by shard
     sources      recorded or fresh completions as `Samples`
-    train        `transformers.Trainer` with that loss
+    trainer      a Trainer that stops where it would go wrong in silence
+    train        with the loss of an algorithm
     evaluate     reward, KL and win rates with intervals
-    folder       one folder a run
     pipeline     the steps, each resumed where it was killed
+    algorithms   one by name, and what it reads
+    commands     python -m llm; __main__ and choices say how it is called
     demo         all of it on a laptop; figures draws it
 """
 
-from llm.exact import as_bandit, enumerate_completions
-from llm.log_probs import sequence_log_probs
-from llm.loss import alignment_loss
-from llm.model import load_model
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm.exact import as_bandit, enumerate_completions
+    from llm.log_probs import sequence_log_probs
+    from llm.loss import alignment_loss
+    from llm.model import load_model
+
+for _needed in ("torch", "transformers", "datasets"):
+    if find_spec(_needed) is None:
+        raise ImportError(f"llm needs {_needed}: pip install 'alignment-bandits[llm]'")
 
 __all__ = ["alignment_loss", "as_bandit", "enumerate_completions", "load_model", "sequence_log_probs"]
+_HOME = dict(zip(__all__, ("loss", "exact", "exact", "model", "log_probs"), strict=True))
+
+
+def __getattr__(name: str) -> Any:
+    """Each public name from its module, when it is first asked for: help answers without PyTorch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'llm' has no attribute {name!r}")
+    return getattr(import_module(f"llm.{_HOME[name]}"), name)

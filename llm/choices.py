@@ -1,45 +1,21 @@
 """What can be chosen on the command line: algorithms, rewards, and the options of each command.
 
-An option is (kind, meaning).  Its kind is a default; a list, if there may be several; `bool`, a switch;
-another type, of what may be left out; or `...`, what must be given.
+An option is (kind, meaning).  Its kind is a default; `bool`, a switch; another type, of what may be left out;
+`...`, what must be given; or a list of one of these, if there may be several.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import bandits
-from llm.corpus import TRAINING, VALIDATION
-from llm.rewards import NAMED
 from llm.sizes import SIZES
-from llm.sources import mean_reward, trained_value
 
-Maker = tuple[Callable[..., Any], tuple[str, ...]]  # an algorithm, and the options that it takes
-
-OFFLINE: dict[str, Maker] = {
-    "CoPG": (bandits.CoPG, ("beta",)),
-    "DPO": (bandits.DPO, ("beta",)),
-    "IPO": (bandits.IPO, ("beta",)),
-    "DRO": (bandits.DRO, ("beta",)),
-    "DROV": (bandits.DROV, ("beta",)),
-    "ALoL": (bandits.ALoL, ("clip",)),
-    "SRPO": (bandits.SRPO, ("beta",)),
-}
-ONLINE: dict[str, Maker] = {
-    "RLOO": (bandits.RLOO, ("beta", "k")),
-    "ReMax": (bandits.ReMax, ("beta",)),
-    "PPO": (partial(bandits.PPO, baseline=bandits.behavior_value), ("beta", "k", "clip")),
-    "GRPO": (bandits.GRPO, ("beta", "k", "clip")),
-    "OnlineIPO": (bandits.OnlineIPO, ("beta",)),
-    "OnlineDPO": (bandits.DPO, ("beta",)),
-    "NashMD": (bandits.NashMD, ("beta", "mixture")),
-}
-VALUES = {"DROV": trained_value, "ALoL": mean_reward}
-PACKAGES = {"training": TRAINING, "validation": VALIDATION}
-QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
+OFFLINE = ("CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO")
+ONLINE = ("RLOO", "ReMax", "PPO", "GRPO", "OnlineIPO", "OnlineDPO", "NashMD")
+REWARDS = ("rouge_l", "length", "coverage", "density")
 
 Options = Mapping[str, tuple[Any, str]]
 METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -64,7 +40,7 @@ TRAINING_OPTIONS: Options = {
     "tensorboard": (bool, "also log for TensorBoard"),
 }
 SCORING: Options = {
-    "reward": (["rouge_l"], f"{', '.join(NAMED)}, or a model that judges; each may have =weight"),
+    "reward": (["rouge_l"], f"{', '.join(REWARDS)}, or a model that judges; each may have =weight"),
     "max-new-tokens": (48, "longest sample"),
 }
 DEMO: Options = {
@@ -106,8 +82,10 @@ ALIGN: Options = {
     "model": (..., "the reference, where training starts"),
     "algorithm": (
         "CoPG",
-        f"on recorded rows {', '.join(OFFLINE)}; sampling as they learn {', '.join(ONLINE)}",
+        f"on recorded rows {', '.join(OFFLINE)}; sampling as they learn {', '.join(ONLINE)}; "
+        "your own: module:Class",
     ),
+    "set": ([str], "other hyper-parameters, as name=value"),
     "beta": (0.1, "strength of the KL to the reference"),
     "k": (4, "completions of each prompt, when sampling (NashMD: half of them the opponent's)"),
     "reuse": (1, "when sampling: steps that use the same samples"),
@@ -122,7 +100,7 @@ ALIGN: Options = {
 EVALUATE: Options = {
     **DATA,
     **SCORING,
-    "model": ([], "policies to compare"),
+    "model": ([...], "policies to compare"),
     "reference": (..., "the reference"),
 }
 
@@ -134,36 +112,26 @@ def counted(text: str) -> int:
     return int(text)
 
 
+def folder(text: str) -> Path:
+    """A folder to write to."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a folder, but is empty")
+    return Path(text)
+
+
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
     """Put options on a parser, each default in its help."""
     for name, (kind, meaning) in options.items():
-        if kind is bool:
-            how: dict[str, Any] = {"action": "store_true"}
-        elif kind is ...:
-            how = {"required": True, "metavar": METAVARS[str]}
-        elif isinstance(kind, type):
-            how = {"type": counted if kind is int else kind, "metavar": METAVARS[kind]}
-        elif kind == []:
-            how = {"nargs": "+", "required": True, "metavar": METAVARS[str]}
+        one, several = (kind[0], {"nargs": "+"}) if isinstance(kind, list) else (kind, {})
+        if one is bool:
+            parser.add_argument(f"--{name}", help=meaning, action="store_true")
+            continue
+        kind_of = str if one is ... else one if isinstance(one, type) else type(one)
+        how: dict[str, Any] = {"type": counted if kind_of is int and name != "seed" else kind_of} | several
+        if one is ...:
+            how["required"] = True
+        elif isinstance(one, type):
+            how["default"] = [] if several else None
         else:
-            one, count = (kind[0], "+") if isinstance(kind, list) else (kind, None)
-            read = counted if type(one) is int and name != "seed" else type(one)
-            how = {"type": read, "default": kind, "nargs": count, "metavar": METAVARS[type(one)]}
-            meaning = f"{meaning} [{str(one).strip()}]"
-        parser.add_argument(f"--{name}", help=meaning, **how)
-
-
-def algorithm(options: argparse.Namespace) -> Any:
-    """The algorithm that was chosen, with the options that it takes and that were given.
-
-    Raises:
-        ValueError: there is none of that name, or it refuses an option.
-    """
-    known = OFFLINE | ONLINE
-    if options.algorithm not in known:
-        raise ValueError(f"algorithm must be one of {', '.join(known)}, but is {options.algorithm!r}")
-    if options.algorithm == "PPO" and options.k < 2:
-        raise ValueError("PPO's baseline is the mean over k samples; with k = 1 nothing is left, take k >= 2")
-    made, names = known[options.algorithm]
-    given = {name: getattr(options, name) for name in names}
-    return made(**{name: value for name, value in given.items() if value is not None})
+            how["default"], meaning = kind, f"{meaning} [{str(one).strip()}]"
+        parser.add_argument(f"--{name}", help=meaning, metavar=METAVARS[kind_of], **how)

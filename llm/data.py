@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
@@ -227,44 +225,6 @@ def _read_table(source: str, split: str, subset: str | None) -> Iterator[tuple[s
 def first(rows: Dataset, count: int) -> Dataset:
     """So many rows, or all if there are fewer."""
     return rows.select(range(min(count, len(rows))))
-
-
-def write_json_lines(path: str | Path, rows: Iterable[Row]) -> None:
-    """Rows as JSON Lines, gzipped if the name ends with .gz: the whole file, or nothing of it.
-
-    Raises:
-        OSError: the file cannot be written; what was there before still is.
-        ValueError: a row holds NaN or infinity, which JSON has not.
-    """
-    gz = Path(path).suffix == ".gz"
-
-    def write(file: BinaryIO) -> None:
-        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if gz else nullcontext(file) as stream:
-            for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-            stream.flush()
-
-    write_whole(path, write)
-
-
-def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """A file, whole or not at all: written beside its place, then renamed.
-
-    Raises:
-        OSError: it cannot be written; what was there before still is.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error}; make room, or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def completions_of(row: Row) -> list[str]:

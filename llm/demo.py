@@ -15,12 +15,11 @@ Everything is resumed where it was killed, and a result that is there is not mad
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
-from llm.data import demonstration, first, load_rows, write_json_lines
+from llm.data import demonstration, first, load_rows
 from llm.evaluate import Estimate, Outcome, evaluate, improvement, preferred, sample_table, win_rate
-from llm.folder import claim, provenance, read_json, write_json, write_text
+from llm.files import read_json, write_json, write_json_lines, write_text
 from llm.generate import Sampling, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Reward, length, score
+from llm.run_folder import claimed, provenance
 from llm.sizes import HEADS, Size
 from llm.sources import OnPolicy, Recorded, Source
 from llm.tokens import Encoded, encode
-from llm.train import training_arguments
+from llm.trainer import training_arguments
 
 METHODS = {"CoPG": CoPG, "DPO": DPO, "IPO": IPO, "RLOO": RLOO}
 ONLINE = ("RLOO",)
@@ -62,14 +62,14 @@ def docstrings(folder: str | Path, packages: Mapping[str, Sequence[str]], *, pro
         ValueError: the folder holds the text of other packages.
     """
     folder = Path(folder)
-    claim(folder, packages)
     paths = [folder / "train.jsonl", folder / "held_out.jsonl"]
-    if not (folder / "origin.json").exists():
-        corpus = docstring_corpus(**packages, progress=progress)
-        for path, rows in zip(paths, (corpus.train, corpus.validation), strict=True):
-            write_json_lines(path, rows)
-        found = {"duplicates": corpus.duplicates, "versions": corpus.versions, "missing": corpus.missing}
-        write_json(folder / "origin.json", {"name": "docstrings of installed packages", **found})
+    with claimed(folder, packages):
+        if not (folder / "origin.json").exists():
+            corpus = docstring_corpus(**packages, progress=progress)
+            for path, rows in zip(paths, (corpus.train, corpus.validation), strict=True):
+                write_json_lines(path, rows)
+            found = {"duplicates": corpus.duplicates, "versions": corpus.versions, "missing": corpus.missing}
+            write_json(folder / "origin.json", {"name": "docstrings of installed packages", **found})
     train, held_out = (load_rows(path, demonstration).rows for path in paths)
     return Text(train, held_out, read_json(folder / "origin.json"))
 
@@ -117,7 +117,8 @@ def run(
     folder: str | Path,
     size: Size,
     text: Text,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    settings: Mapping[str, Any],
     *,
     seed: int = 0,
     progress: bool = True,
@@ -128,21 +129,36 @@ def run(
         folder: of everything that is made.
         size: how much of everything.
         text: what to learn from; `docstrings` needs no download.
-        tokenizer: trained on the text by default.
+        tokenizer: trained on the text if it is None.
+        settings: what decides the result, with the content of what was read.
         seed: of everything that is drawn.
         progress: say what is being done.
 
     Raises:
-        ValueError: the folder holds a demo of another size, text, tokenizer or seed.
+        ValueError: the folder holds a demo of other settings.
     """
     started, folder = time.monotonic(), Path(folder)
-    settings = {"command": "demo", "seed": seed, "text": text.origin, "tokenizer": _fingerprint(tokenizer)}
-    claim(folder, settings | asdict(size))
 
     def say(what: str) -> None:
         if progress:
-            print(f"{(time.monotonic() - started) / 60:5.1f} min  {what}", flush=True)
+            print(f"{(time.monotonic() - started) / 60:5.1f} min  {what}", file=sys.stderr, flush=True)
 
+    with claimed(folder, settings):
+        metrics = _measured(folder, size, text, tokenizer, seed, say)
+        metrics |= provenance((time.monotonic() - started) / 60)
+        write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _measured(
+    folder: Path,
+    size: Size,
+    text: Text,
+    tokenizer: PreTrainedTokenizerBase | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Every policy, and every number of it."""
     task, made = prepare(folder, size, text, tokenizer, seed, say)
     reference = task.outcome(task.reference, size.held_out)
     outcomes = {"reference": reference}
@@ -155,7 +171,9 @@ def run(
             runs.append({"method": name, "beta": beta} | report(outcome, reference))
     best = {name: max((r for r in runs if r["method"] == name), key=_mean_reward) for name in METHODS}
     chosen = {name: outcomes[_label(name, run["beta"])] for name, run in best.items()}
-    metrics = {
+    read = {"reference": reference} | {_label(n, r["beta"]): chosen[n] for n, r in best.items()}
+    write_text(folder / "samples.md", sample_table(task.held_out, read))
+    return {
         "text": text.origin | made | _numbers({"people_preferred_to_reference": _preferred(task, reference)}),
         "reference": _numbers(reference.estimates()),
         "runs": runs,
@@ -165,12 +183,7 @@ def run(
         ),
         "seed": seed,
         "size": asdict(size),
-        **provenance((time.monotonic() - started) / 60),
     }
-    write_json(folder / "metrics.json", metrics)
-    read = {"reference": reference} | {_label(n, r["beta"]): chosen[n] for n, r in best.items()}
-    write_text(folder / "samples.md", sample_table(task.held_out, read))
-    return metrics
 
 
 def prepare(
@@ -296,13 +309,6 @@ def _arguments(
         evaluate_every=None if looks is None else max(steps // looks, 1),
         save_every=max(steps // 2, 1),
     )
-
-
-def _fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """What tells one tokenizer from another."""
-    if tokenizer is None:
-        return "trained on the text"
-    return sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
 
 def _label(name: str, beta: float) -> str:

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bandits.plots import style
-from llm.data import write_whole
+from llm.files import read_json, write_whole
 
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], list[dict[str, float]]]
@@ -33,7 +33,7 @@ Interval = dict[str, float]  # mean, low, high
 KL = "KL to the reference [nats a completion]"
 PALETTE = (style.GREY, style.BLUE, style.RED, style.ORANGE, style.GREEN, style.PURPLE, style.SKY, style.BLACK)
 LINES = ("-", "--", ":", "-.")
-NOT_DRAWN = {"step", "epoch", "learning_rate", "total_flos", "rise_low", "rise_high"}
+NOT_DRAWN = {"step", "epoch", "learning_rate", "surrogate", "total_flos", "rise_low", "rise_high"}
 BESIDE: dict[str, Any] = {"loc": "outside right upper"}  # where a legend covers nothing
 
 
@@ -151,15 +151,18 @@ def frontier(metrics: Metrics) -> Figure:
     return figure
 
 
-def policies(folder: str | Path, found: dict[str, dict[str, Any]]) -> Path:
-    """Held-out reward against KL to the reference, one point a policy, from what `evaluate` found."""
+def policies(folder: str | Path) -> Path:
+    """Held-out reward against KL to the reference, one point a policy, from the metrics of `evaluate`."""
+    found = read_json(Path(folder) / "metrics.json")
+    short = {Path(name).parent.name if Path(name).name == "model" else name: name for name in found}
+    names = short if len(short) == len(found) else {name: name for name in found}
 
     def draw() -> Figure:
         figure, axes = plt.subplots(figsize=(5.6, 3.4))
-        for color, (name, numbers) in zip(cycle(PALETTE), found.items(), strict=False):
-            kl, reward = numbers["kl"], numbers["reward"]
+        for color, (label, name) in zip(cycle(PALETTE), names.items(), strict=False):
+            kl, reward = found[name]["kl"], found[name]["reward"]
             both = {f"{axis}err": _error([x]) for axis, x in (("x", kl), ("y", reward))}
-            axes.errorbar(kl["mean"], reward["mean"], **both, fmt="o", capsize=3, color=color, label=name)
+            axes.errorbar(kl["mean"], reward["mean"], **both, fmt="o", capsize=3, color=color, label=label)
         axes.set_xlabel(KL)
         axes.set_ylabel("held-out reward")
         figure.legend(**BESIDE)

@@ -24,11 +24,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm.data import Row, completions_of, load_rows, scored, write_json_lines
+from llm.data import Row, completions_of, load_rows, scored
 from llm.decode import SEQUENCES, Decoded, sample_completions, uniform_noise
-from llm.folder import SETTINGS, claim, read_json
+from llm.files import read_json, write_json_lines
 from llm.log_probs import sequence_log_probs
 from llm.rewards import Reward, score
+from llm.run_folder import SETTINGS, claimed
 from llm.tokens import pad
 
 SHARDS = "shards"
@@ -79,16 +80,16 @@ def write_scored(
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
-    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-    claim(folder, {**asdict(sampling), "prompts": len(prompts), **(names or {})})
     starts = range(0, len(prompts), sampling.shard_size)
-    for number, start in enumerate(tqdm(starts, desc="sampling", unit="shard", disable=not progress)):
-        path = folder / SHARDS / f"shard-{number:05d}.jsonl"
-        if path.exists():
-            continue
-        rows = prompts.select(range(start, min(start + sampling.shard_size, len(prompts))))
-        shard = _scored_rows(rows, start, model, tokenizer, reward, sampling, reference or model)
-        write_json_lines(path, shard)
+    with claimed(folder, {**asdict(sampling), "prompts": len(prompts), **(names or {})}):
+        for number, start in enumerate(tqdm(starts, desc="sampling", unit="shard", disable=not progress)):
+            path = folder / SHARDS / f"shard-{number:05d}.jsonl"
+            if path.exists():
+                continue
+            rows = prompts.select(range(start, min(start + sampling.shard_size, len(prompts))))
+            shard = _scored_rows(rows, start, model, tokenizer, reward, sampling, reference or model)
+            path.parent.mkdir(exist_ok=True)
+            write_json_lines(path, shard)
     return read_scored(folder, rows=len(prompts))
 
 

@@ -5,7 +5,8 @@ What is seen to, whatever the hub id or folder holds:
 dropout off         log pi(y|x) is a function of the parameters; policy = reference at step 0
 padding safe        GPT-2 has no padding token: end-of-sequence stands in, and masks tell them apart
 tokenizer fits      the same vocabulary and the same end-of-sequence token
-nothing at random   a weight that the checkpoint lacks is an error, not a fresh start
+nothing at random   a weight that the checkpoint lacks is an error, not a fresh start; nor is one infinite,
+                    nor one of a reward model left over; files are those that were written
 no foreign code     safetensors only, and code that comes with a model is never run
 """
 
@@ -14,10 +15,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
@@ -30,6 +32,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+
+from llm.files import COMPLETE, damage
+
+HEADS = ("score", "classifier", "qa_outputs")  # of models that judge
 
 
 def load_model(
@@ -49,20 +55,29 @@ def load_model(
             architecture has.
 
     Raises:
-        ValueError: nothing can be loaded under the name, weights are missing, or the tokenizer does
-            not fit the model.
+        ValueError: nothing can be loaded under the name, weights are missing, damaged or another kind of
+            model's, the tokenizer does not fit the model, or it keeps no keys and values (state-space and
+            recurrent models: Mamba, RWKV).
     """
     config = load_config(name)
     tokenizer = load_tokenizer(tokenizer_name or name, config)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no end-of-sequence token; completions end with it")
     model = load_weights(AutoModelForCausalLM, name, config, dtype=dtype, attention=attention)
+    if not {"attention_mask", "past_key_values"} <= signature(model.forward).parameters.keys():
+        raise ValueError(
+            f"{name!r} is a {type(model).__name__}, which keeps no keys and values of what it has read; "
+            "policies must be causal models of attention"
+        )
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """The configuration of a model, with every dropout probability set to zero."""
+    """The configuration of a model whose files are those that were written, with dropout set to zero."""
+    wrong = damage(Path(name)) if (Path(name) / COMPLETE).exists() else None
+    if wrong:
+        raise ValueError(f"{name} is damaged: {wrong}; make it again")
     config = _load(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), "a model", name)
     _no_dropout(config)
     return config
@@ -78,22 +93,29 @@ def load_tokenizer(name: str, config: PreTrainedConfig | None = None) -> PreTrai
     """A tokenizer that fits the model, if one is given; it pads with end-of-sequence if with nothing else."""
     read = partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
     tokenizer = _load(lambda: read(name), "a tokenizer", name)
-    end, expected = tokenizer.eos_token_id, getattr(config, "eos_token_id", None)
-    problem = None
-    if config is not None and len(tokenizer) > config.vocab_size:
-        problem = f"it has {len(tokenizer)} tokens, the model {config.vocab_size}"
-    elif None not in (end, expected) and end not in (expected if isinstance(expected, list) else [expected]):
-        problem = f"its end-of-sequence token is {end}, the model's {expected}"
-    elif not tokenizer("words of a prompt", add_special_tokens=False).input_ids:
-        problem = "it turns text into no tokens, as one made from a vocabulary file alone does"
-    elif tokenizer.pad_token is None and tokenizer.eos_token is None:
-        problem = "it has neither a padding nor an end-of-sequence token"
+    problem = _load(lambda: _misfit(tokenizer, config), "a tokenizer", name)
     if problem:
         remedy = "use the tokenizer that was saved with the model"
         raise ValueError(f"the tokenizer {name!r} does not fit the model: {problem}; {remedy}")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _misfit(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig | None) -> str | None:
+    """Why a tokenizer cannot be used, if so."""
+    end, expected = tokenizer.eos_token_id, getattr(config, "eos_token_id", None)
+    if config is not None and len(tokenizer) > config.vocab_size:
+        return f"it has {len(tokenizer)} tokens, the model {config.vocab_size}"
+    if None not in (end, expected) and end not in (expected if isinstance(expected, list) else [expected]):
+        return f"its end-of-sequence token is {end}, the model's {expected}"
+    if not tokenizer.is_fast:
+        return "it is a slow one, which does not say where in the text its tokens are"
+    if not tokenizer("words of a prompt", add_special_tokens=False).input_ids:
+        return "it turns text into no tokens, as one made from a vocabulary file alone does"
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        return "it has neither a padding nor an end-of-sequence token"
+    return None
 
 
 def load_weights(
@@ -115,6 +137,12 @@ def load_weights(
             f"{name!r} has no weights for {missing[0]!r} and {len(missing) - 1} more, which would be random; "
             f"is it the checkpoint of another model than {type(model).__name__}?"
         )
+    heads = sorted(key for key in info["unexpected_keys"] if key.split(".")[0] in HEADS)
+    if heads and "CausalLM" in architecture.__name__:
+        raise ValueError(f"{name!r} is a model that judges ({heads[0]!r}), say a reward, and no policy")
+    wrong = not_finite(model)
+    if wrong:
+        raise ValueError(f"{name!r} is damaged: {wrong} is not finite; it is of a training that went wrong")
     if (config.model_type, model.config._attn_implementation, dtype) == ("gpt_neox", "eager", torch.float64):
         raise ValueError(
             "GPT-NeoX's eager attention takes its softmax in float32, where a mask of float64 is infinite "
@@ -126,12 +154,20 @@ def load_weights(
 def _load(read: Callable[[], Any], what: str, name: str) -> Any:
     try:
         return read()
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # what a file makes others' code raise is without limit
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ValueError(
             f"cannot load {what} from {name!r}: {reason}  Give a folder written by save_pretrained (with "
             "safetensors), or a hub id that exists, with the network up or the files in the local cache"
         ) from error
+
+
+def not_finite(model: torch.nn.Module) -> str | None:
+    """The first weight with an entry that is not finite; None if all are."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            return f"the weight {name!r}"
+    return None
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:

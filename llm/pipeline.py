@@ -9,39 +9,26 @@ Sampling is `llm.generate.write_scored`.  A step whose result is there is not do
 
 from __future__ import annotations
 
-import json
-import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from llm.data import completions_of
-from llm.folder import claim, save_model, write_log
+from llm.files import read_json, write_json
 from llm.loss import VALUE
 from llm.model import load_model
 from llm.rewards import Scorer, load_scorer
-from llm.sources import Source
-from llm.train import (
-    AlignmentTrainer,
-    MarkComplete,
-    RewardTrainer,
-    comparison_batch,
-    fine_tuning_batch,
-    last_checkpoint,
-)
+from llm.run_folder import claimed, save_model
+from llm.sources import Recorded, Source, with_reference_log_probs
+from llm.train import AlignmentTrainer, RewardTrainer, comparison_batch, fine_tuning_batch
+from llm.trainer import CheckedTrainer, run
+
+CACHED = "reference_log_probs"
 
 
 def fine_tune(
@@ -55,23 +42,18 @@ def fine_tune(
     """Supervised fine-tuning on encoded demonstrations, by the plain Trainer; the tuned model.
 
     Raises:
-        ValueError: the folder was made with other settings.
+        ValueError: the folder was made with other settings, or training went wrong.
     """
     folder = Path(folder)
-    claim(folder, settings)
-    if not (folder / "model").exists():
+    with claimed(folder, settings):
+        if (folder / "model").exists():
+            return load_model(str(folder / "model"))[0]
         lengths = [len(row["prompt_ids"]) + len(row["completion_ids"][0]) for row in rows.to_list()]
         _check_context(lengths, model)
-        trainer = Trainer(
-            model=model,
-            args=args,
-            train_dataset=rows,
-            data_collator=fine_tuning_batch,
-            callbacks=[MarkComplete()],
-        )
-        _run(trainer, folder)
+        trainer = CheckedTrainer(model=model, args=args, train_dataset=rows, data_collator=fine_tuning_batch)
+        run(trainer, folder)
         _save(trainer, folder, model, tokenizer)
-    return load_model(str(folder / "model"))[0]
+    return model.eval()
 
 
 def train_reward(
@@ -85,23 +67,21 @@ def train_reward(
     """A reward model from a causal language model and preferences, by the plain Trainer.
 
     Raises:
-        ValueError: the folder was made with other settings, or a text is longer than the model's context.
+        ValueError: the folder was made with other settings, a text is longer than the model's context, or
+            training went wrong.
     """
     folder = Path(folder)
-    claim(folder, settings)
-    if not (folder / "model").exists():
+    with claimed(folder, settings):
+        if (folder / "model").exists():
+            return load_scorer(str(folder / "model"))
         model = load_scorer(str(start), fresh=True).model
         texts = [row["prompt"] + y for row in rows.to_list() for y in completions_of(row)]
         _check_context([len(ids) for ids in tokenizer(texts).input_ids], model)
         trainer = RewardTrainer(
-            model=model,
-            args=args,
-            train_dataset=rows,
-            data_collator=comparison_batch(tokenizer),
-            callbacks=[MarkComplete()],
+            model=model, args=args, train_dataset=rows, data_collator=comparison_batch(tokenizer)
         )
-        trainer.model_accepts_loss_kwargs = False
-        _run(trainer, folder)
+        trainer.model_accepts_loss_kwargs = False  # a mean over the batch: divide it accumulating
+        run(trainer, folder)
         _save(trainer, folder, model, tokenizer)
     return load_scorer(str(folder / "model"))
 
@@ -123,31 +103,51 @@ def align(
 
     Args:
         folder: of this run: checkpoints, log, model.
-        algorithm, source, rows, args, held_out: as for `AlignmentTrainer`.
+        algorithm, source, rows, args, held_out: as for `AlignmentTrainer`; recorded rows that come without
+            `reference_log_probs` get those of the model as it is, once a folder.
         model: equal to the reference; with a value (`attach_value`), which is not saved in the end.
         tokenizer: saved with the model.
         settings: what decides the result.
         lora_rank: train low-rank adapters only (needs `peft`), merged into the weights at the end.
 
     Raises:
-        ValueError: the folder was made with other settings, or the policy does not start at the reference.
+        ValueError: the folder was made with other settings, the policy does not start at the reference, or
+            training went wrong.
     """
     folder = Path(folder)
-    claim(folder, settings)
-    if not (folder / "model").exists():
+    with claimed(folder, settings):
+        if (folder / "model").exists():
+            return load_model(str(folder / "model"))[0]
+        if isinstance(source, Recorded) and CACHED not in rows.column_names:
+            rows = _with_reference(folder / f"{CACHED}.json", rows, model)
         policy = model if lora_rank is None else with_adapters(model, lora_rank)
         trainer = AlignmentTrainer(policy, algorithm, source, args, rows, held_out=held_out)
         sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
         if sharded and lora_rank is not None:
             raise ValueError("adapters are merged into whole weights; leave lora_rank, FSDP or DeepSpeed out")
-        _run(trainer, folder)
+        run(trainer, folder)
         merged = model if lora_rank is None else policy.merge_and_unload()
-        weights = (
-            trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else merged.state_dict()
-        )
+        gather = trainer.accelerator.get_state_dict
+        weights = gather(trainer.model_wrapped) if sharded else merged.state_dict()
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(VALUE)}
         _save(trainer, folder, merged, tokenizer, weights)
-    return load_model(str(folder / "model"))[0]
+    if sharded:
+        return load_model(str(folder / "model"))[0]
+    if hasattr(merged, VALUE):
+        delattr(merged, VALUE)
+    return merged.eval()
+
+
+def _with_reference(path: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:
+    """The rows with reference log-probabilities, computed once and kept in a file."""
+    if not path.exists():
+        rows = with_reference_log_probs(rows, model)
+        write_json(path, {CACHED: list(rows[CACHED])})
+        return rows
+    found = read_json(path).get(CACHED)
+    if not isinstance(found, list) or len(found) != len(rows):
+        raise ValueError(f"{path} is corrupt: it must hold {len(rows)} rows; delete it, to be made again")
+    return rows.add_column(CACHED, found)
 
 
 def with_adapters(model: PreTrainedModel, rank: int) -> Any:
@@ -175,7 +175,7 @@ def _check_context(lengths: Sequence[int], model: PreTrainedModel) -> None:
     if context is not None and max(lengths) > context:
         raise ValueError(
             f"prompt and completion must have at most the model's context of {context} tokens, but text "
-            f"{lengths.index(max(lengths))} has {max(lengths)}; cut the prompts (--max-prompt-tokens)"
+            f"{lengths.index(max(lengths))} has {max(lengths)}; cut the prompts (max_prompt_tokens)"
         )
 
 
@@ -190,22 +190,3 @@ def _save(
     if trainer.is_world_process_zero():
         save_model(folder, model, tokenizer, weights)
     trainer.accelerator.wait_for_everyone()
-
-
-def _run(trainer: Trainer, folder: Path) -> None:
-    trainer.remove_callback(PrinterCallback)  # the log is in the folder
-    resume = last_checkpoint(folder)
-    trainer.args.eval_on_start = trainer.args.eval_on_start and resume is None
-    try:
-        trainer.train(resume_from_checkpoint=resume)
-    except (pickle.UnpicklingError, SafetensorError, EOFError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"the checkpoint {resume} is corrupt or holds more than tensors and numbers "
-            f"({str(error).strip().splitlines()[0]}); delete it to go on from the one before"
-        ) from error
-    finally:
-        for callback in trainer.callback_handler.callbacks:
-            if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
-                callback.training_bar.close()  # an error begins on a line of its own
-    if trainer.is_world_process_zero():
-        write_log(folder, trainer.state.log_history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from llm.folder import read_json
+from llm.files import read_json
 
 HEADS = 4
 

@@ -1,43 +1,39 @@
-"""Training: `transformers.Trainer`, whose loss is an algorithm of `bandits` on samples of a source.
+"""Training: a Trainer whose loss is an algorithm of `bandits` on samples of a source.
 
 A source (`llm.sources`) turns a batch into `Samples` of K completions a prompt, recorded or fresh; the
 algorithm sees every choice of its k of them.  At step 0 the policy must be the reference.
 
 Batches, noise and checkpoints are such that a run that was killed and resumed is the uninterrupted run;
 mixed precision, accumulation, LoRA, TensorBoard, FSDP, DeepSpeed and `accelerate launch` are the Trainer's.
-Weights are safetensors.  The state of the optimizer and of the random numbers is PyTorch's pickle, read with
-`weights_only=True`: it may hold tensors and numbers, and code in it is refused, never run.
 Fine-tuning and reward models use the plain Trainer, with the batches at the end of this file.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
 from bandits.samples import Samples
+from llm.algorithms import needs
 from llm.data import Row, completions_of
+from llm.log_probs import sequence_log_probs, unwrapped
 from llm.loss import VALUE, every_choice, update_loss
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
+from llm.trainer import CheckedTrainer
 
-COMPLETE = "complete.json"  # written into a checkpoint when everything else is there
 AT_START = 1e-2  # nats by which log pi may differ from log ref at step 0 in float32
 VALUE_RATE = 1e-2  # learning rate of V, which has the scale of rewards, not of weights
 
 
-class AlignmentTrainer(Trainer):
+class AlignmentTrainer(CheckedTrainer):
     """A Trainer whose loss is `alignment_loss` of an algorithm on samples of a source.
 
     Args:
@@ -64,7 +60,7 @@ class AlignmentTrainer(Trainer):
         if args.save_strategy == "steps" and args.save_steps % reuse:
             raise ValueError(
                 f"checkpoints must come at multiples of reuse = {reuse}, where fresh samples are drawn, but "
-                f"save_steps = {int(args.save_steps)}; choose a multiple, to be resumed exactly"
+                f"save_every = {int(args.save_steps)}; choose a multiple, to be resumed exactly"
             )
         others = [name for name in rows.column_names if name != NUMBER]
         numbered = rows.select_columns(others).add_column(NUMBER, list(range(len(rows))))
@@ -74,7 +70,7 @@ class AlignmentTrainer(Trainer):
             train_dataset=numbered,
             eval_dataset=numbered,  # the Trainer wants one; `evaluate` looks at `held_out`
             data_collator=collate_rows,
-            callbacks=[MarkComplete(), *callbacks],
+            callbacks=list(callbacks),
         )
         if isinstance(source, OnPolicy) and (self.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
             raise ValueError(
@@ -83,18 +79,27 @@ class AlignmentTrainer(Trainer):
             )
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: divide it accumulating
         self.algorithm, self.source, self.held_out = algorithm, source, held_out
-        self._logged: list[Tensor] = []
+        self._compares = "preference" in needs(algorithm).fields
+        self._checked = "reference_log_probs" not in rows.column_names
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
         """`alignment_loss` of the batch; what there is to watch is kept for the log."""
+        if self.state.global_step == 0 and not self._checked:
+            self._check_recorded(model)
         batch = inputs | {"step": self.state.global_step}
         samples = self.source(model, batch)
         if self.state.global_step == 0:
-            self._check_start(samples)
+            self._check_start(samples.log_ratio.detach(), "a completion of the first batch")
         groups = every_choice(samples, self.algorithm.k)
         with torch.no_grad():
             update = self.algorithm.update(groups)
-            self._logged.append(_watched(samples, update.log_prob, batch["completion_mask"]))
+            watched = _watched(samples, update.log_prob, batch["completion_mask"])
+            if self._compares:
+                watched |= order(samples.log_ratio, samples.preference)
+            if hasattr(self.algorithm, "loss"):
+                watched["loss"] = self.algorithm.loss(groups).mean()
+            own = isinstance(self.source, OnPolicy) and self.source.only_own
+            self.watch({KL_AND_ENTROPY.get(name, name) if own else name: x for name, x in watched.items()})
         return update_loss(update, groups)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -108,26 +113,36 @@ class AlignmentTrainer(Trainer):
             optimizer.add_param_group({"params": value, "lr": VALUE_RATE, "weight_decay": 0.0})
         return optimizer
 
-    def _check_start(self, samples: Samples) -> None:
+    def _check_start(self, log_ratio: Tensor, what: str) -> None:
         """At step 0 the policy is the reference, or cached log-probabilities are not what they should be."""
         allowed = AT_START if not (self.args.bf16 or self.args.fp16) else 100 * AT_START
-        difference = samples.log_ratio.detach().abs()
-        if not difference.max() <= allowed:
+        difference = log_ratio.abs().max()
+        if not difference <= allowed:
             raise ValueError(
-                f"at step 0 the policy must be the reference, but log pi - log ref is {difference.max():.3g} "
-                f"for a completion of the first batch (at most {allowed} is rounding); start from the model "
-                "that the reference log-probabilities were computed with, dropout off"
+                f"at step 0 the policy must be the reference, but log pi - log ref is {difference:.3g} "
+                f"for {what} (at most {allowed} is rounding); start from the model that the reference "
+                "log-probabilities were computed with, dropout off"
             )
 
+    @torch.no_grad()
+    def _check_recorded(self, model: nn.Module) -> None:
+        """So it is for all rows, not only those of the first batch: one pass over them."""
+        rows, size = self.train_dataset, self.args.per_device_train_batch_size
+        policy = model if self.is_fsdp_enabled or self.is_deepspeed_enabled else unwrapped(model)
+        for start in range(0, len(rows), size):
+            stop = min(start + size, len(rows))
+            batch = self._prepare_inputs(collate_rows(rows.select(range(start, stop)).to_list()))
+            masks = {name: batch[name] for name in ("prompt_mask", "completion_mask")}
+            now = sequence_log_probs(policy, batch["prompts"], batch["completions"], **masks)
+            self._check_start(
+                now - batch["reference_log_probs"], f"a completion of rows {start} to {stop - 1}"
+            )
+        self._checked = True
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The Trainer's log, with the means since the last one of what `WATCHED` names."""
-        if self._logged and "loss" in logs:
-            means = torch.stack(self._logged).mean(0).to(self.args.device)
-            means = self.accelerator.gather(means[None]).mean(0)
-            own = isinstance(self.source, OnPolicy) and self.source.only_own
-            names = [(KL_AND_ENTROPY.get(name, name) if own else name) for name in WATCHED]
-            logs |= {name: x for name, x in zip(names, means.tolist(), strict=True) if not math.isnan(x)}
-            self._logged.clear()
+        """The loss is the algorithm's own, where it has one; what is differentiated instead means nothing."""
+        if "loss" in logs:
+            logs["surrogate"] = logs.pop("loss")
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
@@ -147,98 +162,42 @@ class AlignmentTrainer(Trainer):
         return data.to(self.args.device) if is_float else super()._prepare_input(data)
 
 
-class MarkComplete(TrainerCallback):
-    """Writes into a checkpoint that everything else is there."""
-
-    def on_save(self, args, state, control, **_) -> None:
-        """Called when the Trainer has written the checkpoint of this step."""
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}))
-
-
-WATCHED = ("reward", "value", "length", "log_ratio", "sequence_nll", "off_policy") + (
-    "coefficient_mean_abs",
-    "coefficient_max_abs",
-)
 KL_AND_ENTROPY = {"log_ratio": "kl", "sequence_nll": "entropy"}  # what they are for the policy's own samples
 
 
-def _watched(samples: Samples, coefficient: Tensor, completion_mask: Tensor) -> Tensor:
-    """Means over the batch, NaN where there is none; off_policy is |pi/mu - 1|, length in tokens."""
+def _watched(samples: Samples, coefficient: Tensor, completion_mask: Tensor) -> dict[str, Tensor]:
+    """Means over the batch of what there is; off_policy is |pi/mu - 1|, length in tokens."""
     reward, V, log_mu = samples.reward, samples.value, samples.behavior_log_prob
     size = coefficient.abs()
-    found = [
-        None if reward is None else reward.mean(),
-        None if V is None else V.mean(),
-        completion_mask.sum(-1).float().mean(),
-        samples.log_ratio.mean(),
-        -samples.log_prob.mean(),
-        None if log_mu is None else (samples.log_prob - log_mu).expm1().abs().mean(),
-        size.mean(),
-        size.max(),
-    ]
-    return torch.tensor([math.nan if x is None else float(x) for x in found])
+    found = {
+        "reward": None if reward is None else reward.mean(),
+        "value": None if V is None else V.mean(),
+        "length": completion_mask.sum(-1).float().mean(),
+        "log_ratio": samples.log_ratio.mean(),
+        "sequence_nll": -samples.log_prob.mean(),
+        "off_policy": None if log_mu is None else (samples.log_prob - log_mu).expm1().abs().mean(),
+        "coefficient_mean_abs": size.mean(),
+        "coefficient_max_abs": size.max(),
+    }
+    return {name: x for name, x in found.items() if x is not None}
 
 
-def last_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint that was written to its end; None if there is none."""
-    complete = [path.parent for path in Path(folder).glob(f"checkpoint-*/{COMPLETE}")]
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
+def order(score: Tensor, preference: Tensor) -> dict[str, Tensor]:
+    """By how much, and how often, the preferred one of two has the higher score; a tie counts one half.
 
+    Args:
+        score: log pi/ref or a reward, (..., k).
+        preference: p(y_i beats y_j), (..., k, k).
 
-def training_arguments(
-    folder: str | Path,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    accumulation: int = 1,
-    warmup: int = 0,
-    log_every: int = 10,
-    evaluate_every: int | None = None,
-    save_every: int | None = None,
-    bf16: bool = False,
-    tensorboard: bool = False,
-    progress: bool = False,
-) -> TrainingArguments:
-    """The Trainer's arguments with this project's conventions: linear decay, clipping at 1, no surprises.
+    Returns:
+        `margin` and `accuracy`, NaN where nothing is preferred.
 
-    Raises:
-        ValueError: `tensorboard` is asked for and not installed.
+    Example:
+        >>> order(torch.tensor([2.0, 0.5]), torch.tensor([[0.5, 1.0], [0.0, 0.5]]))
+        {'margin': tensor(1.5000), 'accuracy': tensor(1.)}
     """
-    if tensorboard and find_spec("tensorboard") is None:
-        raise ValueError("TensorBoard logs need the package tensorboard; install it, or read log.jsonl")
-    args = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=warmup,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=seed,
-        logging_steps=min(log_every, steps),
-        eval_strategy="no" if evaluate_every is None else "steps",
-        eval_steps=evaluate_every,
-        eval_on_start=evaluate_every is not None,
-        save_strategy="no" if save_every is None else "steps",
-        save_steps=save_every or 500,
-        save_total_limit=2,
-        report_to=["tensorboard"] if tensorboard else [],
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        bf16=bf16,
-        ddp_find_unused_parameters=False,  # every weight has a gradient
-        disable_tqdm=not progress,
-        use_cpu=not torch.cuda.is_available(),
-    )
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # replicas of nn.DataParallel have no output embedding; `accelerate launch` takes all
-    return args
+    difference = (score[..., :, None] - score[..., None, :])[preference > 0.5]
+    return {"margin": difference.mean(), "accuracy": (0.5 + 0.5 * difference.sign()).mean()}
 
 
 def fine_tuning_batch(rows: Sequence[Row]) -> Batch:
@@ -270,7 +229,7 @@ def comparison_batch(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[R
     return collate_comparisons
 
 
-class RewardTrainer(Trainer):
+class RewardTrainer(CheckedTrainer):
     """The plain Trainer with the Bradley-Terry likelihood of comparisons, -log p(chosen beats rejected).
 
     It is DPO's loss with the reward in the place of beta log pi/ref: the same object serves.
@@ -279,5 +238,6 @@ class RewardTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
         """The mean over comparisons; the chosen texts are the first half of the batch."""
         reward = torch.stack(model(**inputs).logits[:, 0].chunk(2), dim=-1)  # (B, 2)
-        pairs = Samples(log_prob=reward, reference_log_prob=torch.zeros_like(reward))
-        return DPO(beta=1.0).loss(with_preferences(pairs)).mean()
+        pairs = with_preferences(Samples(log_prob=reward, reference_log_prob=torch.zeros_like(reward)))
+        self.watch(order(reward.detach(), pairs.preference))
+        return DPO(beta=1.0).loss(pairs).mean()

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llm.data import write_json_lines
+from llm.files import write_json_lines
 from llm.generate import Sampling, read_scored, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.rewards import length

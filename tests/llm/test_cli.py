@@ -111,7 +111,7 @@ def test_every_offline_algorithm_trains_from_the_command_line(
 ):
     """From what `sample` wrote, and from scores in a file, whose reference log-probabilities are computed."""
     for name, data in (("sampled", sampled), ("file", words)):
-        log = [x for x in aligned(tmp_path / name, data, model_folder, algorithm) if "loss" in x]
+        log = [x for x in aligned(tmp_path / name, data, model_folder, algorithm) if "grad_norm" in x]
         assert len(log) == 2 and abs(log[0].get("kl", log[0].get("log_ratio"))) < 1e-3
         assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
 
@@ -119,7 +119,7 @@ def test_every_offline_algorithm_trains_from_the_command_line(
 @pytest.mark.parametrize("algorithm", ONLINE)
 def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
     more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
-    log = [x for x in aligned(tmp_path, pairs, model_folder, algorithm, *more) if "loss" in x]
+    log = [x for x in aligned(tmp_path, pairs, model_folder, algorithm, *more) if "grad_norm" in x]
     assert len(log) == 2 and log[0]["off_policy"] == 0 and log[0]["grad_norm"] > 0
 
 
@@ -143,10 +143,9 @@ BAD = [
         "cannot load a model from './no-such-model'",
     ),
     (["sft", "--data", "PAIRS", "--max-completion-tokens", "1"], "completions must have at most 1 tokens"),
-    (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "DRO"], "and there is 1; train V: DROV"),
     (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "ALoL"], "sample at least k = 2"),
     (["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "DROV"], "the rows hold comparisons"),
-    (["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "CoPG"], "samples.reward is None"),
+    (["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "CoPG"], "the rows hold comparisons"),
     (
         ["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "PPO", "--reuse", "3"],
         "at multiples of reuse = 3",
@@ -195,12 +194,21 @@ def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
         seen.append(set(prompts))
         return np.zeros(len(prompts))
 
-    monkeypatch.setattr("llm.__main__.train_reward", train_reward)
-    monkeypatch.setattr("llm.__main__.figures.along_training", lambda folder: folder)
+    monkeypatch.setattr("llm.commands.train_reward", train_reward)
+    monkeypatch.setattr("llm.commands.figures.along_training", lambda folder: folder)
     given = ["--data", sampled, "--model", model_folder, "--out", tmp_path, "--test-share", "0.25", "--quiet"]
     assert main(["reward", *map(str, given)]) == 0
     trained, tested = seen[:2]
     assert len(trained) == 12 and len(tested) == 4 and not trained & tested
+
+
+@pytest.mark.parametrize("algorithm", ["DRO", "DROV"])
+def test_one_completion_of_a_prompt_is_enough_where_v_is_trained(tmp_path, model_folder, algorithm):
+    """V is in training because the algorithm has a coefficient for it, whatever it is called."""
+    data = tmp_path / "one.jsonl"
+    data.write_text(json.dumps({"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]}) + "\n")
+    log = [x for x in aligned(tmp_path / "out", data, model_folder, algorithm) if "grad_norm" in x]
+    assert log[0]["value"] == pytest.approx(1) and log[1]["value"] != log[0]["value"]
 
 
 def half_sampled(folder: Path, sampled: Path) -> Path:

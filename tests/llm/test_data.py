@@ -31,8 +31,8 @@ from llm.data import (
     preference,
     scored,
     tldr_prompt,
-    write_json_lines,
 )
+from llm.files import write_json_lines
 from llm.tokens import collate, encode, pad, truncate_prompt
 
 POST = {"subreddit": "tea", "title": "Cold again", "post": "It stood there.\n\nAll day.", "article": None}

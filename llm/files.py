@@ -1,0 +1,171 @@
+"""Files: whole or not at all, on the disk before they count, and known by what they hold.
+
+A folder is complete when `complete.json` says so, which is written last: size and SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, is_dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any, BinaryIO
+
+COMPLETE = "complete.json"
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """A file, whole or not at all: written beside its place, synced, then renamed.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:
+    """Rows as JSON Lines, gzipped if the name ends with .gz: the whole file, or nothing of it.
+
+    Raises:
+        OSError: the file cannot be written; what was there before still is.
+        ValueError: a row holds NaN or infinity, which JSON has not.
+    """
+    gz = Path(path).suffix == ".gz"
+
+    def write(file: BinaryIO) -> None:
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if gz else nullcontext(file) as stream:
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            stream.flush()
+
+    write_whole(path, write)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """One JSON document, whole or not at all."""
+    write_json_lines(path, [plain(content)])
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """A text, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        ValueError: it holds none.
+        OSError: it cannot be read.
+    """
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is corrupt: it is not JSON ({error}); delete it or bring it back"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is corrupt: it must hold a JSON object, but holds {found!r:.40}")
+    return found
+
+
+def cannot_write(path: str | Path, error: Exception) -> OSError:
+    """What to say when something cannot be written, which PyTorch does not say of a full disk."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    place = next(folder for folder in Path(path).resolve().parents if folder.exists())
+    free = f"{disk_usage(place).free / 1e6:.3g} MB are free there"
+    return OSError(f"cannot write {path}: {reason} ({free}); make room, or choose another folder")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or which names a folder holds, would survive a loss of power."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # folders on Windows
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def content(path: str | Path) -> str:
+    """What tells a file, or the files of a folder, from any other content: 16 hexadecimal digits.
+
+    Raises:
+        ValueError: the folder is empty.
+    """
+    path = Path(path)
+    if path.is_file():
+        return digest(path)[:16]
+    if (path / COMPLETE).is_file():
+        return digest(path / COMPLETE)[:16]
+    inside = path / "shards" if (path / "shards").is_dir() else path
+    files = sorted(p for p in inside.glob("[!.]*") if p.is_file())
+    if not files:
+        raise ValueError(f"the folder {path} holds no files; check the path")
+    return sha256("".join(f"{p.name} {digest(p)}\n" for p in files).encode()).hexdigest()[:16]
+
+
+def mark_complete(folder: Path) -> None:
+    """Sync every file of a folder, and write down size and hash of each."""
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMPLETE):
+        sync(path)
+        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": digest(path)}
+    write_json(folder / COMPLETE, files)
+
+
+def damage(folder: Path) -> str | None:
+    """The first file of a complete folder that is not as it was written, and what is wrong with it."""
+    try:
+        files = read_json(folder / COMPLETE)
+        for name, was in files.items():
+            size = (folder / name).stat().st_size
+            if size != was["size"]:
+                return f"{folder / name} has {size} bytes instead of {was['size']}"
+            if digest(folder / name) != was["sha256"]:
+                return f"{folder / name} holds something else than was written"
+    except FileNotFoundError as error:
+        return f"{error.filename} is missing"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{folder / COMPLETE} cannot be read ({error})"
+    return None
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: records as objects, paths as text, numbers of NumPy as numbers, if finite."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    value = value.item() if hasattr(value, "item") else value
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

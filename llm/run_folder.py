@@ -1,0 +1,212 @@
+"""One folder a run: what it was asked, what it did, and nothing half-written.
+
+settings.json   what decides the result, with the content of what was read: a folder with results of other
+                settings is refused, one without any is taken
+versions.json   written last: what was said, the packages that made it, the hardware and the minutes
+log.jsonl       numbers along training
+metrics.json    numbers at the end
+model/          weights (safetensors) and tokenizer
+.lock           held by the one process that writes here
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from llm.files import (
+    COMPLETE,
+    cannot_write,
+    content,
+    damage,
+    mark_complete,
+    plain,
+    read_json,
+    write_json,
+    write_json_lines,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SETTINGS, VERSIONS, LOCK, OWNER = "settings.json", "versions.json", ".lock", ".owner.json"
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy")
+RESULTS = (".json", ".jsonl", ".safetensors")
+HELD_BY = "read as"  # between the name of what was read and its content
+
+
+@contextmanager
+def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Write in a folder alone, whose results are all of these settings.
+
+    Raises:
+        ValueError: it holds results of other settings, or its settings cannot be read.
+        OSError: it cannot be written to, or another process writes there.
+    """
+    folder = Path(folder)
+    same = check(folder, settings)
+    if int(os.environ.get("RANK", "0")):  # of several processes of one run the first claims
+        yield
+        return
+    with _locked(folder, read_only=same):
+        if not same:
+            write_json(folder / SETTINGS, settings)
+        yield
+
+
+def check(folder: Path, settings: Mapping[str, Any], *, others: bool = False) -> bool:
+    """Whether the folder has these settings already, and `others` if it may; without results it may have any.
+
+    Raises:
+        ValueError: it holds results of other settings, or its settings cannot be read.
+    """
+    if not (folder / SETTINGS).exists() or not _results(folder):
+        return False
+    there, settings = read_json(folder / SETTINGS), plain(settings)
+    for name in sorted(settings.keys() | (set() if others else there.keys())):
+        was, now = there.get(name), settings.get(name)
+        if _content(was) != _content(now):
+            raise ValueError(
+                f"{folder} was made with {name} = {was!r}, not {now!r}; choose another folder, or the same "
+                "settings"
+            )
+    return True
+
+
+def _results(folder: Path) -> bool:
+    """Whether anything was made with the settings."""
+    files = (path.relative_to(folder) for path in folder.rglob("*.*") if path.is_file())
+    return any(
+        path.name != SETTINGS and path.suffix in RESULTS and not str(path).startswith(".") for path in files
+    )
+
+
+def _content(setting: Any) -> Any:
+    """What is compared: of what was read not the name."""
+    if isinstance(setting, list):
+        return [_content(each) for each in setting]
+    return re.sub(rf".*\({HELD_BY} ", "", setting) if isinstance(setting, str) else setting
+
+
+@contextmanager
+def _locked(folder: Path, *, read_only: bool) -> Iterator[None]:
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OSError(f"{folder} is in use by {_owner(folder)}; wait, or choose another") from error
+    except OSError as error:
+        if not read_only:
+            raise cannot_write(folder, error) from error
+        yield
+        return
+    try:
+        since = time.strftime("%H:%M:%S")
+        write_json(folder / OWNER, {"process": os.getpid(), "command": " ".join(sys.argv), "since": since})
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        found = read_json(folder / OWNER)
+        return f"process {found['process']} ({found['command']}), since {found['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def source(name: str) -> str:
+    """The name of a file or folder that is read, with its content; a hub id with its commit, if here."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if Path(name).exists():
+        return f"{name} ({HELD_BY} {content(name)})"
+    for kind in ("models", "datasets"):
+        commit = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}" / "refs" / "main"
+        if commit.is_file():
+            return f"{name} ({HELD_BY} {commit.read_text().strip()[:16]})"
+    return name
+
+
+def made(folder: Path, settings: Mapping[str, Any]) -> list[str] | None:
+    """What was said when the folder was finished with these settings; None if it is not finished.
+
+    Raises:
+        ValueError: it holds results of other settings, its settings cannot be read, or its model is damaged.
+    """
+    if not check(folder, settings, others=True) or not (folder / VERSIONS).exists():
+        return None
+    wrong = damage(folder / "model") if (folder / "model" / COMPLETE).exists() else None
+    if wrong:
+        raise ValueError(f"{folder} was finished, but {wrong}; delete {folder / 'model'}, to be made again")
+    found = read_json(folder / VERSIONS)
+    if not isinstance(found.get("said"), list):
+        return None
+    before = f"{folder} was already there, made in {found.get('minutes')} minutes; nothing was done"
+    return [before, *(f"then: {line}" for line in found["said"])]
+
+
+def finish(folder: Path, said: Sequence[str], minutes: float) -> None:
+    """Write down that everything is there, what was said, and how long it took with what came before."""
+    path = folder / VERSIONS
+    before = read_json(path).get("minutes") if path.exists() else 0.0
+    before = before if isinstance(before, int | float) else 0.0
+    write_json(path, {"said": list(said)} | provenance(before + minutes))
+
+
+def write_log(folder: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """The Trainer's history as JSON Lines; what a resumed run logged again is there once."""
+    unique = {json.dumps(plain(entry), sort_keys=True): entry for entry in history}
+    write_json_lines(Path(folder) / "log.jsonl", [plain(entry) for entry in unique.values()])
+
+
+def save_model(
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """Weights (the model's if none are given) and tokenizer in `folder`/model: written, then renamed.
+
+    Raises:
+        OSError: they cannot be written; nothing half-written is left.
+    """
+    final, temporary = Path(folder) / "model", Path(folder) / ".model"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        model.save_pretrained(temporary, state_dict=weights)
+        tokenizer.save_pretrained(temporary)
+        mark_complete(temporary)
+        temporary.replace(final)
+    except Exception as error:  # safetensors has its own for a full disk
+        told = cannot_write(final, error)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise told from error
+    return final
+
+
+def provenance(minutes: float) -> dict[str, Any]:
+    """Versions, hardware and minutes."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}{gpu}",
+        "minutes": round(minutes, 1),
+    }
