@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from importlib import import_module
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 
 import bandits
-from bandits.samples import Samples
+from bandits.samples import Samples, sample_axes
 from bandits.sampling.observation import fields_read
 from llm.choices import OFFLINE, ONLINE
 
@@ -92,18 +93,7 @@ def needs(algorithm: Any) -> Needs:
         >>> sorted(needs(ReMax(beta=1.0)).fields)
         ['greedy_reward', 'log_prob', 'reference_log_prob', 'reward']
     """
-    k = algorithm.k
-    one = torch.linspace(-2, -1, k, dtype=torch.float64)  # of each sample
-    two, none = one[:, None] - one, one.sum()  # of each pair, of the group
-    group = {"log_prob": one, "reference_log_prob": one, "reward": one, "behavior_log_prob": one}
-    samples = Samples(
-        **group,
-        preference=two.sigmoid(),
-        population=Samples(**group),
-        greedy_reward=none,
-        value=none,
-        revision_log_prob=two,
-        reference_revision_log_prob=two,
-    )
-    read, update = fields_read(algorithm, samples)
+    sizes = {name: (algorithm.k,) * axes for name, axes in sample_axes(Samples).items() if name != "arm"}
+    group = {name: torch.linspace(0.2, 0.8, prod(size)).view(size) for name, size in sizes.items()}
+    read, update = fields_read(algorithm, Samples(**group, population=Samples(**group)))
     return Needs(read, update.value is not None)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,15 +29,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
 from llm.data import demonstration, first, load_rows
-from llm.evaluate import Estimate, Outcome, evaluate, improvement, preferred, sample_table, win_rate
-from llm.files import read_json, write_json, write_json_lines, write_text
+from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
+from llm.files import plain, read_json, write_json, write_json_lines, write_text
 from llm.generate import Sampling, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
-from llm.rewards import Reward, length, score
+from llm.rewards import Scorer, length, score
 from llm.run_folder import claimed, provenance
 from llm.sizes import HEADS, Size
-from llm.sources import OnPolicy, Recorded, Source
+from llm.sources import OnPolicy, Recorded
 from llm.tokens import Encoded, encode
 from llm.trainer import training_arguments
 
@@ -74,246 +74,195 @@ def docstrings(folder: str | Path, packages: Mapping[str, Sequence[str]], *, pro
     return Text(train, held_out, read_json(folder / "origin.json"))
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is fixed before alignment starts."""
-
-    folder: Path
-    size: Size
-    seed: int
-    tokenizer: PreTrainedTokenizerBase
-    train: Dataset
-    held_out: Dataset
-    reference: PreTrainedModel
-    reward: Reward
-    scored: Dataset
-
-    def outcome(self, model: PreTrainedModel, prompts: int) -> Outcome:
-        """The policy's numbers on the first held-out prompts, always with the same noise."""
-        rows = first(self.held_out, prompts)
-        longest, seed = self.size.completion_tokens, self.seed + 1
-        return evaluate(
-            model, self.reference, rows, self.tokenizer, self.reward, max_new_tokens=longest, seed=seed
-        )
-
-    @cached_property
-    def watched_reference(self) -> Outcome:
-        """The reference on what is looked at during training."""
-        return self.outcome(self.reference, self.size.watched)
-
-    def watch(self) -> Callable[[PreTrainedModel], dict[str, float]]:
-        """What is looked at during training: means, and the rise of the reward with its interval."""
-
-        def held_out(model: PreTrainedModel) -> dict[str, float]:
-            outcome = self.outcome(model, self.size.watched)
-            rise = improvement(outcome, self.watched_reference)
-            means = {name: found.mean for name, found in outcome.estimates().items()}
-            return means | {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
-
-        return held_out
-
-
-def run(
-    folder: str | Path,
-    size: Size,
-    text: Text,
-    tokenizer: PreTrainedTokenizerBase | None,
-    settings: Mapping[str, Any],
-    *,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """The whole demo; what `metrics.json` holds.
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """The demo in a folder: each step is made when it is first asked for, or taken from where it was left.
 
     Args:
         folder: of everything that is made.
         size: how much of everything.
         text: what to learn from; `docstrings` needs no download.
-        tokenizer: trained on the text if it is None.
-        settings: what decides the result, with the content of what was read.
+        given_tokenizer: trained on the text if it is None.
         seed: of everything that is drawn.
         progress: say what is being done.
-
-    Raises:
-        ValueError: the folder holds a demo of other settings.
     """
-    started, folder = time.monotonic(), Path(folder)
 
-    def say(what: str) -> None:
-        if progress:
-            print(f"{(time.monotonic() - started) / 60:5.1f} min  {what}", file=sys.stderr, flush=True)
+    folder: Path
+    size: Size
+    text: Text
+    given_tokenizer: PreTrainedTokenizerBase | None
+    seed: int
+    progress: bool
 
-    with claimed(folder, settings):
-        metrics = _measured(folder, size, text, tokenizer, seed, say)
-        metrics |= provenance((time.monotonic() - started) / 60)
-        write_json(folder / "metrics.json", metrics)
-    return metrics
+    def run(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """All of it; what `metrics.json` holds.
+
+        Raises:
+            ValueError: the folder holds a demo of other settings.
+        """
+        started = time.monotonic()
+        with claimed(self.folder, settings):
+            metrics = plain(self._measured()) | provenance((time.monotonic() - started) / 60)
+            write_json(self.folder / "metrics.json", metrics)
+        return metrics
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.given_tokenizer is not None:
+            return self.given_tokenizer
+        some = first(self.text.train.shuffle(seed=self.seed), TOKENIZER_TEXTS).to_list()
+        return train_tokenizer([row["prompt"] + row["completion"] for row in some], self.size.vocabulary)
+
+    @cached_property
+    def learned(self) -> Encoded:
+        """What is trained on."""
+        return self._encoded(self.text.train)
+
+    @cached_property
+    def asked(self) -> Dataset:
+        """What nothing is trained on."""
+        return self._encoded(self.text.held_out).rows
+
+    @cached_property
+    def reference(self) -> PreTrainedModel:
+        size, folder = self.size, self.folder / "sft"
+        self._say(f"fine-tuning on {len(self.learned.rows)} pairs")
+        context = 2 * (size.prompt_tokens + size.completion_tokens)  # samples read again may be longer
+        shape = {"layers": size.layers, "width": size.width, "heads": HEADS, "context": context}
+        fresh = new_model(self.tokenizer, **shape, seed=self.seed)
+        args = self._arguments(folder, size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
+        settings = {"step": "sft", "seed": self.seed}
+        return fine_tune(folder, fresh, self.tokenizer, self.learned.rows, args, settings)
+
+    @cached_property
+    def reward(self) -> Scorer:
+        """The ground truth: it prefers what people wrote to what the reference samples."""
+        rows, size, folder = self.learned.rows, self.size, self.folder / "reward"
+        rows = rows.select(range(len(rows) - min(size.comparisons, len(rows)), len(rows)))
+        sampling, reference = Sampling(1, size.completion_tokens, self.seed + 2), self.reference
+        self._say("reward model")
+        sampled = write_scored(
+            self.folder / "comparisons", rows, reference, self.tokenizer, length, sampling, progress=False
+        )
+        pairs = [
+            {"prompt": row["prompt"], "chosen": row["reference"], "rejected": row["completions"][0]}
+            for row in sampled
+        ]
+        args = self._arguments(folder, size.reward_steps, 2 * size.batch, 1e-3)
+        start, settings = self.folder / "sft" / "model", {"step": "reward", "seed": self.seed}
+        return train_reward(folder, start, self.tokenizer, Dataset.from_list(pairs), args, settings)
+
+    @cached_property
+    def prompts(self) -> Dataset:
+        return first(self.learned.rows, self.size.prompts)
+
+    @cached_property
+    def scored(self) -> Dataset:
+        sampling = Sampling(self.size.k, self.size.completion_tokens, self.seed)
+        drawn = (self.prompts, self.reference, self.tokenizer, self.reward, sampling)
+        self._say("samples")
+        names = {"model": "sft", "reward": "learned"}
+        return write_scored(self.folder / "samples", *drawn, names=names, progress=False)
+
+    def train(self, name: str, beta: float) -> PreTrainedModel:
+        """One method at one beta."""
+        size, folder = self.size, self.folder / f"{name}-{beta}"
+        self._say(f"{name}, beta = {beta}")
+        model, _ = load_model(str(self.folder / "sft" / "model"))
+        if name in ONLINE:
+            algorithm: Any = RLOO(beta=beta, k=size.k)
+            drawn = (self.reference, self.tokenizer, self.reward, size.k, size.completion_tokens, self.seed)
+            source: Any = OnPolicy(algorithm, *drawn)
+            rows, steps = self.prompts, size.online_steps
+        else:
+            algorithm, source = METHODS[name](beta=beta), Recorded()
+            rows, steps = self.scored, size.offline_steps
+        args = self._arguments(folder, steps, size.batch, size.learning_rate, looks=6)
+        settings = {"step": "align", "method": name, "beta": beta, "seed": self.seed}
+        run = (folder, algorithm, source, model, self.tokenizer, rows, args, settings)
+        return align(*run, held_out=self.watched)
+
+    def outcome(self, model: PreTrainedModel, prompts: int) -> Outcome:
+        """The policy's numbers on the first held-out prompts, always with the same noise."""
+        given = (self.reference, first(self.asked, prompts), self.tokenizer, self.reward)
+        return evaluate(model, *given, max_new_tokens=self.size.completion_tokens, seed=self.seed + 1)
+
+    @cached_property
+    def watched_reference(self) -> Outcome:
+        return self.outcome(self.reference, self.size.watched)
+
+    def watched(self, model: PreTrainedModel) -> dict[str, float]:
+        """What is looked at during training: means, and the rise of the reward with its interval."""
+        outcome = self.outcome(model, self.size.watched)
+        rise = improvement(outcome, self.watched_reference)
+        means = {name: found.mean for name, found in outcome.estimates().items()}
+        return means | {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
+
+    def _measured(self) -> dict[str, Any]:
+        """Every policy, and every number of it; the best beta is chosen on the same prompts."""
+        everyone = [(name, beta) for name in METHODS for beta in self.size.betas]
+        asked = self.size.held_out
+        reference, people = self.outcome(self.reference, asked), first(self.asked, asked)
+        outcomes = {run: self.outcome(self.train(*run), asked) for run in everyone}
+        best = {
+            name: max(self.size.betas, key=lambda beta: outcomes[name, beta].reward.mean())
+            for name in METHODS
+        }
+        chosen = {f"{name}, beta = {beta}": outcomes[name, beta] for name, beta in best.items()}
+        write_text(self.folder / "samples.md", sample_table(self.asked, {"reference": reference} | chosen))
+        written = score(self.reward, list(people["prompt"]), list(people["completion"])).reward
+        return {
+            "text": self.text.origin
+            | {
+                "pairs": len(self.learned.rows),
+                "prompts_cut": self.learned.truncated,
+                "pairs_left_out_for_length": len(self.learned.skipped),
+                "parameters": self.reference.num_parameters(),
+                "people_preferred_to_reference": preferred(written, reference.reward),
+            },
+            "reference": reference.estimates(),
+            "runs": [_report(*run, outcome, reference) for run, outcome in outcomes.items()],
+            "best_beta": best,
+            "best_against_each_other": {
+                f"{a} against {b}": win_rate(outcomes[a, best[a]], outcomes[b, best[b]])
+                for a in best
+                for b in best
+                if a != b
+            },
+            "seed": self.seed,
+            "size": asdict(self.size),
+        }
+
+    def _say(self, what: str) -> None:
+        if self.progress:
+            print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
+
+    def _encoded(self, rows: Dataset) -> Encoded:
+        limits = (self.size.prompt_tokens, self.size.completion_tokens)
+        names = ("max_prompt_tokens", "max_completion_tokens")
+        shuffled = rows.shuffle(seed=self.seed)
+        return encode(shuffled, self.tokenizer, **dict(zip(names, limits, strict=True)), skip_long=True)
+
+    def _arguments(
+        self, folder: Path, steps: int, batch: int, rate: float, looks: int | None = None
+    ) -> TrainingArguments:
+        return training_arguments(
+            folder,
+            steps=steps,
+            batch_size=batch,
+            learning_rate=rate,
+            seed=self.seed,
+            warmup=max(steps // 20, 1),
+            log_every=max(steps // 12, 1),
+            evaluate_every=None if looks is None else max(steps // looks, 1),
+            save_every=max(steps // 2, 1),
+        )
 
 
-def _measured(
-    folder: Path,
-    size: Size,
-    text: Text,
-    tokenizer: PreTrainedTokenizerBase | None,
-    seed: int,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Every policy, and every number of it."""
-    task, made = prepare(folder, size, text, tokenizer, seed, say)
-    reference = task.outcome(task.reference, size.held_out)
-    outcomes = {"reference": reference}
-    runs: list[dict[str, Any]] = []
-    for name in METHODS:
-        for beta in size.betas:
-            say(f"{name}, beta = {beta}")
-            outcome = task.outcome(train(task, name, beta), size.held_out)
-            outcomes[_label(name, beta)] = outcome
-            runs.append({"method": name, "beta": beta} | report(outcome, reference))
-    best = {name: max((r for r in runs if r["method"] == name), key=_mean_reward) for name in METHODS}
-    chosen = {name: outcomes[_label(name, run["beta"])] for name, run in best.items()}
-    read = {"reference": reference} | {_label(n, r["beta"]): chosen[n] for n, r in best.items()}
-    write_text(folder / "samples.md", sample_table(task.held_out, read))
-    return {
-        "text": text.origin | made | _numbers({"people_preferred_to_reference": _preferred(task, reference)}),
-        "reference": _numbers(reference.estimates()),
-        "runs": runs,
-        "best_beta": {name: run["beta"] for name, run in best.items()},  # on these same prompts
-        "best_against_each_other": _numbers(
-            {f"{a} against {b}": win_rate(chosen[a], chosen[b]) for a in chosen for b in chosen if a != b}
-        ),
-        "seed": seed,
-        "size": asdict(size),
-    }
-
-
-def prepare(
-    folder: Path,
-    size: Size,
-    text: Text,
-    tokenizer: PreTrainedTokenizerBase | None,
-    seed: int,
-    say: Callable[[str], None],
-) -> tuple[Task, dict[str, Any]]:
-    """Tokenizer, reference, reward and scored samples; and the numbers that tell of them."""
-    learned, asked = text.train.shuffle(seed=seed), text.held_out.shuffle(seed=seed)
-    if tokenizer is None:
-        some = first(learned, TOKENIZER_TEXTS).to_list()
-        tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in some], size.vocabulary)
-    train, held_out = _encoded(learned, tokenizer, size), _encoded(asked, tokenizer, size)
-    say(f"fine-tuning on {len(train.rows)} pairs")
-    args = _arguments(folder / "sft", size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate, seed)
-    fresh = new_model(
-        tokenizer, layers=size.layers, width=size.width, heads=HEADS, context=_context(size), seed=seed
-    )
-    reference = fine_tune(folder / "sft", fresh, tokenizer, train.rows, args, {"step": "sft", "seed": seed})
-    say("reward model")
-    reward = ground_truth(folder, size, seed, tokenizer, train.rows, reference)
-    say("samples")
-    prompts = first(train.rows, size.prompts)
-    sampling, names = Sampling(size.k, size.completion_tokens, seed), {"model": "sft", "reward": "learned"}
-    scored = write_scored(
-        folder / "samples", prompts, reference, tokenizer, reward, sampling, names=names, progress=False
-    )
-    task = Task(folder, size, seed, tokenizer, prompts, held_out.rows, reference, reward, scored)
-    return task, {
-        "pairs": len(train.rows),
-        "prompts_cut": train.truncated,
-        "pairs_left_out_for_length": len(train.skipped),
-        "parameters": reference.num_parameters(),
-    }
-
-
-def ground_truth(
-    folder: Path,
-    size: Size,
-    seed: int,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Dataset,
-    reference: PreTrainedModel,
-) -> Reward:
-    """A reward model that prefers what people wrote to what the reference samples."""
-    rows = train.select(range(len(train) - min(size.comparisons, len(train)), len(train)))
-    sampling = Sampling(1, size.completion_tokens, seed + 2)
-    sampled = write_scored(
-        folder / "comparisons", rows, reference, tokenizer, length, sampling, progress=False
-    )
-    pairs = [
-        {"prompt": row["prompt"], "chosen": row["reference"], "rejected": row["completions"][0]}
-        for row in sampled
-    ]
-    args = _arguments(folder / "reward", size.reward_steps, 2 * size.batch, 1e-3, seed)
-    start, settings = folder / "sft" / "model", {"step": "reward", "seed": seed}
-    return train_reward(folder / "reward", start, tokenizer, Dataset.from_list(pairs), args, settings)
-
-
-def train(task: Task, name: str, beta: float) -> PreTrainedModel:
-    """One method at one beta."""
-    size, folder = task.size, task.folder / f"{name}-{beta}"
-    model, _ = load_model(str(task.folder / "sft" / "model"))
-    if name in ONLINE:
-        algorithm: Any = RLOO(beta=beta, k=size.k)
-        asked = (task.reference, task.tokenizer, task.reward, size.k, size.completion_tokens, task.seed)
-        source: Source = OnPolicy(algorithm, *asked)
-        rows, steps = task.train, size.online_steps
-    else:
-        algorithm, source = METHODS[name](beta=beta), Recorded()
-        rows, steps = task.scored, size.offline_steps
-    args = _arguments(folder, steps, size.batch, size.learning_rate, task.seed, looks=6)
-    settings = {"step": "align", "method": name, "beta": beta, "seed": task.seed}
-    return align(
-        folder, algorithm, source, model, task.tokenizer, rows, args, settings, held_out=task.watch()
-    )
-
-
-def _preferred(task: Task, reference: Outcome) -> Estimate:
-    """How often what people wrote has a higher reward than what the reference samples."""
-    rows = first(task.held_out, task.size.held_out)
-    people = score(task.reward, list(rows["prompt"]), list(rows["completion"])).reward
-    return preferred(people, reference.reward)
-
-
-def report(outcome: Outcome, reference: Outcome) -> dict[str, Any]:
+def _report(name: str, beta: float, outcome: Outcome, reference: Outcome) -> dict[str, Any]:
     """Every number of a run, with its interval; the rise of the reward over the reference is paired."""
     against = {
         "rise_over_reference": improvement(outcome, reference),
         "win_rate_against_reference": win_rate(outcome, reference),
     }
-    return _numbers(outcome.estimates() | against)
-
-
-def _numbers(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: asdict(found) for name, found in estimates.items()}
-
-
-def _encoded(rows: Dataset, tokenizer: PreTrainedTokenizerBase, size: Size) -> Encoded:
-    limits = {"max_prompt_tokens": size.prompt_tokens, "max_completion_tokens": size.completion_tokens}
-    return encode(rows, tokenizer, **limits, skip_long=True)
-
-
-def _context(size: Size) -> int:
-    """Twice what is needed: sampled text may take more tokens when it is read again."""
-    return 2 * (size.prompt_tokens + size.completion_tokens)
-
-
-def _arguments(
-    folder: Path, steps: int, batch: int, rate: float, seed: int, looks: int | None = None
-) -> TrainingArguments:
-    return training_arguments(
-        folder,
-        steps=steps,
-        batch_size=batch,
-        learning_rate=rate,
-        seed=seed,
-        warmup=max(steps // 20, 1),
-        log_every=max(steps // 12, 1),
-        evaluate_every=None if looks is None else max(steps // looks, 1),
-        save_every=max(steps // 2, 1),
-    )
-
-
-def _label(name: str, beta: float) -> str:
-    return f"{name}, beta = {beta}"
-
-
-def _mean_reward(run: dict[str, Any]) -> float:
-    return run["reward"]["mean"]
+    return {"method": name, "beta": beta, **outcome.estimates(), **against}

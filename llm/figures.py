@@ -27,14 +27,14 @@ from bandits.plots import style
 from llm.files import read_json, write_whole
 
 Metrics = dict[str, Any]
-Logs = dict[tuple[str, float], list[dict[str, float]]]
-RISE = "held-out reward − reference"
+Log = list[dict[str, float]]
 Interval = dict[str, float]  # mean, low, high
+RISE = "held-out reward − reference"
+REWARD = "held-out reward"
 KL = "KL to the reference [nats a completion]"
 PALETTE = (style.GREY, style.BLUE, style.RED, style.ORANGE, style.GREEN, style.PURPLE, style.SKY, style.BLACK)
 LINES = ("-", "--", ":", "-.")
 NOT_DRAWN = {"step", "epoch", "learning_rate", "surrogate", "total_flos", "rise_low", "rise_high"}
-BESIDE: dict[str, Any] = {"loc": "outside right upper"}  # where a legend covers nothing
 
 
 def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
@@ -53,8 +53,7 @@ def write_all(folder: str | Path, metrics: Metrics) -> list[Path]:
 
 def along_training(folder: str | Path) -> Path:
     """Everything that a run logged, one panel a quantity; dots are held-out prompts."""
-    folder = Path(folder)
-    entries = _log(folder)
+    entries = _log(Path(folder))
     names = dict.fromkeys(name.removeprefix("eval_") for entry in entries for name in entry)
     shown = [name for name in names if name not in NOT_DRAWN and not name.startswith("train_")]
 
@@ -66,89 +65,77 @@ def along_training(folder: str | Path) -> Path:
                 points = [(entry["step"], entry[key]) for entry in entries if key in entry]
                 if points:
                     axes.plot(*zip(*points, strict=True), look, color=color, markersize=3)
-            axes.set_title(name.replace("_", " "))
-            axes.set_xlabel("step")
+            axes.set(title=name.replace("_", " "), xlabel="step")
         for axes in panels.flat[len(shown) :]:
             axes.remove()
         return figure
 
-    return _written(folder / "log.svg", draw)
+    return _written(Path(folder) / "log.svg", draw)
 
 
-def training(metrics: Metrics, logs: Logs) -> Figure:
+def training(metrics: Metrics, logs: dict[tuple[str, float], Log]) -> Figure:
     """Held-out reward along training, for every beta."""
-    methods, betas = _methods(metrics), _betas(metrics)
+    methods, betas = list(_by_method(metrics)), _betas(metrics)
     figure, panels = plt.subplots(1, len(methods), figsize=(2.5 * len(methods), 3.0), sharey=True)
     for axes, method in zip(panels, methods, strict=True):
         for beta, line in zip(betas, cycle(LINES)):
             _curve(axes, logs[method, beta], style.COLORS[method], f"β = {beta:g}", line)
         axes.axhline(0, color=style.GREY, linewidth=1)  # the reference on these prompts
-        axes.set_title(method)
-        axes.set_xlabel("step")
+        axes.set(title=method, xlabel="step")
     panels[0].set_ylabel(RISE)
     styles = [Line2D([], [], color=style.BLACK, linestyle=line) for _, line in zip(betas, cycle(LINES))]
-    figure.legend(styles, [f"β = {beta:g}" for beta in betas], **BESIDE)
+    figure.legend(styles, [f"β = {beta:g}" for beta in betas], loc="outside right upper")
     return figure
 
 
-def comparison(metrics: Metrics, logs: Logs) -> Figure:
+def comparison(metrics: Metrics, logs: dict[tuple[str, float], Log]) -> Figure:
     """The methods along training, each at its best beta."""
     figure, axes = plt.subplots(figsize=(5.6, 3.4))
     for method, beta in metrics["best_beta"].items():
         _curve(axes, logs[method, beta], style.COLORS[method], f"{method}, β = {beta:g}", "-")
     axes.axhline(0, color=style.GREY, linewidth=1, label="reference")
-    axes.set_xlabel("step")
-    axes.set_ylabel(RISE)
-    axes.set_title("Along training, each at its best β")
-    figure.legend(**BESIDE)
-    return figure
+    axes.set(xlabel="step", ylabel=RISE, title="Along training, each at its best β")
+    return _with_legend(figure)
 
 
 def reward_against_beta(metrics: Metrics) -> Figure:
     """Final held-out reward against beta, with intervals."""
     figure, axes = plt.subplots(figsize=(5.6, 3.4))
-    for i, method in enumerate(_methods(metrics)):
-        runs = [r for r in metrics["runs"] if r["method"] == method]
+    for i, (method, runs) in enumerate(_by_method(metrics).items()):
         beside = 1.04 ** (i - 1.5)  # so that one interval does not hide another
         _points(axes, [r["beta"] * beside for r in runs], [r["reward"] for r in runs], method)
     axes.axhline(metrics["reference"]["reward"]["mean"], color=style.GREY, linewidth=1, label="reference")
     axes.set_xscale("log")
     axes.set_xticks(_betas(metrics), [f"{beta:g}" for beta in _betas(metrics)])
     axes.minorticks_off()
-    axes.set_xlabel("β")
-    axes.set_ylabel("held-out reward")
-    axes.set_title("Final reward against β")
-    figure.legend(**BESIDE)
-    return figure
+    axes.set(xlabel="β", ylabel=REWARD, title="Final reward against β")
+    return _with_legend(figure)
 
 
 def best_betas(metrics: Metrics) -> Figure:
     """Each method at its best beta: rise of the held-out reward over the reference."""
     figure, axes = plt.subplots(figsize=(5.0, 3.0))
-    best = _best(metrics)
-    for i, (method, run) in enumerate(best.items()):
-        rise = run["rise_over_reference"]
-        axes.bar(i, rise["mean"], yerr=_error([rise]), color=style.COLORS[method], width=0.6, capsize=4)
+    chosen = metrics["best_beta"]
+    best = [r for r in metrics["runs"] if r["beta"] == chosen[r["method"]]]
+    for i, run in enumerate(best):
+        rise, color = run["rise_over_reference"], style.COLORS[run["method"]]
+        axes.bar(i, rise["mean"], yerr=_error([rise]), color=color, width=0.6, capsize=4)
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
-    axes.set_xticks(range(len(best)), [f"{method}\nβ = {run['beta']:g}" for method, run in best.items()])
-    axes.set_ylabel(RISE)
-    lifted = sum(run["rise_over_reference"]["low"] > 0 for run in best.values())
-    axes.set_title(f"At the end: above 0 for {lifted} of {len(best)} methods")
+    axes.set_xticks(range(len(best)), [f"{run['method']}\nβ = {run['beta']:g}" for run in best])
+    lifted = sum(run["rise_over_reference"]["low"] > 0 for run in best)
+    axes.set(ylabel=RISE, title=f"At the end: above 0 for {lifted} of {len(best)} methods")
     return figure
 
 
 def frontier(metrics: Metrics) -> Figure:
     """Held-out reward against KL to the reference, one point a beta."""
     figure, axes = plt.subplots(figsize=(5.6, 3.4))
-    for method in _methods(metrics):
-        runs = sorted((r for r in metrics["runs"] if r["method"] == method), key=lambda r: r["kl"]["mean"])
+    for method, runs in _by_method(metrics).items():
+        runs = sorted(runs, key=lambda r: r["kl"]["mean"])
         _points(axes, [r["kl"]["mean"] for r in runs], [r["reward"] for r in runs], method)
     axes.plot(0, metrics["reference"]["reward"]["mean"], "o", color=style.GREY, label="reference")
-    axes.set_xlabel(KL)
-    axes.set_ylabel("held-out reward")
-    axes.set_title("What a nat of KL buys")
-    figure.legend(**BESIDE)
-    return figure
+    axes.set(xlabel=KL, ylabel=REWARD, title="What a nat of KL buys")
+    return _with_legend(figure)
 
 
 def policies(folder: str | Path) -> Path:
@@ -163,10 +150,8 @@ def policies(folder: str | Path) -> Path:
             kl, reward = found[name]["kl"], found[name]["reward"]
             both = {f"{axis}err": _error([x]) for axis, x in (("x", kl), ("y", reward))}
             axes.errorbar(kl["mean"], reward["mean"], **both, fmt="o", capsize=3, color=color, label=label)
-        axes.set_xlabel(KL)
-        axes.set_ylabel("held-out reward")
-        figure.legend(**BESIDE)
-        return figure
+        axes.set(xlabel=KL, ylabel=REWARD)
+        return _with_legend(figure)
 
     return _written(Path(folder) / "frontier.svg", draw)
 
@@ -176,12 +161,10 @@ def table(metrics: Metrics) -> list[str]:
     head = ("method", "beta", "reward", "rise over reference", "KL", "words", "ROUGE-L")
     lines = ["{:9} {:>5} {:>8} {:>26} {:>7} {:>6} {:>8}".format(*head)]
     for r in metrics["runs"]:
-        rise = r["rise_over_reference"]
+        rise, *means = (r["rise_over_reference"], *(r[name]["mean"] for name in ("kl", "length", "rouge")))
         interval = f"{rise['mean']:+.3f} [{rise['low']:+.3f}, {rise['high']:+.3f}]"
-        lines.append(
-            f"{r['method']:9} {r['beta']:5g} {r['reward']['mean']:8.3f} {interval:>26} "
-            f"{r['kl']['mean']:7.2f} {r['length']['mean']:6.1f} {r['rouge']['mean']:8.3f}"
-        )
+        row = (r["method"], r["beta"], r["reward"]["mean"], interval, *means)
+        lines.append("{:9} {:5g} {:8.3f} {:>26} {:7.2f} {:6.1f} {:8.3f}".format(*row))
     return lines
 
 
@@ -195,29 +178,31 @@ def _error(estimates: Sequence[Interval]) -> list[list[float]]:
     return [[e["mean"] - e["low"] for e in estimates], [e["high"] - e["mean"] for e in estimates]]
 
 
-def _methods(metrics: Metrics) -> list[str]:
-    return list(dict.fromkeys(r["method"] for r in metrics["runs"]))
+def _by_method(metrics: Metrics) -> dict[str, list[Metrics]]:
+    methods = dict.fromkeys(r["method"] for r in metrics["runs"])
+    return {method: [r for r in metrics["runs"] if r["method"] == method] for method in methods}
 
 
 def _betas(metrics: Metrics) -> list[float]:
     return sorted({r["beta"] for r in metrics["runs"]})
 
 
-def _best(metrics: Metrics) -> dict[str, Any]:
-    chosen = metrics["best_beta"]
-    return {r["method"]: r for r in metrics["runs"] if r["beta"] == chosen[r["method"]]}
-
-
-def _curve(axes: Axes, log: list[dict[str, float]], color: str, label: str, line: str) -> None:
+def _curve(axes: Axes, log: Log, color: str, label: str, line: str) -> None:
     """The rise of the reward along training, where held-out prompts were looked at, with its band."""
-    log = [entry for entry in log if "eval_rise" in entry]
-    steps = [entry["step"] for entry in log]
-    rise, low, high = ([entry[f"eval_{name}"] for entry in log] for name in ("rise", "rise_low", "rise_high"))
+    looks = [entry for entry in log if "eval_rise" in entry]
+    steps, rise, low, high = (
+        [entry[name] for entry in looks] for name in ("step", "eval_rise", "eval_rise_low", "eval_rise_high")
+    )
     axes.plot(steps, rise, color=color, linestyle=line, label=label)
     axes.fill_between(steps, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def _log(folder: Path) -> list[dict[str, float]]:
+def _with_legend(figure: Figure) -> Figure:
+    figure.legend(loc="outside right upper")  # where it covers nothing
+    return figure
+
+
+def _log(folder: Path) -> Log:
     """What the Trainer logged."""
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 

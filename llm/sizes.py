@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from llm.files import read_json
 
@@ -37,9 +37,9 @@ class Size:
             value = getattr(self, field.name)
             several = value if isinstance(value, tuple) else (value,)
             kinds = (int,) if field.type == "int" else (int, float)
-            if not several or any(type(x) not in kinds or x <= 0 for x in several):
+            if not several or any(type(x) not in kinds or not 0 < x < 1e9 for x in several):
                 rule = "a positive integer" if field.type == "int" else "positive"
-                raise ValueError(f"{field.name} must be {rule}, but is {value!r}")
+                raise ValueError(f"{field.name} must be {rule}, but is {value!r:.99}")
         for name in ("k", "held_out", "watched"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, but is {getattr(self, name)}")
@@ -75,7 +75,6 @@ SIZES = {
         reward_steps=288,
         prompts=512,
         learning_rate=3e-4,
-        held_out=400,
     ),
 }
 
@@ -90,7 +89,7 @@ def size_of(name: str) -> Size:
         return SIZES[name]
     try:
         changes = read_json(name)
-        return Size(**changes | ({"betas": tuple(changes["betas"])} if "betas" in changes else {}))
+        return replace(Size(), **changes | ({"betas": tuple(changes["betas"])} if "betas" in changes else {}))
     except (OSError, ValueError, TypeError) as error:
         known = ", ".join(field.name for field in fields(Size))
         raise ValueError(

@@ -1,0 +1,191 @@
+"""What do the options of a command name?  Rows, rewards and models, read and checked; data before models."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from llm import choices
+from llm.algorithms import Needs
+from llm.data import Loaded, Row, demonstration, first, load_rows, preference, scored
+from llm.generate import read_scored
+from llm.model import load_model, load_tokenizer, new_model, train_tokenizer
+from llm.rewards import Reward, reward_named
+from llm.run_folder import source
+from llm.tokens import encode
+
+Options = argparse.Namespace
+READ = ("data", "model", "reference", "reward", "tokenizer", "size")  # names of what is read
+# What does not change the result
+NOT_SETTINGS = {"out", "quiet", "save_every", "log_every", "tensorboard", "held_out", "evaluate_every"}
+
+
+def settings_of(options: Options) -> dict[str, Any]:
+    """What decides the result: options, and what is in the files that they name."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(each) for each in value]
+        name, equals, weight = (value or "").partition("=")
+        return value if not name or name in choices.REWARDS else source(name) + equals + weight
+
+    given = {name: value for name, value in vars(options).items() if name not in NOT_SETTINGS}
+    if options.command == "demo":  # it learns from the one as it is measured on the other
+        given["held_out"] = named(options.held_out)
+    return given | {name: named(given[name]) for name in READ if name in given}
+
+
+def reward_of(options: Options) -> Reward:
+    """The sum of what `--reward` names.
+
+    Raises:
+        ValueError: a name is none, or no model can be loaded under it.
+    """
+    for term in options.reward:
+        name = term.partition("=")[0]
+        if name not in choices.REWARDS and "/" not in name and source(name) == name:
+            known = ", ".join(choices.REWARDS)
+            near = difflib.get_close_matches(name, choices.REWARDS, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"reward must be {known}, or the folder of a model, but is {name!r}{meant}")
+    return reward_named(*options.reward)
+
+
+def demonstrations(options: Options, data: str | None = None) -> Loaded:
+    """Prompts with completions, of `--data` or of another source."""
+    return load_rows(data or options.data, demonstration, skip_bad=options.skip_bad)
+
+
+def prompts(options: Options, asked: Needs) -> Loaded:
+    """Prompts to sample completions of.
+
+    Raises:
+        ValueError: there are samples instead, or the algorithm needs more of them.
+    """
+    name = options.algorithm
+    if _is_sampled(options.data):
+        raise ValueError(f"{name} samples as it learns, and --data holds samples; give it prompts")
+    if "population" in asked.fields and options.k < 2:
+        nothing = "with k = 1 nothing is left, take k >= 2"
+        raise ValueError(f"{name}'s baseline is the mean over k samples; {nothing}")
+    return demonstrations(options)
+
+
+def recorded(options: Options, asked: Needs) -> Loaded:
+    """What `sample` wrote, scores of others, or comparisons.
+
+    Raises:
+        ValueError: something is missing that the algorithm reads.
+    """
+    if _is_sampled(options.data):
+        columns = ("prompt_ids", "completion_ids", "reference_log_probs")
+        loaded = Loaded(_sampled(options.data, columns), ())
+    else:
+        loaded = load_rows(options.data, _without_reference, skip_bad=options.skip_bad)
+    if "reward" in asked.fields and "rewards" not in loaded.rows.column_names:
+        name = options.algorithm
+        raise ValueError(f"{name} learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
+    return loaded
+
+
+def is_online(options: Options) -> bool:
+    """Whether it samples as it learns: by its name, or a reader's own where the rows hold nothing sampled."""
+    if ":" not in options.algorithm:
+        return options.algorithm in choices.ONLINE
+    if _is_sampled(options.data):
+        return False
+    try:
+        load_rows(options.data, _without_reference, skip_bad=True)
+    except ValueError:
+        return True
+    return False
+
+
+def comparisons(options: Options) -> Loaded:
+    """Comparisons as they are, or of what people wrote with what was sampled."""
+    if not 0 < options.test_share < 1:
+        raise ValueError(f"test_share must lie between 0 and 1, but is {options.test_share}")
+    if not _is_sampled(options.data):
+        return load_rows(options.data, preference, skip_bad=options.skip_bad)
+    pairs = [
+        {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
+        for row in _sampled(options.data, ("reference",)).to_list()
+        for y in row["completions"]
+        if y.strip()
+    ]
+    if not pairs:
+        raise ValueError(f"{options.data} holds empty completions only, which cannot be compared")
+    return Loaded(Dataset.from_list(pairs), ())
+
+
+def split(rows: Dataset, options: Options) -> tuple[Dataset, Dataset]:
+    """Comparisons to train on and to test on, which share no prompt."""
+    asked = sorted(set(rows["prompt"]))
+    if len(asked) < 2:
+        raise ValueError("comparisons of at least 2 prompts are needed, one of them to test on")
+    order = np.random.default_rng(options.seed).permutation(len(asked))
+    size = min(max(round(options.test_share * len(asked)), 1), len(asked) - 1)
+    test = {asked[i] for i in order[:size]}
+    held = np.array([prompt in test for prompt in rows["prompt"]])
+    return rows.select(np.flatnonzero(~held)), rows.select(np.flatnonzero(held))
+
+
+def policy(options: Options, rows: Dataset) -> tuple[PreTrainedModel, Tokenizer]:
+    """A model by name, or a new GPT-2 with a given or a trained tokenizer."""
+    if options.model is not None:
+        return load_model(options.model, tokenizer_name=options.tokenizer)
+    if options.tokenizer is not None:
+        tokenizer = load_tokenizer(options.tokenizer)
+    else:
+        texts = [row["prompt"] + row["completion"] for row in rows.to_list()]
+        tokenizer = train_tokenizer(texts, options.vocabulary)
+    size = {name: getattr(options, name) for name in ("layers", "width", "heads", "seed")}
+    context = 2 * (options.max_prompt_tokens + options.max_completion_tokens)
+    return new_model(tokenizer, context=context, **size), tokenizer
+
+
+def encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Dataset, list[str]]:
+    """Token ids within the limits, at most `--rows` of them, and what was cut or left out.
+
+    Raises:
+        ValueError: rows were sampled with another tokenizer, or are too long.
+    """
+    rows = loaded.rows if options.rows is None else first(loaded.rows, options.rows)
+    if "prompt_ids" in rows.column_names:  # of `sample`
+        if tokenizer(rows[0]["prompt"]).input_ids != rows[0]["prompt_ids"]:
+            told = f"{options.data} was sampled with another tokenizer than that of {options.model}"
+            raise ValueError(told)
+        return rows, []
+    limits = {name: getattr(options, name) for name in ("max_prompt_tokens", "max_completion_tokens")}
+    found = encode(rows, tokenizer, **limits, skip_long=options.skip_long)
+    said = (
+        (len(loaded.skipped), "rows were left out: they are bad"),
+        (len(found.skipped), "rows were left out: a completion is too long"),
+        (found.truncated, f"prompts were cut to {options.max_prompt_tokens} tokens"),
+    )
+    return found.rows, [*loaded.skipped, *(f"{count} {what}" for count, what in said if count)]
+
+
+def _is_sampled(data: str) -> bool:
+    return (Path(data) / "shards").is_dir()
+
+
+def _sampled(data: str, columns: tuple[str, ...]) -> Dataset:
+    rows = read_scored(data)
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise ValueError(f"the shards in {data} have no column {missing[0]!r}; sample into a new folder")
+    return rows
+
+
+def _without_reference(row: Row) -> dict[str, Any]:
+    """Scores or comparisons; what they have as log-probabilities of a reference is not taken."""
+    found = scored(row) if "completions" in row else preference(row)
+    return {name: value for name, value in found.items() if name != "reference_log_probs"}
