@@ -1,6 +1,6 @@
-"""Kill -9 at random moments: every command, started again until it ends, leaves the bytes of an undisturbed run.
+"""Kill -9 at random: every command, started again until it ends, leaves the bytes of an undisturbed run.
 
-PYTHONPATH=. python tests/llm/kill_campaign.py 20      kills of each command (a minute for five, on 2 cores)
+PYTHONPATH=. python tests/llm/kill_campaign.py 20      so many kills of each command
 """
 
 from __future__ import annotations
