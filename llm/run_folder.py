@@ -61,9 +61,14 @@ def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
     if int(os.environ.get("RANK", "0")):  # of several processes of one run the first claims
         yield
         return
-    with _locked(folder, read_only=same):
+    with _locked(folder, read_only=same) as writable:
         if not same:
             write_json(folder / SETTINGS, settings)
+        if writable:
+            since = time.strftime("%H:%M:%S")
+            write_json(
+                folder / OWNER, {"process": os.getpid(), "command": " ".join(sys.argv), "since": since}
+            )
         yield
 
 
@@ -102,7 +107,8 @@ def _content(setting: Any) -> Any:
 
 
 @contextmanager
-def _locked(folder: Path, *, read_only: bool) -> Iterator[None]:
+def _locked(folder: Path, *, read_only: bool) -> Iterator[bool]:
+    """Nobody else writes; whether we can, which a folder that has everything need not allow."""
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,13 +118,12 @@ def _locked(folder: Path, *, read_only: bool) -> Iterator[None]:
     except OSError as error:
         if not read_only:
             raise cannot_write(folder, error) from error
-        yield
+        yield False
         return
     try:
-        since = time.strftime("%H:%M:%S")
-        write_json(folder / OWNER, {"process": os.getpid(), "command": " ".join(sys.argv), "since": since})
-        yield
+        yield True
     finally:
+        (folder / OWNER).unlink(missing_ok=True)
         lock.release()
 
 
