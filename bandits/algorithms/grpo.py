@@ -47,7 +47,8 @@ def standard_deviation(reward: Array) -> Array:
 
 def unit_spread(reward: Array) -> Array:
     """One: advantages keep the scale of the rewards, as in Dr. GRPO, (..., k) to (..., 1)."""
-    return array_namespace(reward).ones_like(_checked_group(reward)[..., :1])
+    group = _checked_group(reward)
+    return array_namespace(group).ones_like(group[..., :1])
 
 
 @dataclass(frozen=True)

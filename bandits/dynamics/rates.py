@@ -92,4 +92,6 @@ def linear_rates(linear: Linear, problem: Problem) -> Floats:
 def stable_step(rates: NDArray) -> float:
     """Largest step at which no moving mode of these rates grows, min 2 Re(a) / |a|^2."""
     moving = rates[rates != 0]
-    return float(np.maximum(2 * moving.real / np.abs(moving) ** 2, 0.0).min(initial=np.inf))
+    size = np.abs(moving)
+    with np.errstate(over="ignore"):  # rates below 1e-308 allow any step
+        return float(np.maximum(2 * (moving.real / size) / size, 0.0).min(initial=np.inf))
