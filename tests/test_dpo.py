@@ -24,7 +24,6 @@ from bandits import (
     expected_update,
     fixed_point,
 )
-from bandits.samples import need
 from bandits.solvers import bradley_terry
 from rows import Row, size_of_rewards
 
@@ -49,8 +48,8 @@ def size(a: DPO, case: Case) -> float:
     return size_of_rewards(a, case) * max(1.0, a.beta) ** 2
 
 
-def a_fifth_of_the_reward(samples: Samples):
-    return 0.2 * need(samples, "reward")
+def a_fifth_of_the_reward(answers):
+    return 0.2 * answers.reward
 
 
 ROWS = {
