@@ -20,6 +20,7 @@ from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
 from bandits.algorithms.nash_md import NashMD
 from bandits.algorithms.online_ipo import OnlineIPO
+from bandits.algorithms.pmd_mean import PMDMean
 from bandits.algorithms.policy_gradient import (
     PolicyGradient,
     behavior_value,
@@ -52,6 +53,7 @@ ALGORITHMS = (
     OnlineIPO,
     ALoL,
     ImportanceWeighted,
+    PMDMean,
 )
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "ImportanceWeighted",
     "NashMD",
     "OnlineIPO",
+    "PMDMean",
     "PPO",
     "PolicyGradient",
     "PsiPO",
