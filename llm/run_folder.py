@@ -92,11 +92,15 @@ def check(folder: Path, settings: Mapping[str, Any], *, others: bool = False) ->
 
 
 def _results(folder: Path) -> bool:
-    """Whether anything was made with the settings."""
-    files = (path.relative_to(folder) for path in folder.rglob("*.*") if path.is_file())
-    return any(
-        path.name != SETTINGS and path.suffix in RESULTS and not str(path).startswith(".") for path in files
-    )
+    """Whether anything was made with the settings, checkpoints too."""
+    return any(Path(name).suffix in RESULTS for name in _files(folder, but="."))
+
+
+def _files(folder: Path, *, but: str | tuple[str, ...] = (".", "checkpoint-")) -> list[str]:
+    """Files in a folder beside settings and versions; no part of a name begins with one of these."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    ours = (path for path in found if path.name not in (SETTINGS, VERSIONS))
+    return sorted(path.as_posix() for path in ours if not any(part.startswith(but) for part in path.parts))
 
 
 def _content(setting: Any) -> Any:
@@ -160,10 +164,14 @@ def made(folder: Path, settings: Mapping[str, Any]) -> list[str] | None:
     if wrong:
         raise ValueError(f"{folder} was finished, but {wrong}; delete {folder / 'model'}, to be made again")
     found = read_json(folder / VERSIONS)
-    if not isinstance(found.get("said"), list):
+    said, files = found.get("said"), found.get("files")
+    if not (isinstance(said, list) and isinstance(files, list)):
+        return None
+    there = _files(folder)
+    if not all(name in there for name in files):
         return None
     before = f"{folder} was already there, made in {found.get('minutes')} minutes; nothing was done"
-    return [before, *(f"then: {line}" for line in found["said"])]
+    return [before, *(f"then: {line}" for line in said)]
 
 
 def finish(folder: Path, said: Sequence[str], minutes: float) -> None:
@@ -171,7 +179,8 @@ def finish(folder: Path, said: Sequence[str], minutes: float) -> None:
     path = folder / VERSIONS
     before = read_json(path).get("minutes") if path.exists() else 0.0
     before = before if isinstance(before, int | float) else 0.0
-    write_json(path, {"said": list(said)} | provenance(before + minutes))
+    found = {"said": list(said), "files": _files(folder)}
+    write_json(path, found | provenance(before + minutes))
 
 
 def write_log(folder: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
