@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from pyarrow.lib import ArrowTypeError
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -88,7 +91,8 @@ def recorded(options: Options, asked: Needs) -> Loaded:
         columns = ("prompt_ids", "completion_ids", "reference_log_probs")
         loaded = Loaded(_sampled(options.data, columns), ())
     else:
-        loaded = load_rows(options.data, _without_reference, skip_bad=options.skip_bad)
+        with _one_type(options.data):
+            loaded = load_rows(options.data, _without_reference, skip_bad=options.skip_bad)
     if "reward" in asked.fields and "rewards" not in loaded.rows.column_names:
         name = options.algorithm
         raise ValueError(f"{name} learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
@@ -178,11 +182,21 @@ def _is_sampled(data: str) -> bool:
 
 
 def _sampled(data: str, columns: tuple[str, ...]) -> Dataset:
-    rows = read_scored(data)
+    with _one_type(data):
+        rows = read_scored(data)
     missing = [name for name in columns if name not in rows.column_names]
     if missing:
         raise ValueError(f"the shards in {data} have no column {missing[0]!r}; sample into a new folder")
     return rows
+
+
+@contextmanager
+def _one_type(data: str) -> Iterator[None]:
+    """Columns that are kept as they are may hold anything, but of one type."""
+    try:
+        yield
+    except ArrowTypeError as error:
+        raise ValueError(f"a column of {data} must have one type in all rows: {error}") from error
 
 
 def _without_reference(row: Row) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def hurt(path: Path, rng: random.Random) -> str:
     """Change a file: another text, another value of one key, a key less, fewer bytes, some bits."""
     raw = path.read_bytes()
     kind = rng.randrange(5)
-    if kind == 0:
+    if kind == 0 or not raw:
         text = rng.choice(TEXTS)
         path.write_text(text)
         return f"{path.name} = {text:.20}"
