@@ -206,9 +206,11 @@ def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
 def test_one_completion_of_a_prompt_is_enough_where_v_is_trained(tmp_path, model_folder, algorithm):
     """V is in training because the algorithm has a coefficient for it, whatever it is called."""
     data = tmp_path / "one.jsonl"
-    data.write_text(json.dumps({"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]}) + "\n")
-    log = [x for x in aligned(tmp_path / "out", data, model_folder, algorithm) if "grad_norm" in x]
-    assert log[0]["value"] == pytest.approx(1) and log[1]["value"] != log[0]["value"]
+    rows = [{"prompt": f"Tea {r}?", "completions": [" Yes."], "rewards": [r]} for r in (1.0, 0.0, 0.2)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ["--steps", "4", "--batch-size", "1"]
+    log = [x for x in aligned(tmp_path / "out", data, model_folder, algorithm, *more) if "grad_norm" in x]
+    assert log[0]["value"] == pytest.approx(0.4) and log[-1]["value"] != log[0]["value"]
 
 
 def half_sampled(folder: Path, sampled: Path) -> Path:
