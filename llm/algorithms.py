@@ -53,11 +53,12 @@ def algorithm(options: argparse.Namespace, *, online: bool) -> Any:
 
 
 def _class(name: str) -> Any:
-    if name in OFFLINE + ONLINE:
-        return getattr(bandits, name)
+    ours = {each.__name__: each for each in bandits.ALGORITHMS}
+    if name in ours:
+        return ours[name]
     module, colon, wanted = name.partition(":")
     if not colon:
-        known = ", ".join(OFFLINE + ONLINE)
+        known = ", ".join(dict.fromkeys([*OFFLINE, *ONLINE, *ours]))
         raise ValueError(f"algorithm must be one of {known}, or your own as module:Class, but is {name!r}")
     try:
         found = getattr(import_module(module), wanted)

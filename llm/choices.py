@@ -83,7 +83,7 @@ ALIGN: Options = {
     "algorithm": (
         "CoPG",
         f"on recorded rows {', '.join(OFFLINE)}; sampling as they learn {', '.join(ONLINE)}; "
-        "your own: module:Class",
+        "any other of bandits.ALGORITHMS, or your own as module:Class, by what the rows hold",
     ),
     "set": ([str], "other hyper-parameters, as name=value"),
     "beta": (0.1, "strength of the KL to the reference"),

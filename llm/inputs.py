@@ -100,8 +100,8 @@ def recorded(options: Options, asked: Needs) -> Loaded:
 
 
 def is_online(options: Options) -> bool:
-    """Whether it samples as it learns: by its name, or a reader's own where the rows hold nothing sampled."""
-    if ":" not in options.algorithm:
+    """Whether it samples as it learns: by its name, or any other where the rows hold nothing sampled."""
+    if options.algorithm in choices.OFFLINE + choices.ONLINE:
         return options.algorithm in choices.ONLINE
     if _is_sampled(options.data):
         return False

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 
 import answer_key
 import strategies
+import worlds
 from bandits import (
     DRO,
     IPO,
@@ -165,7 +166,7 @@ def test_the_graph_form_equals_enumeration(data, beta):
 def test_the_laplacian_of_a_data_set_by_hand():
     """Pairs 0-1 twice and 1-2 once: S = [[0, 2, 0], [2, 0, 1], [0, 1, 0]] / 3 and L = diag(S 1) - S."""
     L = np.array([[2, -2, 0], [-2, 3, -1], [0, -1, 1]]) / 3
-    world = strategies.Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2])
+    world = worlds.REWARDS
     policy, beta = np.array([0.2, 0.5, 0.3]), 0.7
     R = world.reward - beta * np.log(policy / world.reference)
     for pairs in ([(0, 1), (0, 1), (1, 2)], [(0, 1), (1, 0), (2, 1)]):  # who won does not matter
@@ -220,7 +221,7 @@ def test_skewed_pairs_are_not_dro():
     E (R1 - R2)^2 / 2 = (Var1 + Var2 + (E1 - E2)^2) / 2, while the pooled law has
     (Var1 + Var2) / 2 + (E1 - E2)^2 / 4.
     """
-    world, beta = strategies.Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2]), 0.7
+    world, beta = worlds.REWARDS, 0.7
     policy = np.array([0.2, 0.5, 0.3])
     one, two = np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.2, 0.7])
     R = world.reward - beta * np.log(policy / world.reference)

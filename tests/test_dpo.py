@@ -11,6 +11,7 @@ from scipy.special import expit, log_softmax, softmax
 
 import answer_key
 import strategies
+import worlds
 from answer_key import Case
 from bandits import (
     DPO,
@@ -82,9 +83,9 @@ def test_under_bradley_terry_every_connected_law_ends_at_the_optimum(data, beta)
 
 def test_for_other_preferences_the_answer_depends_on_who_sampled():
     """T5.2: the Bradley-Terry fit of a cycle weighs the comparisons by W."""
-    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
-    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
-    ends = [fixed_point(DPO(0.4), world, Offline(mu)).policy for mu in ([0.6, 0.3, 0.1], [0.1, 0.3, 0.6])]
+    ends = [
+        fixed_point(DPO(0.4), worlds.GAME, Offline(mu)).policy for mu in ([0.6, 0.3, 0.1], [0.1, 0.3, 0.6])
+    ]
     assert np.abs(ends[0] - ends[1]).max() > 0.1
 
 

@@ -12,6 +12,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 import bandits as b
 import strategies
+import worlds
 from bandits import examples
 from bandits.dynamics import games, gradient
 from bandits.policy import kl
@@ -19,7 +20,7 @@ from bandits.problem import bind
 from bandits.solvers import paths
 from bandits.solvers.equilibrium import equilibrium, von_neumann_winner
 
-CYCLE = b.Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])  # T6.8
+CYCLE = b.Bandit(preference=worlds.CYCLE)  # T6.8
 SKEWED = b.Bandit(preference=CYCLE.preference, reference=[0.2, 0.5, 0.3])
 STRONG = b.Bandit(preference=[[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]], reference=[0.2, 0.5, 0.3])
 START = np.array([0.6, 0.3, 0.1])

@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 import answer_key
 import strategies
+import worlds
 from answer_key import Case
 from bandits import (
     IPO,
@@ -130,10 +131,9 @@ def test_on_pairs_from_one_law_psipo_with_the_identity_is_ipo(data, beta):
 
 def test_on_two_laws_they_differ():
     """T4.3: for mu1 != mu2 the regression of IPO is not the tilt by p(y beats mu2)."""
-    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
-    world, beta = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2]), 0.4
+    world, beta = worlds.GAME, 0.4
     one, two = np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.2, 0.7])
-    tilt = softmax(np.log(world.reference) + np.array(matrix) @ two / beta)
+    tilt = softmax(np.log(world.reference) + worlds.CYCLE @ two / beta)
     assert_allclose(expected_update(PsiPO(beta), world, Offline(one, two, two), tilt), 0, atol=1e-14)
     assert np.abs(expected_update(IPO(beta), world, Offline(one, two), tilt)).max() > 1e-2
 
@@ -179,8 +179,7 @@ def test_online_ipo_rests_at_the_equilibrium_and_offline_ipo_does_not(data, beta
 
 
 def test_offline_ipo_does_not_rest_at_the_equilibrium():
-    matrix = [[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]
-    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
+    world = worlds.GAME
     nash = world.nash_policy(0.4)
     assert np.abs(expected_update(IPO(0.4), world, Offline([0.6, 0.3, 0.1]), nash)).max() > 1e-2
 
@@ -188,8 +187,7 @@ def test_offline_ipo_does_not_rest_at_the_equilibrium():
 @pytest.mark.parametrize("algorithm", [IPO, OnlineIPO])
 def test_on_policy_the_equilibrium_keeps_to_the_support_of_the_start(algorithm):
     """An arm that starts at zero is never sampled: the game is played without it."""
-    matrix = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
-    world = Bandit(preference=matrix, reference=[0.5, 0.3, 0.2])
+    world, matrix = worlds.GAME, worlds.CYCLE
     with np.errstate(divide="ignore"):
         log_start = np.log([0.4, 0.0, 0.6])
     found = algorithm(0.4).closed_form(world, OnPolicy(), log_start).policy

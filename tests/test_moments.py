@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 import bandits as b
 import strategies
+import worlds
 from bandits import examples
 from bandits.dynamics import moments
 from bandits.dynamics.pairs import Noise, affine_pairs
@@ -19,7 +20,7 @@ from bandits.problem import bind
 
 START = np.array([0.2, 0.3, 0.5])
 TOY, TOY_LAW = examples.copg_toy()
-CYCLE = b.Bandit([1.0, 0.0, 2.0], preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+CYCLE = b.Bandit([1.0, 0.0, 2.0], preference=worlds.CYCLE)
 JOINT = b.Pairs([[0.02, 0.2, 0.08], [0.1, 0.05, 0.25], [0.05, 0.15, 0.1]])
 SIGMA = 0.7
 

@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 import answer_key
 import strategies
+import worlds
 from answer_key import Case
 from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, Samples, expected_update, fixed_point
 from bandits.policy import kl
@@ -46,7 +47,6 @@ ROWS = {"NashMD": _row(0.0), "NashMD(0.3)": _row(0.3)}
 
 
 EXAMPLES = settings(max_examples=25)
-CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]], reference=[0.5, 0.3, 0.2])
 
 
 def _end(world: Bandit, beta: float, mixture: float):
@@ -89,7 +89,7 @@ def test_the_ends_of_the_mixture_are_nash_and_ipo(data, beta):
 
 
 def test_a_mixture_between_them_is_neither():
-    ends = [_end(CYCLE, 0.1, eps).policy for eps in (0.0, 0.3, 0.7, 1.0)]
+    ends = [_end(worlds.GAME, 0.1, eps).policy for eps in (0.0, 0.3, 0.7, 1.0)]
     gaps = [np.abs(a - b).max() for i, a in enumerate(ends) for b in ends[:i]]
     assert min(gaps) > 1e-2  # in particular eps and 1 - eps are different algorithms
 
@@ -111,8 +111,8 @@ def test_nash_md_at_a_constant_step_rests_at_the_mixture_of_step_times_beta(data
 def test_the_distance_to_the_equilibrium_is_of_second_order_in_the_step():
     """T6.5: KL(pi* || end) = O(eta^2): slope 2 in log-log as eps = eta beta -> 0."""
     beta, eps = 0.1, np.array([1e-2, 1e-3, 1e-4])
-    nash = np.log(CYCLE.nash_policy(beta))
-    distance = [kl(nash, _end(CYCLE, beta, e).log_policy) for e in eps]
+    nash = np.log(worlds.GAME.nash_policy(beta))
+    distance = [kl(nash, _end(worlds.GAME, beta, e).log_policy) for e in eps]
     slopes = np.diff(np.log(distance)) / np.diff(np.log(eps))
     assert_allclose(slopes, 2, atol=0.1)
     assert_allclose(slopes[-1], 2, atol=0.01)
@@ -122,9 +122,9 @@ def test_the_end_keeps_to_the_support_of_the_start():
     """An arm that starts at zero has no mass in pi^(1 - eps) ref^eps either, also in the limit eps = 1."""
     with np.errstate(divide="ignore"):
         log_start = np.log([0.4, 0.0, 0.6])
-    rest = Bandit(preference=CYCLE.preference[[0, 2]][:, [0, 2]], reference=[5 / 7, 2 / 7])
+    rest = Bandit(preference=worlds.GAME.preference[[0, 2]][:, [0, 2]], reference=[5 / 7, 2 / 7])
     for eps in (0.0, 0.3, 1.0):
-        found = NashMD(0.4, eps).closed_form(CYCLE, OnPolicy(), log_start).policy
+        found = NashMD(0.4, eps).closed_form(worlds.GAME, OnPolicy(), log_start).policy
         alone = _end(rest, 0.4, eps).policy
         assert_allclose(found, [alone[0], 0, alone[1]], rtol=1e-13)
-        assert_allclose(expected_update(NashMD(0.4, eps), CYCLE, OnPolicy(), found), 0, atol=1e-13)
+        assert_allclose(expected_update(NashMD(0.4, eps), worlds.GAME, OnPolicy(), found), 0, atol=1e-13)

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 
 import answer_key
 import strategies
+import worlds
 from bandits import (
-    Bandit,
     Offline,
     OnPolicy,
     PolicyGradient,
@@ -96,7 +96,7 @@ def test_the_variance_is_a_parabola_in_the_baseline(data, beta):
 
 def test_the_value_is_not_the_best_baseline():
     """T2.3: b = J costs (J - b*)^2 E[|s|^2] more than b*."""
-    world, policy, beta = Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2]), np.array([0.2, 0.5, 0.3]), 0.7
+    world, policy, beta = worlds.REWARDS, np.array([0.2, 0.5, 0.3]), 0.7
     R = world.reward - beta * np.log(policy / world.reference)
     length = ((np.eye(3) - policy) ** 2).sum(1)
     best = float((policy * length) @ R / (policy @ length))

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 
 import answer_key
 import strategies
+import worlds
 from bandits import RLOO, OnPolicy, Samples, update_covariance
 from rows import Row, optimum, rewards
 
@@ -86,7 +87,7 @@ def test_the_variance_of_rloo_is_that_of_a_u_statistic(data, beta, k):
 
 def test_the_variance_is_not_that_of_independent_pairs():
     """The wrong twin z2 / (number of pairs) forgets that pairs share samples; so does z1 = z2 / 4."""
-    world = strategies.Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2])
+    world = worlds.REWARDS
     policy = np.array([0.2, 0.5, 0.3])
     z1, z2 = variances(world, policy, 0.7)
     found = np.trace(update_covariance(RLOO(0.7, k=3), world, OnPolicy(), policy))

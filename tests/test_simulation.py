@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import bandits as b
+import worlds
 from bandits import Bandit, CoPG, Dataset, Offline, OnPolicy, Pairs, Samples, Update
 from bandits.dynamics.rates import largest_stable_step
 from bandits.examples import copg_toy
@@ -28,8 +29,7 @@ REFERENCE = np.array([0.2, 0.5, 0.3])
 START = np.array([0.5, 0.15, 0.35])
 MU1, MU2 = np.array([0.6, 0.3, 0.1]), np.array([0.15, 0.25, 0.6])
 JOINT = np.array([[0.05, 0.2, 0.1], [0.05, 0.0, 0.3], [0.2, 0.05, 0.05]])
-CYCLIC = np.array([[0.5, 0.8, 0.35], [0.2, 0.5, 0.9], [0.65, 0.1, 0.5]])
-WORLD = Bandit(REWARD, preference=CYCLIC, reference=REFERENCE)
+WORLD = Bandit(REWARD, preference=worlds.WHEEL, reference=REFERENCE)
 ERRORS = 5.0  # standard errors that a mean may be off: once in two million draws
 
 EVERY_ALGORITHM = [row.make(0.7) for row in every_row().values()]
@@ -425,7 +425,7 @@ class Spy:
 def test_training_shows_what_enumeration_shows(k: int, contexts: tuple[int, ...], moving: bool) -> None:
     """Every field of every step equals `samples_of` the same arms and policies, which `exact` is built on."""
     rng = np.random.default_rng(k)
-    cyclic = np.broadcast_to(CYCLIC, (*contexts[1:], 3, 3))
+    cyclic = np.broadcast_to(worlds.WHEEL, (*contexts[1:], 3, 3))
     world = Bandit(
         rng.normal(size=(*contexts, 3)),
         preference=cyclic if k == 2 else None,
@@ -500,7 +500,7 @@ def test_labels_win_as_often_as_the_preference_says() -> None:
     arms, won = spy.seen[1]["arm"], spy.seen[1]["preference"][..., 0, 1]
     for i, j in np.ndindex(3, 3):
         among = won[(arms[..., 0] == i) & (arms[..., 1] == j)]
-        p = CYCLIC[i, j]
+        p = worlds.WHEEL[i, j]
         assert abs(among.mean() - p) <= ERRORS * np.sqrt(p * (1 - p) / among.size)
     both = spy.seen[1]["preference"]
     np.testing.assert_array_equal(both[..., 1, 0], 1 - both[..., 0, 1])
@@ -627,8 +627,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data_size": 9, "sampling": OnPolicy()}, "OnPolicy.. samples from the moving policy"),
     ({"reward_noise": -0.1}, "reward_noise must be a standard deviation"),
     ({"reward_noise": np.inf}, "reward_noise must be finite"),
-    ({"reward_noise": 0.1, "bandit": Bandit(preference=CYCLIC), "algorithm": b.IPO(0.7)}, "no reward"),
-    ({"bandit": Bandit(preference=CYCLIC)}, "has preferences but no reward"),
+    ({"reward_noise": 0.1, "bandit": Bandit(preference=worlds.WHEEL), "algorithm": b.IPO(0.7)}, "no reward"),
+    ({"bandit": Bandit(preference=worlds.WHEEL)}, "has preferences but no reward"),
     ({"start": [0.5, 0.5]}, "same number of arms"),
     ({"start": [0.5, 0.6, 0.1]}, "sum of start must be 1"),
     ({"start": [0.5, 0.5, 0.0]}, "positive where the sampler has mass"),

@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 import answer_key
 import strategies
 import twins
+import worlds
 from answer_key import Case
 from bandits import (
     SRPO,
@@ -213,7 +214,7 @@ def test_with_the_revision_at_its_optimum_the_update_is_linear(data, beta, alpha
 
 
 def test_pairs_that_are_never_sampled_leave_the_revision_undetermined():
-    world = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+    world = Bandit(preference=worlds.CYCLE)
     for sampling in (Offline([0.5, 0.5, 0.0]), Pairs(np.array([[0, 1, 1], [1, 0, 0], [1, 0, 0]]) / 4)):
         with pytest.raises(NoFixedPoint, match="never sampled"):
             fixed_point(SRPO(0.5), world, sampling)

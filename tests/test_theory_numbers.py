@@ -16,6 +16,7 @@ from scipy.special import expit, softmax
 
 import bandits as b
 import strategies
+import worlds
 from bandits import examples
 from bandits.dynamics.games import nash_md
 from bandits.policy import kl
@@ -447,7 +448,7 @@ def test_t6_7_dice():
 
 def test_t6_8_a_von_neumann_winner():
     """p L = 0 for p = (.3, .3, .4): .3 * .4 = .4 * .3 = .3 * .4 on each side of every arm."""
-    P = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+    P = worlds.CYCLE
     assert_allclose(von_neumann_winner(P), [0.3, 0.3, 0.4], rtol=0, atol=1e-12)
     assert_allclose(np.array([0.3, 0.3, 0.4]) @ (P - 0.5), 0, atol=1e-16)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 import llm
 from bandits.algorithms import ALGORITHMS
 from bandits.samples import Samples, Update
+from llm import algorithms as llm_algorithms
 from llm.loss import alignment_loss
 from rows import every_row
 
@@ -66,6 +69,20 @@ def test_the_loss_asks_the_algorithm_and_nothing_else(algorithm, monkeypatch):
     log_prob = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     alignment_loss(every_row()[algorithm.__name__].make(0.3), Samples(log_prob=log_prob)).backward()
     torch.testing.assert_close(log_prob.grad, -coefficient / 5, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS, ids=lambda cls: cls.__name__)
+def test_the_command_line_knows_every_algorithm_by_its_name(cls):
+    """Also those that came yesterday; what takes another algorithm cannot be spelled there, and says so."""
+    given = {"beta": 0.3, "clip": 0.5, "mixture": 0.1, "k": 4, "set": []}
+    options = argparse.Namespace(algorithm=cls.__name__, **given)
+    if "algorithm" in cls.__dataclass_fields__:
+        with pytest.raises(ValueError, match="ImportanceWeighted: .*'algorithm'"):
+            llm_algorithms.algorithm(options, online=True)
+        return
+    made = llm_algorithms.algorithm(options, online=True)
+    assert isinstance(made, cls)
+    assert all(getattr(made, each.name) == given[each.name] for each in fields(cls) if each.name in given)
 
 
 def test_bandits_never_imports_llm():

@@ -105,7 +105,7 @@ def aligned(out: Path, data: Path, model: Path, algorithm: str, *more: str) -> l
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("algorithm", OFFLINE)
+@pytest.mark.parametrize("algorithm", [*OFFLINE, "PMDMean"])
 def test_every_offline_algorithm_trains_from_the_command_line(
     tmp_path, model_folder, sampled, words, algorithm
 ):
@@ -116,7 +116,7 @@ def test_every_offline_algorithm_trains_from_the_command_line(
         assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
 
 
-@pytest.mark.parametrize("algorithm", ONLINE)
+@pytest.mark.parametrize("algorithm", [*ONLINE, "PMDMean"])  # by what the rows hold
 def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
     more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
     log = [x for x in aligned(tmp_path, pairs, model_folder, algorithm, *more) if "grad_norm" in x]
