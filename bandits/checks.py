@@ -69,10 +69,10 @@ def _in_float64(array: NDArray, name: str) -> Floats:
     """Finite float64 numbers, read-only; the argument is ours."""
     with np.errstate(over="ignore"):  # longer floats
         array = array.astype(np.float64, copy=False)
-    usable = np.abs(array) <= LARGEST
-    if not usable.all():
+    if array.size and not (-LARGEST <= array.min() and array.max() <= LARGEST):  # NaN too
         reject_first(~np.isfinite(array), array, name, "finite", "replace NaN and infinite entries")
-        reject_first(~usable, array, name, f"at most {LARGEST:g} in size", "choose another unit")
+        far = np.abs(array) > LARGEST
+        reject_first(far, array, name, f"at most {LARGEST:g} in size", "choose another unit")
     array.flags.writeable = False
     return array
 

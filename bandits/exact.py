@@ -16,7 +16,7 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -85,6 +85,8 @@ def expected_loss(
         with np.errstate(invalid="ignore", over="ignore"):
             loss = weight * algorithm.loss(samples_of(bandit, law, state, arms))
         total = total + np.where(weight > 0, loss, 0.0).sum(-1)
+    bad = ~np.isfinite(total)
+    checks.reject_first(bad, np.asarray(total), "expected loss", "finite", f"look at {_sources(algorithm)}")
     return total
 
 
@@ -216,9 +218,16 @@ def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Flo
         index = tuple(np.argwhere(~np.isfinite(c))[0])
         raise ValueError(
             f"{name}.update must return finite coefficients, but it returns {c[index]} for sample "
-            f"{index[-1]} of the arms {arms[index[-2]].tolist()}; look at log-probabilities and rewards there"
+            f"{index[-1]} of the arms {arms[index[-2]].tolist()}; look at {_sources(algorithm)} there"
         )
     return c
+
+
+def _sources(algorithm: Algorithm) -> str:
+    """What a number that is none may come from: the world, or a function that the algorithm was given."""
+    own: list[str] = [field.name for field in fields(algorithm)] if is_dataclass(algorithm) else []
+    given = [name for name in own if callable(getattr(algorithm, name))]
+    return " and ".join(["log-probabilities", "rewards", *given])
 
 
 def _sum_by_arm(c: Floats, arms: Arms, size: int) -> Floats:

@@ -17,7 +17,6 @@ from functools import cache
 from numbers import Real
 from typing import Any, Protocol
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
@@ -150,36 +149,21 @@ def need(samples: Samples, field: str) -> Array:
 
 
 def fitting(values: Array, like: Array, name: str) -> Array:
-    """What a reader's function gave, if it is numbers that broadcast to the shape of this array.
+    """What a reader's function gave for each sample of an array (..., k): numbers (..., k) or (..., 1).
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is something else.
     """
+    shape = getattr(values, "shape", None)
+    if shape is not None and tuple(shape[-1:]) in ((), (1,), (like.shape[-1],)):
+        return values
     if isinstance(values, Real):
         return array_namespace(like).full_like(like, float(values))
-    shape = tuple(like.shape)
-    found = getattr(values, "shape", None)
-    try:
-        if found is not None and np.broadcast_shapes(found, shape)[-1:] == shape[-1:]:
-            return values
-    except ValueError:
-        pass
-    what = checks.shown(values) if found is None else f"an array of shape {tuple(found)}"
+    what = checks.shown(values) if shape is None else f"an array of shape {tuple(shape)}"
     raise ValueError(
-        f"{name} must return numbers that broadcast to {shape}, one for each sample, but it returns {what}"
+        f"{name} must return numbers that broadcast to {tuple(like.shape)}, one for each sample, "
+        f"but it returns {what}"
     )
-
-
-def finite(values: Array, name: str) -> Array:
-    """What a reader's function gave, if it is finite.
-
-    Raises:
-        ValueError: it is not.
-    """
-    xp = array_namespace(values)
-    if not bool(xp.all(xp.isfinite(values))):
-        raise ValueError(f"{name} must return finite numbers, but it returns {checks.shown(values)}")
-    return values
 
 
 def stack(*columns: Array) -> Array:

@@ -32,7 +32,7 @@ from bandits.algorithms.linear import settle
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_ratio
-from bandits.samples import Array, Samples, Update, finite, fitting, log_sigmoid, need, stack
+from bandits.samples import Array, Samples, Update, fitting, log_sigmoid, need, stack
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, NotConverged, Solution
@@ -165,7 +165,7 @@ class DPO:
         gamma = np.asarray(self._margin(everyone), dtype=float)
         gamma = np.broadcast_to(gamma, np.broadcast_shapes(gamma.shape, (1, bandit.arms)))[..., 0, :]
         gamma = checks.within(gamma, (*bandit.contexts, bandit.arms), "margin")
-        return finite(np.where(np.isfinite(bandit.log_reference), gamma, 0.0), "margin")
+        return checks.floats(np.where(np.isfinite(bandit.log_reference), gamma, 0.0), "margin")
 
     def _margin(self, samples: Samples) -> Array:
         """Gamma of each sample, (..., k)."""

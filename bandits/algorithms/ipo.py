@@ -28,7 +28,7 @@ from bandits import checks
 from bandits.algorithms.linear import Linear, reference_on_support
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.samples import Array, Samples, Update, finite, fitting, need, stack
+from bandits.samples import Array, Samples, Update, fitting, need, stack
 from bandits.sampling.laws import Law, Product
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
@@ -127,16 +127,17 @@ class PsiPO:
     def linear(self, bandit: Bandit, law: Law) -> Linear:
         """beta L (score / beta - h), score(y) = E_mu[Psi(p(y beats y'))], L of the two compared  (T4.1)."""
         first, second, opponent = law.place_behavior()
-        score = np.sum(self._score(bandit.preference) * opponent[..., None, :], axis=-1)
+        psi = checks.floats(self._score(bandit.preference), "psi(p)")
+        score = np.sum(psi * opponent[..., None, :], axis=-1)
         return Linear(rate=self.beta, law=Product((first, second)), beta=self.beta, given=score)
 
     def _score(self, p: Array) -> Array:
         """Psi(p), the same shape.
 
         Raises:
-            ValueError: `psi` gives something else, or NaN.
+            ValueError: `psi` gives something else.
         """
-        return finite(fitting(self.psi(p), p, "psi"), "psi")
+        return fitting(self.psi(p), p, "psi")
 
     def _shortfall(self, samples: Samples) -> Array:
         p, h = need(samples, "preference"), samples.log_ratio

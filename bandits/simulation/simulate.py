@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -165,10 +166,11 @@ def _begin(
     algorithm, bandit = problem.algorithm, problem.bandit
     V = None if value is None else checks.within(checks.floats(value, "value"), shape, "value")
     reads, update = fields_read(algorithm, _one_group(problem, law, V))
-    if np.shape(update.log_prob)[-1:] != (law.k,):
+    found: Any = getattr(update, "log_prob", None)
+    if np.shape(found)[-1:] != (law.k,):
         raise ValueError(
             f"{problem.name}.update must return one coefficient for each of the {law.k} samples "
-            f"of a group, but its shape is {np.shape(update.log_prob)}"
+            f"of a group, but its shape is {np.shape(found)}"
         )
     if V is not None and update.value is None:
         raise ValueError(f"value is V in training, but {problem.name} trains none; leave it out")

@@ -69,7 +69,7 @@ def sweep(
         [array([0, 1]), array([0, 1, 2])]
     """
     calls = _checked_calls(function, settings)
-    if isinstance(jobs, bool) or not isinstance(jobs, int | np.integer) or jobs == 0:
+    if isinstance(jobs, bool) or not isinstance(jobs, int | np.integer) or not 0 < abs(jobs) <= 2**16:
         raise ValueError(
             f"jobs must be -1 (all cores) or a number of processes, but jobs = {checks.shown(jobs)}"
         )
