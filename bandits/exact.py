@@ -168,7 +168,8 @@ def _log_revision(problem: Problem, revision_policy: ArrayLike) -> Floats:
         )
     checks.same_contexts(revision.shape[:-2], problem.contexts, "revision_policy", "the bandit")
     checks.inside(revision, bandit.reference[..., None, :], "revision_policy")
-    return log_policy_of(revision)
+    shape = np.broadcast_shapes(revision.shape[:-2], problem.contexts)
+    return np.broadcast_to(log_policy_of(revision), (*shape, bandit.arms, bandit.arms))
 
 
 def completed(problem: Problem, law: Law, state: State) -> State:

@@ -61,8 +61,8 @@ class PMDMean:
     k: int = 2
 
     def __post_init__(self) -> None:
-        checks.positive(self.beta, "beta")
-        checks.count(self.k, "k", least=2)
+        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
 
     def update(self, samples: Samples) -> Update:
         """c_i = (r_i - mean of the group - beta h_i) / k, Eq. (3), Kimi Team 2025  (T13.3)."""

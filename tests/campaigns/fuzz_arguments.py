@@ -137,10 +137,18 @@ METHODS: dict[str, Arguments] = {
 }
 
 
+def of_algorithms() -> dict[str, list[Arguments]]:
+    """Those of beta = 1/2 and defaults; whoever takes functions, or more, has an entry of its own below."""
+    found = {}
+    for cls in b.ALGORITHMS:
+        made = cls(beta=0.5) if "beta" in inspect.signature(cls).parameters else cls()
+        found[cls.__name__] = [{field.name: getattr(made, field.name) for field in dataclasses.fields(made)}]
+    return found
+
+
 def good_arguments() -> dict[str, list[Arguments]]:
     """Sets of good arguments of every public name that can be called."""
     start, times = np.array(POLICY), np.array([0.0, 0.5])
-    one_beta: list[Arguments] = [{"beta": 0.5}]
     solution = b.Solution(log_policy=np.log(POLICY), residual=0.0)
     noise = {"batch_size": 2, "reward_noise": 0.1, "label_noise": False}
     features = {"features": np.array(FEATURES)}
@@ -156,7 +164,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
             }
         ],
         **{f"Bandit.{name}": [arguments] for name, arguments in METHODS.items()},
-        **dict.fromkeys(("ReMax", "DRO", "DROV", "IPO", "OnlineIPO"), one_beta),
+        **of_algorithms(),
         "ALoL": [{"clip": 0.9}],
         "CoPG": [{"beta": 0.5, "k": 3}],
         "RLOO": [{"beta": 0.5, "k": 3}],
