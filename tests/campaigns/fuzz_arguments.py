@@ -140,8 +140,8 @@ METHODS: dict[str, Arguments] = {
 def of_algorithms() -> dict[str, list[Arguments]]:
     """Those of beta = 1/2 and defaults; whoever takes functions, or more, has an entry of its own below."""
     found = {}
-    for cls in b.ALGORITHMS:
-        made = cls(beta=0.5) if "beta" in inspect.signature(cls).parameters else cls()
+    for cls in (cls for cls in b.ALGORITHMS if "beta" in inspect.signature(cls).parameters):
+        made = cls(beta=0.5)
         found[cls.__name__] = [{field.name: getattr(made, field.name) for field in dataclasses.fields(made)}]
     return found
 
