@@ -16,20 +16,22 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.policy import log_policy_of, log_ratio
+from bandits.policy import log_policy_of, log_ratio, normalised
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm, Samples, Update, need
 from bandits.sampling.laws import BLOCK, WON, Arms, Law
 from bandits.sampling.observation import State, samples_of
 from bandits.sampling.rules import Sampling
+from bandits.solvers.rest import Rates, graded_rates
 
 
 def expected_update(
@@ -258,3 +260,89 @@ def _labellings(samples: Samples, label_noise: bool) -> Iterator[tuple[Floats | 
     p = need(samples, "preference")
     for share, label in ((p[..., 0, 1], WON), (p[..., 1, 0], WON.T)):
         yield share, replace(samples, preference=np.broadcast_to(label, p.shape))
+
+
+# ---------------------------------------------------------------- the expected update as a field
+
+
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """The flows of the prompts of a problem whose contexts are one axis, (m,), for `bandits.solvers.rest`.
+
+    A point is h = log pi/ref + a constant on the arms that the start supports; the others take no part.  An
+    arm's update is of the size of its `weight`: the probability of being sampled, plus that of the policy.
+    Shifted copies of all prompts come before them, (..., m, A).
+    """
+
+    problem: Problem
+    sign: float = 1.0  # -1: backwards
+
+    @cached_property
+    def alive(self) -> NDArray[np.bool_]:
+        """The arms that take part, (m, A)."""
+        return np.isfinite(self.problem.log_start)
+
+    @cached_property
+    def start(self) -> Floats:
+        """Where training starts, (m, A)."""
+        return self.coordinates(self.problem.log_start)
+
+    def coordinates(self, log_policy: Floats) -> Floats:
+        """h of policies with the support of the start, (m, A); 0 where an arm takes no part."""
+        reference = np.where(self.alive, self.problem.bandit.log_reference, 0.0)
+        return np.where(self.alive, log_policy, 0.0) - reference
+
+    def state(self, h: Floats) -> State:
+        """Where training stands."""
+        ratio = np.where(self.alive, h, -np.inf)
+        return State(normalised(self.problem.bandit.log_reference + ratio), log_ratio=ratio)
+
+    def log_policy(self, h: Floats) -> Floats:
+        """log pi, (..., m, A)."""
+        return self.state(h).log_policy
+
+    def velocity(self, h: Floats) -> Floats:
+        """The expected update, (..., m, A).
+
+        It sums to zero: the heaviest arm's entry, which has lost digits, is minus the sum of the others', so
+        that differences of it show rare arms as well.
+        """
+        g = np.where(self.alive, self.sign * update_at(self.problem, self.state(h)), 0.0)
+        weight = self.weight(h)
+        heaviest = weight.reshape(-1, *weight.shape[-2:]).sum(axis=0).argmax(axis=-1)
+        top = np.arange(weight.shape[-1]) == heaviest[:, None]
+        others = np.where(top, 0.0, g)
+        return np.where(top, -others.sum(axis=-1, keepdims=True), others)
+
+    def weight(self, h: Floats) -> Floats:
+        """Probability of being sampled, plus that of the policy, (..., m, A)."""
+        log_policy = self.log_policy(h)
+        return self.problem.law(log_policy).behavior + np.exp(log_policy)
+
+    def relative(self, h: Floats) -> Floats:
+        """The expected update over the weight, (..., m, A)."""
+        return self.velocity(h) / np.maximum(self.weight(h), np.finfo(float).tiny)
+
+    def rates(self, h: Floats, slope: Floats) -> Rates:
+        """Rates at rest; arms that take no part return to where they are."""
+        both = self.alive[:, :, None] & self.alive[:, None, :]
+        weight = np.where(self.alive, np.maximum(self.weight(h), np.finfo(float).tiny), np.finfo(float).tiny)
+        return graded_rates(np.where(both, slope, -np.eye(slope.shape[-1])), weight)
+
+    def field(self, h: Floats) -> Floats:
+        """Velocity of the only prompt, on the arms that take part: points (..., n)."""
+        full = np.zeros((*h.shape[:-1], 1, self.alive.shape[-1]))
+        full[..., 0, self.alive[0]] = h
+        return self.velocity(full)[..., 0, self.alive[0]]
+
+    def some(self, rows: NDArray[np.intp]) -> Motions:
+        """These prompts alone."""
+        if len(rows) == len(self.alive):
+            return self
+        return replace(self, problem=self.problem.at((rows,), (len(self.alive),)))
+
+
+def motions_of(problem: Problem) -> Motions:
+    """The flows of all contexts, on one axis in C order."""
+    shape = problem.contexts or (1,)
+    return Motions(problem.at(np.unravel_index(np.arange(int(np.prod(shape))), shape), shape))

@@ -3,13 +3,14 @@
 `fixed_point` answers with a `Solution` whose residual is the exact expected update at the answer,
 max_y |E[sum_i c_i (e_{y_i} - pi)]|, whichever way the answer was found:
 
-    closed form    the algorithm's own (`closed_form`), where theory has one
+    closed form    the algorithm's own (`closed_form`), where theory has one and it attracts
     attractors     all ends of off-policy policy gradient (T2.5), the start choosing among them
-    the flow       for everything else, a reader's algorithm included: integrate the expected update from
-                   the start, polish by Newton's method  (`bandits.solvers.rest`)
+    the flow       for everything else, a reader's algorithm included: many prompts side by side, then
+                   Newton's method (`bandits.solvers.rest`); what comes to no isolated rest is followed alone
+                   and told by what it does (`bandits.solvers.endings`)
 
 `fixed_points` lists every stable attractor.  Where there is none, `NoFixedPoint` says why, and carries the
-limit policy if that is unique.
+limit policy if that is unique; a motion that does not come to rest is `NotConverged`, with the reason.
 """
 
 from __future__ import annotations
@@ -18,24 +19,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.exact import update_at
+from bandits.exact import Motions, motions_of, update_at
 from bandits.policy import normalised
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.observation import State
 from bandits.sampling.rules import Sampling
-from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.solution import CONTINUUM, NoFixedPoint, NotConverged, Solution, flags_of, gathered, together
 from bandits.solvers import rest
+from bandits.solvers.endings import Ending, ending
 
 ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
-DRIFT = 0.1  # a flow that would move a logit so far if one waited as long again has not come to rest
+CHECKED = 1000  # arms up to which the stability of an answer is computed where theory does not prove it
+PROMPTS, POINTS = 256, 2**18  # solved side by side, at most; prompts times arms squared, at most
 CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
 UNDECIDED = "the flow was still on its way when it was left; this is the attractor nearest to where it stood"
+ABSENT = "arms that start at zero stay there: another start may end elsewhere"
 SAME = 1e-6  # policies closer than this are one attractor
 MOST_STARTS = 10**6  # of `fixed_points`
 
@@ -65,9 +70,14 @@ def fixed_point(
     found = None if closed_form is None else closed_form(bandit, problem.sampling, problem.log_start)
     if found is None and (linear := problem.linear()) is not None:
         found = linear.fixed_point(bandit, problem.log_start)
-    if found is not None:
-        return _certified(problem, found)
-    return _gathered([_solve(one) for one in problem.each()], problem.contexts)
+    if found is None:
+        return _by_flow(problem)
+    answer = _with_stability(problem, _certified(problem, found))
+    if False in np.ravel(np.asarray(answer.stable, dtype=object)).tolist() and not _starts_at(
+        problem, answer
+    ):
+        return _by_flow(problem)  # a repeller is nobody's end
+    return answer
 
 
 def fixed_points(
@@ -99,7 +109,7 @@ def fixed_points(
         )
     known = _attractors(problem)
     if known is not None:
-        return known
+        return _isolated(problem, known)
     found: list[Solution] = []
     try:
         first = fixed_point(algorithm, bandit, sampling, start)
@@ -112,7 +122,19 @@ def fixed_points(
         if one.stable and all(np.abs(one.policy - other.policy).max() > SAME for other in found):
             found.append(one)
     if not found:
-        raise NoFixedPoint(f"no flow of {type(algorithm).__name__} came to a stable rest", first)
+        raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", first)
+    return found
+
+
+def _isolated(problem: Problem, known: list[Solution]) -> list[Solution]:
+    """Those that are no points of a continuum.
+
+    Raises:
+        NoFixedPoint: all are.
+    """
+    found = [one for one in known if one.stable]
+    if not found:
+        raise NoFixedPoint(f"all ends of {problem.name} are points of a continuum", known[0])
     return found
 
 
@@ -124,19 +146,65 @@ def _certified(problem: Problem, found: Solution) -> Solution:
     """
     log_policy = found.log_policy
     assert log_policy is not None  # closed forms without one raise
-    state = State(log_policy, log_ratio=found.log_ratio)
-    residual = np.abs(update_at(problem, state)).max(axis=-1)
-    if not (residual <= ACCEPTED).all():
-        at_reference = np.abs(update_at(problem, State(problem.bandit.log_reference)))
-        if not (residual <= ACCEPTED * max(1.0, at_reference.max())).all():
-            raise NotConverged(
-                f"{problem.name} does not rest where its {found.method} says: the largest "
-                f"expected update there is {np.max(residual):.2g}",
-                replace(found, residual=residual),
-            )
+    residual = np.asarray(found.residual)
+    if found.face is None:  # on the boundary log pi/ref is infinite: the algorithm's own residual stands
+        residual = np.abs(update_at(problem, State(log_policy, log_ratio=found.log_ratio))).max(axis=-1)
+    if (
+        not (residual <= ACCEPTED).all()
+        and not (residual <= ACCEPTED * max(1.0, _size(problem, log_policy))).all()
+    ):
+        raise NotConverged(
+            f"{problem.name} does not rest where its {found.method} says: the largest "
+            f"expected update there is {np.max(residual):.2g}",
+            replace(found, residual=residual, stable=None),
+        )
     if log_policy.shape[:-1] != problem.contexts:
         log_policy = np.broadcast_to(log_policy, (*problem.contexts, problem.bandit.arms))
-    return replace(found, log_policy=log_policy, residual=np.broadcast_to(residual, problem.contexts)[()])
+    absent = np.isneginf(problem.log_start) & np.isfinite(problem.bandit.log_reference)
+    partial = found.unique and found.face is None and bool(absent.any())
+    return replace(
+        found,
+        log_policy=log_policy,
+        residual=np.broadcast_to(residual, problem.contexts)[()],
+        unique=False if partial else found.unique,
+        message="; ".join(filter(None, [found.message, ABSENT if partial else ""])),
+    )
+
+
+def _size(problem: Problem, log_policy: Floats) -> float:
+    """Largest expected update at the reference and a nat away from a policy: the size of the terms."""
+    away = normalised(log_policy + np.cos(np.arange(log_policy.shape[-1])))
+    near, far = (update_at(problem, State(each)) for each in (problem.bandit.log_reference, away))
+    return float(max(np.abs(near).max(), np.abs(far).max()))
+
+
+def _with_stability(problem: Problem, answer: Solution) -> Solution:
+    """The answer with `stable` computed where its algorithm does not know it, up to CHECKED arms."""
+    known = answer.stable is not None or answer.face is not None or answer.message.startswith("continuum")
+    if known or problem.bandit.arms > CHECKED:
+        return answer
+    motions, shape, log_policy = motions_of(problem), problem.contexts, answer.log_policy
+    assert log_policy is not None  # it is certified
+    flags = []
+    for rows in _blocks(problem):
+        some = motions.some(rows)
+        x = some.coordinates(log_policy.reshape(-1, problem.bandit.arms)[rows])
+        rates = some.rates(x, rest.jacobian(some.relative, x))
+        flags += flags_of(rates.attracts, rates.repels)
+    continuum = None in flags
+    return replace(
+        answer,
+        stable=together(flags, shape),
+        unique=False if continuum else answer.unique,
+        message="; ".join(filter(None, [CONTINUUM if continuum else "", answer.message])),
+    )
+
+
+def _starts_at(problem: Problem, answer: Solution) -> bool:
+    """Whether training starts where the answer is: there it stays."""
+    assert answer.log_policy is not None
+    moved = np.abs(np.exp(answer.log_policy) - np.exp(problem.log_start))
+    return bool(moved.max() <= rest.ROUNDING)
 
 
 def _attractors(problem: Problem) -> list[Solution] | None:
@@ -147,91 +215,141 @@ def _attractors(problem: Problem) -> list[Solution] | None:
     known = enumerate_(problem.bandit, problem.law(), problem.log_start)
     if known is None:
         return None
-    return [
-        _certified(
-            problem,
-            Solution(
-                log_policy=one.log_policy,
-                residual=one.residual,
-                stable=True,
-                unique=len(known) == 1,
-                method="enumerated attractors (T2.5)",
-            ),
-        )
-        for one in known
-    ]
+    return [_certified(problem, one) for one in known]
 
 
-def _solve(problem: Problem) -> Solution:
-    """One context without a closed form."""
-    known = _attractors(problem)
-    if known is not None and len(known) == 1:
-        return known[0]
-    motion = _Motion(problem)
-    if known is None:
-        return motion.end()
-    reached, rested = motion.reached()
-    nearest = min(known, key=lambda one: np.abs(one.policy - reached).max())
+def _by_flow(problem: Problem) -> Solution:
+    """All contexts, in blocks, by following the flow."""
+    found: list[Solution] = []
+    total = int(np.prod(problem.contexts))
+    with tqdm(
+        total=total, desc=f"fixed points of {problem.name}", unit="prompt", delay=3, leave=False
+    ) as bar:
+        for rows in _blocks(problem):
+            for solution in _block(problem, motions_of(problem).some(rows), rows):
+                found.append(solution)
+                bar.update()
+    return gathered(found, problem.contexts)
+
+
+def _blocks(problem: Problem) -> Iterator[NDArray[np.intp]]:
+    """Prompts to solve side by side, as indices of the flattened contexts, in bounded memory."""
+    size = max(1, min(PROMPTS, POINTS // problem.bandit.arms**2))
+    rows = np.arange(int(np.prod(problem.contexts)))
+    return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterator[Solution]:
+    """The ends of some contexts, in order."""
+    contexts = [problem.at(np.unravel_index(row, problem.contexts)) for row in rows]
+    known = [_attractors(one) for one in contexts]
+    open_ = np.array([each is None or len(each) > 1 for each in known])
+    some = motions.some(np.flatnonzero(open_)) if open_.any() else motions
+    ends = (
+        zip(range(open_.sum()), *rest.ends(some, some.start)[:-1], strict=True) if open_.any() else iter(())
+    )
+    for one, each in zip(contexts, known, strict=True):
+        if each is not None and len(each) == 1:
+            yield each[0]
+            continue
+        i, x, slope, rested, attracts, repels = next(ends)
+        alone = some.some(np.array([i]))
+        if not (rested and (attracts or repels)):
+            yield _alone(one, alone, each)
+        elif each is not None:
+            yield _nearest(each, alone.log_policy(x[None])[0], rested=True)
+        else:
+            yield _accepted(one, alone, x[None], bool(attracts), "")
+
+
+def _alone(problem: Problem, motions: Motions, known: list[Solution] | None) -> Solution:
+    """One context whose flow does not come to an isolated rest soon, followed with care."""
+    alive = motions.alive[0]
+    told = ending(motions.field, motions.start[0][alive])
+    x = motions.start.copy()
+    x[0][alive] = told.x
+    if known is not None:
+        return _nearest(known, motions.log_policy(x)[0], rested=told.reason == "rests")
+    if told.reason == "rests" or told.inward:
+        centre = x.copy()
+        if told.inward:
+            centre[0][alive] = np.mean(np.asarray(told.cycle), axis=0)
+        polished = rest.rest_at(motions, centre, rest.NEAR if not told.inward else np.inf)
+        if told.inward and polished.rested[0] and polished.attracts[0]:
+            return _accepted(problem, motions, polished.x, True, CIRCLING)
+        if told.reason == "rests":
+            if polished.rested[0] and (polished.attracts[0] or polished.repels[0]):
+                return _accepted(problem, motions, polished.x, bool(polished.attracts[0]), "")
+            better = polished.rested[0] and motions.velocity(x).any()
+            return _accepted(problem, motions, polished.x if better else x, None, CONTINUUM)
+    raise _not_converged(problem, motions, x, told)
+
+
+def _nearest(known: list[Solution], policy: Floats, rested: bool) -> Solution:
+    """The attractor nearest to where the flow stood."""
+    nearest = min(known, key=lambda one: np.abs(one.policy - policy).max())
     return nearest if rested else replace(nearest, message=UNDECIDED)
 
 
-class _Motion:
-    """The flow of one context on the arms that the start supports; a point is h = log pi/ref + a constant."""
+def _accepted(problem: Problem, motions: Motions, x: Floats, stable: bool | None, message: str) -> Solution:
+    """The rest point x, (1, A), of one context.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.log_reference = problem, problem.bandit.log_reference
-        self.alive = np.isfinite(problem.log_start)
-        self.start = (problem.log_start - np.where(self.alive, self.log_reference, 0.0))[self.alive]
-
-    def state(self, h: Floats) -> State:
-        """Where training stands, for a batch of coordinates (..., n)."""
-        full = np.full((*h.shape[:-1], len(self.alive)), -np.inf)
-        full[..., self.alive] = h
-        return State(normalised(self.log_reference + full), log_ratio=full)
-
-    def velocity(self, h: Floats) -> Floats:
-        """The expected update, (..., n)."""
-        return update_at(self.problem, self.state(h))[..., self.alive]
-
-    def weight(self, h: Floats) -> Floats:
-        """Probability of being sampled, plus that of the policy: the size of an arm's terms, (..., n)."""
-        log_policy = self.state(h).log_policy
-        return (self.problem.law(log_policy).behavior + np.exp(log_policy))[..., self.alive]
-
-    def reached(self) -> tuple[Floats, bool]:
-        """The policy where the flow stops, (A,), and whether it rests there."""
-        h, _, rested = rest.journey(
-            self.velocity, lambda x: rest.batched_jacobian(self.velocity, x), self.start
+    Raises:
+        NotConverged: its residual is too large.
+    """
+    state = motions.state(x)
+    residual = float(np.abs(motions.velocity(x)).max())
+    solution = Solution(
+        log_policy=state.log_policy[0],
+        log_ratio=None if state.log_ratio is None else state.log_ratio[0],
+        residual=residual,
+        stable=stable,
+        unique=None if message != CONTINUUM else False,
+        method="flow, then Newton",
+        message=message,
+    )
+    if residual > ACCEPTED and residual > ACCEPTED * _size(problem, state.log_policy[0]):
+        raise NotConverged(
+            f"{problem.name} comes to no rest: the largest expected update is {residual:.2g}", solution
         )
-        return np.exp(self.state(h).log_policy), rested
+    return solution
 
-    def end(self) -> Solution:
-        """The rest point that the start leads to.
 
-        Raises:
-            NotConverged: there is none within the horizon.
-        """
-        found = rest.rest(self.velocity, self.weight, self.start)
-        state = self.state(found.logits)
-        solution = Solution(
-            log_policy=state.log_policy,
-            log_ratio=state.log_ratio,
-            residual=found.residual,
-            stable=found.stable,
-            method="flow, then Newton",
-            iterations=found.steps,
-            message="" if found.rested else CIRCLING,
-        )
-        arrived = found.last_step <= rest.ARRIVED and found.drift <= DRIFT
-        arrived = arrived and (found.rested or found.stable)
-        if not (arrived and found.residual <= ACCEPTED * max(1.0, np.abs(found.slope).max())):
-            raise NotConverged(
-                f"{self.problem.name} does not come to rest from this start: the logits diverge, "
-                f"or they go round in circles; where they stood (.solution), the largest expected update "
-                f"is {found.residual:.2g}",
-                solution,
-            )
-        return solution
+def _not_converged(problem: Problem, motions: Motions, x: Floats, told: Ending) -> NotConverged:
+    """What is raised where one context does not come to rest."""
+    log_policy, residual = motions.log_policy(x)[0], float(np.abs(motions.velocity(x)).max())
+    places = np.flatnonzero(motions.alive[0])
+    cycle = None
+    if told.cycle is not None:
+        full = np.zeros((len(told.cycle), 1, problem.bandit.arms))
+        full[:, 0, places] = told.cycle
+        cycle = np.exp(motions.log_policy(full)[:, 0])
+    arms = None if told.coordinates is None else places[told.coordinates]
+    what = {
+        "runs away": f"the logits diverge, for ever: the arms {arms} lose their mass",
+        "slides": f"it slides on a jump of the update, with the arms {arms} at it, and rests nowhere",
+        "circles": f"it goes round in circles, one round in a time of {told.period or 0:.6g}",
+        "unfinished": "it was still on its way when it was left",
+    }[told.reason]
+    return NotConverged(
+        f"{problem.name} does not come to rest from this start: {what}; where it stood (.solution), the "
+        f"largest expected update is {residual:.2g}{_hint(motions)}",
+        Solution(log_policy=log_policy, residual=residual, method="flow"),
+        told.reason,
+        arms=arms,
+        period=told.period,
+        cycle=cycle,
+    )
+
+
+def _hint(motions: Motions) -> str:
+    """What to try, if the opposite motion comes to rest."""
+    opposite = rest.ends(replace(motions, sign=-1.0), motions.start)
+    if not (opposite.rested & opposite.attracts).all():
+        return ""
+    return (
+        "; with the opposite sign it would come to rest: are the coefficients of `update` ascent directions?"
+    )
 
 
 def _ends(
@@ -254,27 +372,3 @@ def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator) -> lis
     full = np.zeros((size + starts, len(policy)))
     full[:, support] = np.concatenate([corners, random])
     return list(full)
-
-
-def _gathered(each: list[Solution], shape: tuple[int, ...]) -> Solution:
-    """The solutions of all contexts as one."""
-    if not shape:
-        return each[0]
-
-    def together(values: list) -> Floats | None:
-        return None if any(v is None for v in values) else np.stack(values).reshape(*shape, -1)
-
-    return Solution(
-        log_policy=together([one.log_policy for one in each]),
-        log_ratio=together([one.log_ratio for one in each]),
-        residual=np.reshape([one.residual for one in each], shape),
-        stable=np.reshape([bool(one.stable) for one in each], shape),
-        unique=_all_known([one.unique for one in each]),
-        method="; ".join(dict.fromkeys(one.method for one in each)),
-        iterations=max(one.iterations for one in each),
-        message="; ".join(dict.fromkeys(one.message for one in each if one.message)),
-    )
-
-
-def _all_known(flags: list[bool | None]) -> bool | None:
-    return None if None in flags else all(flags)

@@ -14,10 +14,12 @@ Axes: `...` are contexts, `A` (last) are the arms.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
 Array = np.ndarray
+CONTINUUM = "continuum: other policies around rest as well, and the start decides"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,8 +33,10 @@ class Solution:
 
     log_policy: Array | None  # (..., A)  -inf where the arm has no mass; None: no (unique) limit policy
     residual: Array | float  # (...)     the undamped residual, one per context
-    stable: Array | bool | None = None  # (...)     does the motion come back when pushed? None: unknown
-    unique: bool | None = None  # is it the only one? None: unknown
+    stable: Array | bool | None = None  # (...)     True: it attracts all around; False: it repels; None: not
+    #                                              known, or one point of a continuum (then `message` says so)
+    unique: bool | None = None  # does every start within the reference's support end here? None: unknown
+    face: Array | None = None  # (..., A)  a limit on the boundary: the arms that live; None: no arm dies
     method: str = ""  # "closed form", "newton", ...
     iterations: int = 0  # 0 for closed forms
     value: Array | None = None  # (...)     DRO's V
@@ -59,21 +63,77 @@ class Solution:
             raise ValueError(f"this solution holds no policy; {self.message or 'see its message'}")
         return np.exp(self.log_policy)
 
+    @property
+    def _all_stable(self) -> bool | None:
+        flags = np.ravel(np.asarray(self.stable, dtype=object)).tolist()
+        return None if None in flags else all(flags)
+
     def __str__(self) -> str:
         facts = [f"residual {np.max(self.residual, initial=0.0):.2g}"]
         if self.iterations:
             facts.append(f"{self.iterations} iterations")
-        if self.stable is not None:
-            facts.append("stable" if np.all(self.stable) else "not stable")
+        facts += [{True: "stable", False: "not stable", None: ""}[self._all_stable]]
         if self.unique is not None:
             facts.append("unique" if self.unique else "not unique")
-        lines = [f"Solution by {self.method or 'unnamed method'}: {', '.join(facts)}"]
+        lines = [f"Solution by {self.method or 'unnamed method'}: {', '.join(filter(None, facts))}"]
         policy = "no policy" if self.log_policy is None else f"policy {_short(self.policy)}"
         return "\n  ".join([*lines, policy, *filter(None, [self.message])])
 
 
 def _short(array: Array) -> str:
     return np.array2string(array, precision=4, suppress_small=True, threshold=12, prefix=" " * 9)
+
+
+def gathered(each: list[Solution], shape: tuple[int, ...]) -> Solution:
+    """One `Solution` of all contexts."""
+    if not shape:
+        return each[0]
+
+    def stacked(values: list[Array | None]) -> Array | None:
+        known = [v for v in values if v is not None]
+        return np.stack(known).reshape(*shape, -1) if len(known) == len(values) else None
+
+    flags = [None if one.stable is None else bool(one.stable) for one in each]
+    return Solution(
+        log_policy=stacked([one.log_policy for one in each]),
+        log_ratio=stacked([one.log_ratio for one in each]),
+        residual=np.reshape([one.residual for one in each], shape),
+        stable=together(flags, shape),
+        unique=_all_known([one.unique for one in each]),
+        face=_faces(each, shape),
+        method="; ".join(dict.fromkeys(one.method for one in each)),
+        iterations=max(one.iterations for one in each),
+        message="; ".join(
+            sorted(dict.fromkeys(one.message for one in each if one.message), key=_continuum_first)
+        ),
+    )
+
+
+def _continuum_first(message: str) -> bool:
+    return not message.startswith("continuum")
+
+
+def _faces(each: list[Solution], shape: tuple[int, ...]) -> Array | None:
+    if all(one.face is None for one in each):
+        return None
+    faces = [one.policy > 0 if one.face is None else one.face for one in each]
+    return np.reshape(faces, (*shape, -1))
+
+
+def flags_of(attracts: Array, repels: Array) -> list[bool | None]:
+    return [True if a else False if r else None for a, r in zip(attracts, repels, strict=True)]
+
+
+def together(flags: list[bool | None], shape: tuple[int, ...]) -> Array | bool | None:
+    """The flags of all contexts, (...); an array of objects where some are None and some are not."""
+    if len(set(flags)) == 1 and None in flags:
+        return None
+    kind = object if None in flags else bool
+    return np.array(flags, dtype=kind).reshape(shape) if shape else flags[0]
+
+
+def _all_known(flags: list[bool | None]) -> bool | None:
+    return None if None in flags else all(flags)
 
 
 class NoFixedPoint(ValueError):
@@ -88,11 +148,33 @@ class NoFixedPoint(ValueError):
 
 
 class NotConverged(RuntimeError):
-    """The solver stopped before its certificate held; `.solution` holds where it stood."""
+    """The motion does not come to rest, or the solver stopped before its certificate held.
 
-    def __init__(self, message: str, solution: Solution) -> None:
+    `.solution` holds where it stood, `.reason` what it did:
+
+        runs away    logits move apart for ever; `.arms` are those that lose their mass
+        slides       it is held at a jump of the update, which is zero on neither side; `.arms` stand there
+        circles      it comes back to where it was; `.period`, and `.cycle`, policies of one round (points, A)
+        unfinished   none of these within the steps allowed
+    """
+
+    def __init__(
+        self,
+        message: str,
+        solution: Solution,
+        reason: str = "unfinished",
+        *,
+        arms: Array | None = None,
+        period: float | None = None,
+        cycle: Array | None = None,
+    ) -> None:
         super().__init__(message)
-        self.solution = solution
+        self.solution, self.reason = solution, reason
+        self.arms, self.period, self.cycle = arms, period, cycle
 
     def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.solution)
+        return partial(type(self), arms=self.arms, period=self.period, cycle=self.cycle), (
+            str(self),
+            self.solution,
+            self.reason,
+        )

@@ -70,8 +70,10 @@ def test_regression_on_rewards_ends_where_least_squares_does(name, data, arms, b
     h = second.least_squares(second.pair_law(sampling, arms), target, np.log(start) - np.log(world.reference))
     found = b.fixed_point(algorithm, world, sampling, start)
     check(found, softmax(world.log_reference + h))
-    assert found.stable
-    assert found.unique == bool(second.connected(second.pair_law(sampling, arms)).all())
+    connected = bool(second.connected(second.pair_law(sampling, arms)).all())
+    assert found.unique == connected
+    assert found.stable is (True if connected else None)  # apart, the answer is one of a continuum
+    assert connected or found.message.startswith("continuum")
 
 
 @pytest.mark.parametrize("name", ON_POLICY)

@@ -306,7 +306,7 @@ def test_unseen_arms_fill_the_room_until_nothing_is_left_to_push(seed):
     (found,) = world.attractors(start)
     seen = world.mu > 0
     a = (world.reward - world.baseline) / world.beta + world.log_ref
-    assert found.stable and found.mean_advantage == 0 and found.residual == 0
+    assert found.stable is None and found.mean_advantage == 0 and found.residual == 0  # one of a continuum
     np.testing.assert_allclose(found.log_policy[seen], a[seen], rtol=0, atol=0)
     np.testing.assert_allclose(logsumexp(found.log_policy), 0, atol=1e-14)
     end = world.flow(start, 1e5)

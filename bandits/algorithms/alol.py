@@ -10,8 +10,8 @@ Where it ends (T9.1): with u = D a+ / ref and Z = E_D[a+ w],
     pi = D a+ w / Z,    w = 1 + eps where u > Z,   max(1 - eps, 0) where u < Z,   between them where u = Z.
 
 There is one Z, and one policy unless several arms share u = Z: then the start decides.  Arms with D a+ = 0
-die out; some arm has r <= V, so unless it starts at zero no fixed point is finite: `fixed_point` raises
-`NoFixedPoint`, with this limit.  On its own samples nothing holds it, and it gathers on a few arms.
+die out; some arm has r <= V, so unless it starts at zero no fixed point is finite: `fixed_point` answers with
+this limit and its `face`.  On its own samples nothing holds it, and it gathers on a few arms.
 
 Source: Baheti et al. 2024, "Leftover Lunch: Advantage-based Offline Reinforcement Learning for Language
 Models", arXiv:2305.14718.
@@ -37,6 +37,7 @@ from bandits.sampling.laws import Arms
 from bandits.sampling.rules import Sampling
 from bandits.solution import NoFixedPoint, Solution
 
+DYING = "arms that are not sampled, no better than V or given up by the clip lose all their mass"
 ROUNDING = 1e-14  # expected updates below this are none
 SAME = 1e-12  # relative distance below which two arms share u = D a+ / ref: rounding must not part them
 
@@ -86,7 +87,7 @@ class ALoL:
         None where nothing moves, and where the start decides between policies that all rest.
 
         Raises:
-            NoFixedPoint: some arms die out; `.solution` holds the limit, unless the start decides it.
+            NoFixedPoint: some arms die out and the start decides among the limits.
         """
         if sampling.on_policy:
             self._refuse_its_own_samples(bandit, log_start)
@@ -94,21 +95,23 @@ class ALoL:
         behavior = sampling.law(self, bandit, log_start).behavior
         mass = behavior * ALoL(clip=0).update(_every_arm(bandit, log_start)).log_prob
         log_policy, unique = _each_end(mass, bandit.reference, log_start, self.clip)
-        solution = Solution(
-            log_policy=log_policy if unique else None,
-            residual=self._residual(bandit, behavior, log_policy) if unique else np.nan,
-            stable=True,
-            unique=unique,
-            method="closed form (T9.1)",
-        )
         dying = np.isfinite(log_start) & np.isneginf(log_policy)
+        if unique:
+            return Solution(
+                log_policy=log_policy,
+                residual=self._residual(bandit, behavior, log_policy),
+                stable=True,
+                unique=True,
+                face=np.isfinite(log_policy),
+                method="closed form (T9.1)",
+                message=DYING if dying.any() else "",
+            )
         if not dying.any():
-            return solution if unique else None
+            return None
         raise NoFixedPoint(
-            f"A-LoL rests at no finite logits: arm {np.argwhere(dying)[0, -1]}, like every arm that is not "
-            f"sampled, is no better than V or is given up by the clip, loses all its mass; the limit "
-            + ("is in .solution" if unique else "depends on the start, which flow(...) follows"),
-            solution,
+            f"A-LoL rests at no finite logits, {DYING}, and the limit depends on the start, "
+            f"which flow(...) follows",
+            Solution(log_policy=None, residual=np.nan, unique=False, method="closed form (T9.1)"),
         )
 
     def _refuse_its_own_samples(self, bandit: Bandit, log_start: Floats) -> None:

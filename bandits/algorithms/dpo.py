@@ -186,15 +186,18 @@ class DPO:
         if len(limits) == len(fits):
             h = (np.stack(limits).reshape(shape) - gamma) / self.beta
             log_policy = log_softmax(bandit.log_reference + h, axis=-1)
+        unique = all(f.unique for f in fits)
         solution = Solution(
             log_policy=log_policy,
             log_ratio=h,
             residual=np.reshape([f.residual for f in fits], shape[:-1]),
-            stable=True,
-            unique=all(f.unique for f in fits),
+            stable=True if unique else None,
+            unique=unique,
             method="Newton on the Bradley-Terry likelihood (T5.2)",
             iterations=max(f.iterations for f in fits),
-            message="; ".join(dict.fromkeys(f.message for f in fits if f.message)),
+            message="; ".join(
+                dict.fromkeys([*([] if unique else ["continuum"]), *(f.message for f in fits if f.message)])
+            ),
         )
         if not all(f.exists for f in fits):
             raise NoFixedPoint(f"{solution.message}; smooth the labels, or use IPO", solution)

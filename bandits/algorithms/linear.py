@@ -24,6 +24,8 @@ from bandits.policy import centred, log_ratio, normalised, tilt
 from bandits.sampling.laws import Arms, Law
 from bandits.solution import Solution
 
+DISCONNECTED = "continuum: the sampling graph is not connected, and the answer depends on the start"
+
 
 @dataclass(frozen=True, eq=False)
 class Linear:
@@ -73,10 +75,10 @@ def settle(law: Law, bandit: Bandit, log_start: Floats, score: Floats, beta: flo
         log_policy=log_policy,
         log_ratio=h,
         residual=np.nan,
-        stable=True,
+        stable=True if connected else None,
         unique=connected,
         method="closed form (T3.3)",
-        message="" if connected else "the sampling graph is not connected: the answer depends on the start",
+        message="" if connected else DISCONNECTED,
     )
 
 

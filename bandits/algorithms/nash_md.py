@@ -14,10 +14,13 @@ Source: Munos et al. 2023, "Nash Learning from Human Feedback", Section 7, arXiv
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.algorithms.linear import reference_on_support
@@ -27,6 +30,9 @@ from bandits.samples import Array, Samples, Update, need, stack
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
 from bandits.solvers.equilibrium import equilibrium
+from bandits.solvers.rest import graded_rates
+
+LARGEST = 1000  # arms up to which the stability of an answer is computed
 
 
 @dataclass(frozen=True)
@@ -67,4 +73,28 @@ class NashMD:
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution:
         """pi = ref exp(p(y beats pi^(1-eps) ref^eps) / beta) / Z, by Newton's method  (T6.4)."""
         log_reference = reference_on_support(bandit, log_start)
-        return equilibrium(bandit.preference, log_reference, self.beta, mixture=self.mixture)
+        found = equilibrium(bandit.preference, log_reference, self.beta, mixture=self.mixture)
+        if self.mixture in (0, 1) or bandit.arms > LARGEST:  # at the end points theory knows: it attracts
+            return found
+        assert found.log_policy is not None  # an equilibrium always exists
+        stable = self._attracts(bandit, found.log_policy)
+        return replace(found, stable=stable, unique=bool(stable.all()) and None)
+
+    def _attracts(self, bandit: Bandit, log_policy: Floats) -> NDArray[np.bool_]:
+        """Whether gradient ascent on the logits comes back, (...).
+
+        The expected update is pi (c - E_pi[c]), c = p(y beats m) - beta h, so that at rest its Jacobian is
+        diag(pi) (I - 1 pi') ((1 - eps) (P - 1/2) H_m - beta I), H = diag(m) - m m'  (T6.4).
+        """
+        keep = 1 - self.mixture
+        policy = np.exp(log_policy)
+        m = np.exp(log_softmax(self.opponent(log_policy, bandit.log_reference), axis=-1))
+        payoff = bandit.preference - 0.5
+        slope = keep * (payoff - np.matvec(payoff, m)[..., None]) * m[..., None, :]
+        slope = slope - self.beta * np.eye(bandit.arms)
+        slope = slope - np.vecmat(policy, slope)[..., None, :]
+        alive = policy > 0
+        slope = np.where(alive[..., :, None] & alive[..., None, :], slope, -np.eye(bandit.arms))
+        weight = np.where(alive, policy, np.finfo(float).tiny)
+        flat = graded_rates(slope.reshape(-1, *slope.shape[-2:]), weight.reshape(-1, bandit.arms))
+        return flat.attracts.reshape(weight.shape[:-1])[()]

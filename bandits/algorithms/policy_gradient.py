@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
@@ -28,7 +29,7 @@ from bandits.checks import Floats
 from bandits.samples import Array, Samples, Update, fitting, need
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
-from bandits.solution import Solution
+from bandits.solution import CONTINUUM, Solution
 from bandits.solvers import off_policy
 from bandits.solvers.off_policy import Attractor
 
@@ -115,14 +116,32 @@ class PolicyGradient:
         unbiased = not callable(self.baseline) or self.baseline in UNBIASED
         return optimum_on_support(bandit, self.beta, log_start) if sampling.on_policy and unbiased else None
 
-    def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Attractor] | None:
-        """Every stable end of a constant baseline on somebody else's samples, one context  (T2.5)."""
+    def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Solution] | None:
+        """Every end of a constant baseline on somebody else's samples, one context  (T2.5).
+
+        Arms that nobody samples die out where the mean advantage is positive, and where it is zero the start
+        decides how they share what the others leave.
+        """
         if callable(self.baseline):
             return None
         found = off_policy.attractors(
             law.behavior, bandit.log_reference, bandit.needed_reward(), self.beta, self.baseline, log_start
         )
-        return [one for one in found if one.stable]
+        ends = [one for one in found if one.stable is not False]
+        return [_attractor(one, bandit, len(ends) == 1) for one in ends]
+
+
+def _attractor(found: Attractor, bandit: Bandit, only: bool) -> Solution:
+    dying = np.isneginf(found.log_policy) & np.isfinite(bandit.log_reference)
+    return Solution(
+        log_policy=found.log_policy,
+        residual=found.residual,
+        stable=found.stable,
+        unique=only and found.stable is True,
+        face=~np.isneginf(found.log_policy) if dying.any() and found.mean_advantage > 0 else None,
+        method="enumerated attractors (T2.5)",
+        message="" if found.stable else CONTINUUM,
+    )
 
 
 def _mean(log_weight: Array, values: Array) -> Array:

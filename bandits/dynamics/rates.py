@@ -8,31 +8,41 @@ Axes: `...` are contexts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bandits.algorithms.linear import Linear
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.dynamics.gradient import gradient_velocity
 from bandits.dynamics.linear import extreme_eigenvalues
+from bandits.exact import motions_of
 from bandits.fixed_point import fixed_point
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
-from bandits.solvers import paths
+from bandits.solvers import rest
+from bandits.solvers.rest import NEUTRAL
+
+NOBODY = 1e-300  # a rate below this is that of an arm that takes no part
 
 
-def convergence_rate(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
+def convergence_rate(
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+) -> Floats:
     """Rate at which the flow approaches its end: the distance falls as exp(-rate t), (...).
 
     rate * lambda_2(L) for linear updates, beta lambda_2 for CoPG: the algebraic connectivity of the sampling
     graph is the coverage coefficient (T3.4), and 0 says that the graph is not connected, so that
     some ratio of probabilities never moves.  For other algorithms the slowest rate at the fixed point
-    that the reference leads to: minus the largest real part of the Jacobian's eigenvalues.
+    that `start` (the reference) leads to: minus the largest real part of the Jacobian's eigenvalues, 0 in a
+    continuum and where arms die out, which goes like 1/t.
 
     Raises:
         NoFixedPoint: there is nothing to approach.
+        NotConverged: the motion does not come to rest.
 
     Example: two arms sampled evenly have L = [[1, -1], [-1, 1]] / 2, whose eigenvalues are 0 and 1.
 
@@ -41,20 +51,21 @@ def convergence_rate(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -
         0.25
     """
 
-    def slowest(problem: Problem) -> Floats:
-        return np.array([_rates(problem).real.min(initial=np.inf)])
-
-    return bind(algorithm, bandit, sampling).paths(slowest)[0]
+    return _each_end(bind(algorithm, bandit, sampling, start), lambda rates: rates.real.min(initial=np.inf))
 
 
-def largest_stable_step(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
+def largest_stable_step(
+    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+) -> Floats:
     """Learning rate above which gradient descent diverges: 2 / (rate lambda_max(L)), (...)  (T3.4).
 
-    For updates that are not linear: above which it leaves the fixed point that the reference leads to, the
-    smallest 2 Re(a) / |a|^2 over the eigenvalues -a of the Jacobian there.  0: it leaves at every step.
+    For updates that are not linear: above which it leaves the fixed point that `start` (the reference)
+    leads to, the smallest 2 Re(a) / |a|^2 over the eigenvalues -a of the Jacobian there.  0: it leaves at
+    every step.
 
     Raises:
         NoFixedPoint: there is no end to be stable at.
+        NotConverged: the motion does not come to rest.
 
     Example:
         >>> from bandits import Bandit, CoPG, Offline
@@ -62,26 +73,38 @@ def largest_stable_step(algorithm: Algorithm, bandit: Bandit, sampling: Sampling
         8.0
     """
 
-    def largest(problem: Problem) -> Floats:
-        return np.array([stable_step(_rates(problem))])
-
-    return bind(algorithm, bandit, sampling).paths(largest)[0]
+    return _each_end(bind(algorithm, bandit, sampling, start), stable_step)
 
 
-def _rates(problem: Problem) -> NDArray:
-    """Eigenvalues of -dg/dtheta at the end, but the constants' own; only the extreme ones of a linear g."""
-    linear = problem.linear()
-    if linear is not None:
-        return linear_rates(linear, problem)
+def _each_end(problem: Problem, measure: Callable[[NDArray], float]) -> Floats:
+    """A measure of the rates at the end of each context, (...)."""
+    if problem.linear() is None:
+        each = _rates(problem)
+    else:
+        linear = ((one, one.linear()) for one in problem.each())
+        each = [linear_rates(found, one) for one, found in linear if found is not None]
+    return np.reshape([measure(rates) for rates in each], problem.contexts)[()]
+
+
+def _rates(problem: Problem) -> list[NDArray]:
+    """Eigenvalues of -dg/dtheta at the end of each context, but the constants' own."""
     end = fixed_point(
         problem.algorithm, problem.bandit, problem.sampling, np.exp(problem.log_start)
     ).log_policy
     assert end is not None  # it raises where there is none
-    alive = np.isfinite(end)
-    field, n = paths.on_alive(gradient_velocity(problem), alive), int(alive.sum())
-    slope = paths.jacobian(field, end[alive])
-    basis = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]]))[0][:, 1:]
-    return -np.linalg.eigvals(basis.T @ slope @ basis)
+    shape = (*problem.contexts, problem.bandit.arms)
+    starts, ends = (np.broadcast_to(x, shape).reshape(-1, shape[-1]) for x in (problem.log_start, end))
+    motions = motions_of(replace(problem, log_start=end))
+    h = motions.coordinates(ends)
+    rates = motions.rates(h, rest.jacobian(motions.relative, h))
+    each = [rate[np.abs(rate) > NOBODY] for rate in rates.rate]
+    halted = rates.neutral | (np.isfinite(starts) & np.isneginf(ends)).any(axis=-1)
+    return [_with_zero(rate) if halt else rate for rate, halt in zip(each, halted, strict=True)]
+
+
+def _with_zero(rates: NDArray) -> NDArray:
+    """Rates of which the noise is replaced by the zero that it hides."""
+    return np.append(rates[np.abs(rates) > NEUTRAL * np.abs(rates).max(initial=0.0)], 0.0)
 
 
 def linear_rates(linear: Linear, problem: Problem) -> Floats:

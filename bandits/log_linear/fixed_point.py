@@ -17,6 +17,7 @@ Axes: features (A, d) or (..., A, d), weights (..., d); every context has weight
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +32,9 @@ from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solution import NotConverged, Solution
-from bandits.solvers import paths
+from bandits.solvers import paths, rest
 from bandits.solvers.paths import Velocity
+from bandits.solvers.rest import Rates
 
 NEAR = 1.0  # of a logit: what is further away is not the end of this flow
 ACCEPTED = 1e-10  # natural update that certifies a fixed point, relative to its largest derivative
@@ -197,19 +199,45 @@ def _off_span(bandit: Bandit, Phi: Floats) -> float:
 # ---------------------------------------------------------------- other updates
 
 
+@dataclass(frozen=True, eq=False)
+class _InClass:
+    """The motion of the weights of one context, in the coordinates of a chart, for `bandits.solvers.rest`."""
+
+    around: Chart
+    law: Velocity  # of the logits
+
+    def velocity(self, z: Floats) -> Floats:
+        """D' g, (..., 1, r)."""
+        return _each_point(lambda at: self.around.pulled_back(at, self.law(at)), self.around, z)
+
+    def relative(self, z: Floats) -> Floats:
+        """The natural direction F_z^-1 D' g, (..., 1, r)."""
+        return _each_point(lambda at: self.around.natural(at, self.law(at)), self.around, z)
+
+    def rates(self, z: Floats, slope: Floats) -> Rates:
+        """Eigenvalues of -F_z times the slope of the natural direction."""
+        plain = self.around.fisher(self.around.log_policy(z[0])) @ slope[0]
+        rate = -np.linalg.eigvals(plain)[None]
+        return Rates(rate, np.abs(rate).min(axis=-1, initial=np.inf) <= 1e-9 * np.abs(plain).max(initial=0.0))
+
+    def some(self, rows: NDArray[np.intp]) -> _InClass:
+        """There is only one."""
+        return self
+
+
+def _each_point(direction: Callable[[Floats], Floats], around: Chart, z: Floats) -> Floats:
+    points = z.reshape(-1, z.shape[-1])
+    return np.reshape([direction(around.log_policy(point)) for point in points], z.shape)
+
+
 def _end_of_flow(problem: Problem, Phi: Floats, w: Floats) -> tuple[Floats, bool]:
     """Weights where the flow from w comes to rest, and whether that is stable."""
     around, velocity = chart(problem.bandit, Phi, w), gradient_velocity(problem)
-
-    def field(z: Floats) -> Floats:
-        log_policy = around.log_policy(z)
-        return around.pulled_back(log_policy, velocity(log_policy))
-
-    z = paths.to_rest(field, np.zeros(around.basis.shape[1]))
-    z, slope = settled(around, velocity, z, problem.name)
-    plain = around.fisher(around.log_policy(z)) @ slope  # of D' g = F_z u, where u = 0
-    largest = np.abs(plain).max(initial=0.0)
-    return around.weights(z), bool(np.linalg.eigvals(plain).real.max(initial=-1.0) < 1e-9 * largest)
+    motion, z = _InClass(around, velocity), np.zeros((1, around.basis.shape[1]))
+    z = rest.ends(motion, z).x if z.size else z
+    settled_z, slope = settled(around, velocity, z[0], problem.name)
+    rates = motion.rates(settled_z[None], slope[None])
+    return around.weights(settled_z), not bool(rates.repels.any())
 
 
 def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Floats, Floats]:
@@ -218,31 +246,19 @@ def settled(around: Chart, velocity: Velocity, z: Floats, name: str) -> tuple[Fl
     Raises:
         NotConverged: there is none.
     """
-
-    def field(z: Floats) -> Floats:
-        log_policy = around.log_policy(z)
-        return around.natural(log_policy, velocity(log_policy))
-
-    z, slope = _newton(field, around.features @ around.basis, z) if z.size else (z, np.empty((0, 0)))
-    left = np.abs(field(z)).max(initial=0.0)
-    if not left <= ACCEPTED * max(1.0, np.abs(slope).max(initial=0.0)):
+    if not z.size:
+        return z, np.empty((0, 0))
+    motion, design = _InClass(around, velocity), around.features @ around.basis
+    reach = NEAR / np.abs(design - design.mean(axis=0)).sum(axis=1).max()
+    (z,), (slope,), _, _ = rest.newton(motion, z[None], reach)
+    left = np.abs(motion.relative(z[None])).max()
+    if not left <= ACCEPTED * max(1.0, np.abs(slope).max()):
         raise NotConverged(
             f"{name} does not come to rest in this class: the natural update of the weights is still "
             f"{left:.2g}; they may diverge (see .solution for where it stood)",
             Solution(log_policy=around.log_policy(z), residual=left, method="flow, then Newton"),
         )
     return z, slope
-
-
-def _newton(field: Callable[[Floats], Floats], design: Floats, z: Floats) -> tuple[Floats, Floats]:
-    """Newton's method while it improves and moves no logit by more than NEAR: z and the Jacobian there."""
-    velocity, slope = field(z), paths.jacobian(field, z)
-    while True:
-        step = np.linalg.lstsq(slope, velocity)[0]
-        moved = field(z - step)
-        if np.ptp(design @ step) > NEAR or not np.abs(moved).max() < np.abs(velocity).max():
-            return z, slope
-        z, velocity, slope = z - step, moved, paths.jacobian(field, z - step)
 
 
 def _each_context(

@@ -7,6 +7,8 @@ Read in this order; each imports only those above it.
     bradley_terry  which strengths explain the wins best, and when are there none?
     equilibrium    where does a regularised game come to rest?
     off_policy     where does policy gradient end on somebody else's samples?
+    sliding        and where the velocity jumps?
     paths          where is a motion at each time, or after each step?
-    rest           where does a motion end?
+    rest           where do motions end, many side by side?
+    endings        and what does not come to an isolated rest?
 """

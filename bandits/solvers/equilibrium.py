@@ -59,7 +59,8 @@ def equilibrium(
     Returns:
         A `Solution` with residual max_y |pi(y) - ref(y) exp(P(y beats m) / beta) / Z|, (...).  The flow of
         mirror descent, z' = -F, always ends there.  `stable` speaks of gradient ascent on the logits, whose
-        Jacobian is H_pi ((1-eps) L H_m - beta I): True for eps = 0 and 1, else None (it can be a repeller).
+        Jacobian is H_pi ((1-eps) L H_m - beta I): True for eps = 0 and 1, else
+        None: it can be a repeller, and `NashMD` looks.
 
     Raises:
         NotConverged: max |F| is above the tolerance after 500 steps (seen only below beta = 1e-6, in games

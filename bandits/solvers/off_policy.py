@@ -36,7 +36,7 @@ class Attractor(NamedTuple):
 
     log_policy: Floats  # (A,)  -inf where the arm dies out
     mean_advantage: float  # Abar = E_mu[R - b]
-    stable: bool  # False: a saddle, on the border between two attractors
+    stable: bool | None  # False: a saddle, on the border between two attractors; None: one of a continuum
     residual: float  # max |g|
 
 
@@ -81,6 +81,7 @@ def attractors(
     seen, hidden = mu > 0, (mu == 0) & np.isfinite(start)
     mu, a = mu[seen], (score[seen] - b) / beta + log_ref[seen]
     room = -logsumexp(a)  # (b - J*)/beta, J* of the seen arms
+    shared = bool(room > 0 and hidden.sum() > 1)  # how the unseen arms share the room is the start's choice
     log_policy = np.full(seen.shape, -np.inf)
     if room > 0 and hidden.any():
         log_policy[hidden] = _shares(a, start[seen], start[hidden], np.log(-np.expm1(-room)))
@@ -94,7 +95,7 @@ def attractors(
         pi, mean = np.exp(log_policy), beta * float(mu @ (a - u))
         g = -mean * pi
         g[seen] += mu * beta * (a - u)
-        stable = _is_stable(u, beta * mu + mean * pi[seen])
+        stable = None if shared else _is_stable(u, beta * mu + mean * pi[seen])
         found.append(Attractor(log_policy.copy(), mean, stable, float(np.abs(g).max())))
     return sorted(found, key=lambda one: not one.stable)
 

@@ -14,27 +14,22 @@ Axes: arms last, any leading axes (contexts) move together; times or steps come 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import LSODA, solve_ivp
 from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.checks import Floats
 from bandits.policy import log_policy_of
 from bandits.solution import NotConverged, Solution
+from bandits.solvers.sliding import legs
 
 Step = Callable[[Floats], Floats]
 Velocity = Callable[[Floats], Floats]
 
 TOLERANCE = 1e-10  # local error of the solver, relative to the logits (absolute: a hundredth of it)
-STILL = 1e-6
-HORIZON = 1e60  # in units of 1 / speed
-STEPS = 1000  # of the solver
-SHIFT = 1e-6  # of a logit, for differences
 FINER = 1e-12  # the same for the second run, against which the error is measured
 
 
@@ -75,14 +70,27 @@ def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
         array([0.5 , 0.75])
     """
     log_start = log_policy_of(checks.distribution(start, "start"))
-    return np.exp(solve(velocity, log_start, increasing(times, "times"), TOLERANCE))
+    one = _one_by_one(velocity, log_start.ndim)
+    return np.exp(solve(one, log_start, increasing(times, "times"), TOLERANCE))
 
 
 def integration_error(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
     """Largest error of `integrate`'s policies at each time, against a 100 times finer run, (times, ...)."""
     log_start, times = log_policy_of(checks.distribution(start, "start")), increasing(times, "times")
-    rough, fine = (solve(velocity, log_start, times, tolerance) for tolerance in (TOLERANCE, FINER))
+    one = _one_by_one(velocity, log_start.ndim)
+    rough, fine = (solve(one, log_start, times, tolerance) for tolerance in (TOLERANCE, FINER))
     return np.abs(np.exp(rough) - np.exp(fine)).max(axis=-1)
+
+
+def _one_by_one(velocity: Velocity, ndim: int) -> Velocity:
+    """The velocity at many points (..., *shape), for a law that knows one point at a time."""
+
+    def many(log_policy: Floats) -> Floats:
+        if log_policy.ndim == ndim:
+            return velocity(log_policy)
+        return np.stack([many(each) for each in log_policy])
+
+    return many
 
 
 def solve(velocity: Velocity, log_start: Floats, times: Floats, tolerance: float) -> Floats:
@@ -121,55 +129,21 @@ def trajectory(
     Raises:
         NotConverged: the solver failed; `.solution` holds the last policy that it reached.
     """
-    if times[-1] == 0:
-        return start[None]
-    # LSODA warns of what it then reports, and tries points too far out: what fails is raised below
-    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", UserWarning)
-        run = solve_ivp(
-            lambda _, y: field(y),
-            (0.0, times[-1]),
-            start,
-            method="LSODA",
-            t_eval=times,
-            rtol=tolerance,
-            atol=tolerance / 100,
-        )
-    finite = np.isfinite(run.y).all(axis=0)
-    if not (run.success and finite.all()):
-        time, reached = (run.t[finite][-1], run.y[:, finite][:, -1]) if finite.any() else (0.0, start)
+    points = [np.repeat(start[None], np.count_nonzero(times == 0), axis=0)]
+    reached, time, done = start, 0.0, len(points[0])
+    for leg in legs(field, start, times[-1], tolerance):
+        now = int(np.searchsorted(times, leg.end, side="right"))
+        points += [leg.at(at)[None] for at in times[done:now]]
+        reached, time, done = leg.x, leg.end, max(done, now)
+    if done < len(times):
         last = Solution(log_policy=log_policy(reached), residual=float(np.abs(field(reached)).max()))
-        reason = run.message if not run.success else "the logits run off to infinity"
-        raise NotConverged(f"the flow could not be followed beyond t = {time:g}: {reason}", last)
-    return run.y.T
-
-
-def to_rest(field: Callable[[Floats], Floats], start: Floats) -> Floats:
-    """Where dy/dt = field(y) from `start` (n,) rests: to wait as long again would move it by less than STILL.
-
-    A plateau, on which y creeps like log t, is no rest; what still moves after `STEPS` steps is left there.
-    """
-    speed = np.abs(field(start)).max(initial=0.0)
-    if speed == 0:
-        return start
-    reached = start
-    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", UserWarning)
-        solver = LSODA(lambda _, y: field(y), 0.0, start, HORIZON / speed, rtol=1e-8, atol=1e-10)
-        for _ in range(STEPS):
-            solver.step()
-            if solver.status != "running" or not np.isfinite(solver.y).all():
-                break
-            reached = solver.y
-            if np.abs(field(reached)).max() * max(solver.t, 1 / speed) <= STILL:
-                break
-    return reached
-
-
-def jacobian(field: Callable[[Floats], Floats], y: Floats) -> Floats:
-    """d field_i / d y_j by central differences, (n, n)."""
-    shifts = SHIFT * np.eye(len(y))
-    return np.stack([field(y + shift) - field(y - shift) for shift in shifts], axis=-1) / (2 * SHIFT)
+        raise NotConverged(
+            f"the flow could not be followed beyond t = {time:g}: the logits run off to infinity, or the "
+            f"solver failed",
+            last,
+            reason="unfinished",
+        )
+    return np.concatenate(points)
 
 
 def on_alive(velocity: Velocity, alive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:

@@ -1,145 +1,229 @@
-"""Where does the motion end?  For algorithms without a closed form: follow the flow, then polish.
+"""Where do motions end, many side by side?  Follow each flow until it is near its rest, then polish.
 
-The expected update g moves the logits, d theta/dt = g(theta).  `follow` integrates this from the start with
-a stiff solver until time itself makes no difference (t |g| is small: to wait as long again would move
-nothing), so that the answer is the attractor that *this* start reaches.  `polish` takes the residual to
-rounding level by Newton's method.  A flow that creeps past a saddle looks at rest there: if the
-polished point is unstable, the flow is followed further.
+    journey    dx/dt = g(x) by a stiff one-step method, every problem with its own step, until time itself
+               makes no difference: the answer is the attractor that *this* start leads to
+    newton     the residual to rounding level
+    rates      the certificate: the eigenvalues of -dg/dx there; an end attracts if none is negative
 
-Rare arms: g(y) is of the order of the probability of y, so it is divided by this `weight` before Newton's
-method sees it.  Logits are free up to a constant, and so are those of components that nothing connects:
-steps are of least norm, which leaves them alone.
+Rare arms: g(y) is of the order of the weight of y, the probability of being seen.  Newton's method and the
+certificate work with u = g / weight, whose derivatives are all of one size: that is what keeps rates of
+1e-14 beside rates of 1.  A flow that creeps past a saddle looks at rest there: it is followed further.
 
-Axes: logits (n,) of the arms that take part.  A `Field` moves one point, a `Batch` of them (..., n) alike.
+`journey` is Shampine & Reichelt's Rosenbrock pair ode23s ("The MATLAB ODE Suite", 1997, Section 3.1):
+second order, L-stable, d = 1 / (2 + sqrt 2); its Jacobian serves a few steps.
+
+Axes: m problems, n coordinates each, both last; shifted copies of all problems come before them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
-from scipy.integrate import Radau
+from numpy.typing import NDArray
 
 from bandits.checks import Floats
 
-Field = Callable[[Floats], Floats]  # logits (n,) to their velocity (n,)
-Batch = Callable[[Floats], Floats]  # logits (..., n) to velocities, or to weights, (..., n)
+Field = Callable[[Floats], Floats]  # (..., m, n) to the same shape
 
-HORIZON = 1e11  # in units of 1 / |g(start)|: flows that are still moving then are said not to arrive
-STILL = 1e-6  # t |g| below which the flow is at rest
-EVALUATIONS = 3000  # of the field after which one looks where the flow leads, circling as it may be
+TOLERANCE = 3e-4  # local error of a step of the journey, in logits
+FRESH = 4  # steps that one Jacobian serves
+STEPS = 400  # of the journey: what is under way after these does not come to rest soon
+HORIZON = 1e25  # in units of 1 / |g(start)|
+LONG = 1e6  # of an arm's own time: longer waits would only add up its rounding
+STILL = 1e-3  # t |g| below which the journey is at rest: to wait as long again would move no logit by more
+NEAR = 0.05  # logits between where the journey rests and the polished end: further off is another end
+RESTARTS = 3  # journeys away from a saddle, each rests only where it is 1000 times stiller
 NEWTON_STEPS = 50
 ARRIVED = 1e-6  # largest last step of Newton, in logits, that is an arrival
-NEAR = 1e-3  # a flow within so many logits of the polished point has come to rest there
-ELSEWHERE = 0.01  # a flow at rest is closer than this to its end, in probability
-RESTARTS = 3  # times that the flow is followed away from a saddle
 SHIFT = 1e-6  # of a logit, for differences
 RANK = 1e-9  # singular values below this, relative to the largest, are the noise of differences
+NEUTRAL = 1e-7  # rates below this, relative to the arm's own, are the noise of differences
+CROOKED = 0.01  # slopes ahead and behind that differ by more belong to a kink
+ROUNDING = 1e-9  # of a logit: what starts so near to a rest point is at it
+
+
+class Motion(Protocol):
+    """Problems side by side."""
+
+    def velocity(self, x: Floats) -> Floats:
+        """g, (..., m, n)."""
+
+    def relative(self, x: Floats) -> Floats:
+        """u = g / weight, (..., m, n): what Newton's method takes to zero."""
+
+    def rates(self, x: Floats, slope: Floats) -> Rates:
+        """The rates at a rest point, from slope = du/dx there."""
+
+    def some(self, rows: NDArray[np.intp]) -> Self:
+        """These problems alone."""
+
+
+class Rates(NamedTuple):
+    """How fast one returns to a rest point, mode by mode."""
+
+    rate: NDArray  # (m, modes)  eigenvalues of -dg/dx
+    neutral: NDArray[np.bool_]  # (m,)  is there a direction in which nothing moves?
+
+    @property
+    def attracts(self) -> NDArray[np.bool_]:
+        """Whether every direction leads back, (m,)."""
+        return (self.rate.real > 0).all(axis=-1) & ~self.neutral
+
+    @property
+    def repels(self) -> NDArray[np.bool_]:
+        """Whether some direction leads away, (m,): for neutral points beyond the noise of differences."""
+        noise = NEUTRAL * np.abs(self.rate).max(axis=-1, initial=0.0, keepdims=True)
+        leaves = self.rate.real < np.where(self.neutral[:, None], -noise, 0.0)
+        return np.asarray(leaves.any(axis=-1))
 
 
 class Rest(NamedTuple):
-    """Where the motion ended."""
+    """Where each motion ended."""
 
-    logits: Floats  # (n,)
-    velocity: Floats  # (n,)  g there
-    slope: Floats  # (n, n)  dg / d theta there
-    stable: bool
-    rested: bool  # did the flow itself come to rest, or was it still on its way?
-    steps: int  # of Newton
-    last_step: float  # largest change of a logit in the last of them: Newton's error is below it
-    drift: float  # largest change of a logit if one waits as long again
-
-    @property
-    def residual(self) -> float:
-        """Largest entry of the expected update."""
-        return float(np.abs(self.velocity).max())
+    x: Floats  # (m, n)
+    slope: Floats  # (m, n, n)  du/dx there
+    rested: NDArray[np.bool_]  # (m,)  is the flow there at rest?
+    attracts: NDArray[np.bool_]  # (m,)  does the flow come back when pushed?
+    repels: NDArray[np.bool_]  # (m,)  does it leave?  Neither: other rest points lie around
+    steps: int  # of Newton, at most
 
 
-def rest(field: Batch, weight: Batch, start: Floats) -> Rest:
-    """The end of the flow along `field` from `start`; `weight` is the size of each arm's terms in it."""
-    logits, total, found = start, 0.0, None
+def ends(motion: Motion, start: Floats) -> Rest:
+    """Where the flows along g from `start`, (m, n), end; those not `rested` are left where they stood."""
+    found = rest_at(motion, start)
+    x = np.where(found.rested[:, None], found.x, start)
+    rested, time, still, steps = found.rested.copy(), np.zeros(len(start)), STILL, found.steps
+    pending = np.flatnonzero(~rested)
     for _ in range(RESTARTS):
-        logits, time, rested = journey(field, lambda x: batched_jacobian(field, x), logits)
-        total += time
-        polished, steps, last_step = polish(field, weight, logits)
-        if rested and np.abs(weight(polished) - weight(logits)).max() > ELSEWHERE:  # Newton ran away
-            polished, last_step = logits, np.inf
-        velocity, slope = field(polished), batched_jacobian(field, polished)
-        rested = rested or bool(np.abs(polished - logits).max() <= NEAR)
-        drift = float(total * np.abs(velocity).max())
-        found = Rest(polished, velocity, slope, is_stable(slope), rested, steps, last_step, drift)
-        if found.stable or last_step > ARRIVED:
+        if pending.size:
+            some = motion.some(pending)
+            x[pending], time[pending], stopped = journey(some, x[pending], time[pending], still)
+            pending = pending[stopped]
+        if not pending.size:
             break
-    assert found is not None
-    return found
+        polished = rest_at(motion.some(pending), x[pending], NEAR)
+        done = polished.rested & polished.attracts
+        for whole, part in zip(found[1:5], polished[1:5], strict=True):
+            whole[pending] = part
+        x[pending[done]], rested[pending] = polished.x[done], done
+        pending, still, steps = pending[~done], still / 1000, max(steps, polished.steps)
+    return Rest(x, found.slope, rested, found.attracts, found.repels, steps)
 
 
-def follow(field: Field, start: Floats) -> Floats:
-    """The end of `journey`, (n,)."""
-    return journey(field, lambda logits: jacobian(field, logits), start)[0]
+def rest_at(motion: Motion, x: Floats, within: float = ROUNDING) -> Rest:
+    """The zeros of g that Newton's method finds near x, (m, n); `rested` if `within` so many logits."""
+    polished, slope, steps, last = newton(motion, x, within)
+    away = np.abs(polished - x).max(axis=-1, initial=0.0)
+    rates = motion.rates(polished, slope)
+    rested = (last <= min(ARRIVED, within)) & (away <= within) & ~_crooked(motion.relative, polished, slope)
+    return Rest(polished, slope, rested, rates.attracts, rates.repels, steps)
 
 
-def journey(field: Field, slope: Field, start: Floats) -> tuple[Floats, float, bool]:
-    """Logits where the flow from `start` stops, (n,), the time it took, and whether it is on its way no more.
+def journey(
+    motion: Motion, start: Floats, time: Floats, still: float
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Where the flows from `start` stop, when, and whether they rest there: t |g| is below `still`."""
+    ends, time, rested, rows = start.copy(), time.copy(), np.zeros(len(start), bool), np.arange(len(start))
+    x, speed = start, motion.velocity(start)
+    fastest = np.abs(speed).max(axis=-1, initial=0.0)
+    unit = 1 / np.where(fastest > 0, fastest, 1.0)
+    h = 0.01 * unit
+    for count in range(STEPS):
+        if count % FRESH == 0:
+            slope = jacobian(motion.velocity, x, speed)
+        candidate, fast, error = _step(motion.velocity, x, speed, slope, h)
+        good = error <= TOLERANCE
+        x, speed = np.where(good[:, None], candidate, x), np.where(good[:, None], fast, speed)
+        ends[rows], time[rows] = x, time[rows] + np.where(good, h, 0.0)
+        h = h * np.clip(0.8 * (TOLERANCE / np.maximum(error, 1e-300)) ** (1 / 3), 0.1, 10.0)
+        own = np.abs(np.diagonal(slope, axis1=-2, axis2=-1))  # what is fast has long come to where it follows
+        wait = np.minimum(np.maximum(time[rows], unit[rows])[:, None], LONG / np.maximum(own, 1 / HORIZON))
+        rested[rows] = (np.abs(speed) * wait).max(axis=-1, initial=0.0) <= still
+        rested[rows] |= h >= HORIZON * unit[rows]  # and where it does not rest, Newton's method will tell
+        going = np.flatnonzero(~rested[rows])
+        if not going.size:
+            break
+        if going.size < rows.size:
+            motion, rows = motion.some(going), rows[going]
+            x, speed, h, slope = x[going], speed[going], h[going], slope[going]
+    return ends, time, rested
 
-    It stops at rest, at the horizon, or, with more to come, when it has cost too much.
+
+def _step(
+    velocity: Field, x: Floats, speed: Floats, slope: Floats, h: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """One step of ode23s of length h, (m,): the points, the velocities there, and the errors, (m,)."""
+    H, d = h[:, None], 1 / (2 + np.sqrt(2))
+    matrix = np.eye(x.shape[-1]) - d * h[:, None, None] * slope
+    try:
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:  # h so long that the identity is lost in rounding
+        inverse = np.linalg.pinv(matrix)
+    with np.errstate(all="ignore"):  # a step too long is refused below
+        k1 = np.matvec(inverse, speed)
+        half = velocity(x + H / 2 * k1)
+        k2 = np.matvec(inverse, half - k1) + k1
+        candidate = x + H * k2
+        fast = velocity(candidate)
+        k3 = np.matvec(inverse, fast - (6 + np.sqrt(2)) * (k2 - half) - 2 * (k1 - speed))
+        error = np.abs(H / 6 * (k1 - 2 * k2 + k3)).max(axis=-1)
+    return candidate, fast, np.where(np.isfinite(fast).all(axis=-1) & np.isfinite(error), error, np.inf)
+
+
+def newton(motion: Motion, start: Floats, within: float = np.inf) -> tuple[Floats, Floats, int, Floats]:
+    """Newton's method on u, while it improves: points, du/dx there, steps, size of the last, (m,).
+
+    Steps are of least norm, so that directions that change nothing (constants, arms that nothing connects)
+    are left alone.  A point that would move by more than twice `within` is left where it is.
     """
-    speed = np.abs(field(start)).max()
-    if speed == 0:
-        return start, 0.0, True
-    solver = Radau(
-        lambda _, logits: field(logits),
-        0.0,
-        start,
-        HORIZON / speed,
-        rtol=1e-5,
-        atol=1e-7,
-        jac=lambda _, logits: slope(logits),
-    )
-    while solver.nfev < EVALUATIONS:
-        solver.step()
-        if solver.status != "running" or np.abs(solver.f).max() * max(solver.t, 1 / speed) <= STILL:
-            return solver.y, solver.t, solver.status != "failed"
-    return solver.y, solver.t, False
-
-
-def polish(field: Batch, weight: Batch, logits: Floats) -> tuple[Floats, int, float]:
-    """Newton's method on g / weight from nearby logits: (logits, steps, size of the last step)."""
-
-    def relative(x: Floats) -> Floats:
-        return field(x) / np.maximum(weight(x), np.finfo(float).tiny)
-
-    size, miss = np.inf, relative(logits)
+    x, slope = start.copy(), jacobian(motion.relative, start)
+    miss, last, rows = motion.relative(start), np.full(len(start), np.inf), np.arange(len(start))
     for step in range(NEWTON_STEPS):
-        move = np.linalg.lstsq(batched_jacobian(relative, logits), -miss, rcond=RANK)[0]
-        candidate = logits + move - move.mean()
+        move = -np.matvec(np.linalg.pinv(slope[rows], rcond=RANK), miss[rows])
+        size = np.abs(move).max(axis=-1, initial=0.0)
         with np.errstate(all="ignore"):
-            missed = relative(candidate)
-        if not np.abs(missed).max() < np.abs(miss).max():
-            return logits, step, min(size, float(np.abs(move).max()))
-        size = float(np.abs(move).max())
-        logits, miss = candidate, missed
-    return logits, NEWTON_STEPS, size
+            missed = motion.some(rows).relative(x[rows] + move)
+            better = np.abs(missed).max(axis=-1, initial=0.0) < np.abs(miss[rows]).max(axis=-1, initial=0.0)
+        last[rows] = np.where(better, size, np.minimum(last[rows], size))
+        better &= size <= 2 * within
+        rows = rows[better]
+        if not rows.size:
+            return x, slope, step, last
+        x[rows], miss[rows] = x[rows] + move[better], missed[better]
+        slope[rows] = jacobian(motion.some(rows).relative, x[rows])
+    return x, slope, NEWTON_STEPS, last
 
 
-def jacobian(field: Field, logits: Floats) -> Floats:
-    """d g / d theta by central differences, (n, n), [i, j] = d g_i / d theta_j."""
-    return batched_jacobian(lambda points: np.stack([field(point) for point in points]), logits)
+def jacobian(field: Field, x: Floats, value: Floats | None = None) -> Floats:
+    """d field_i / d x_j of each problem, (m, n, n): central differences, or from a known value onwards."""
+    shifts = SHIFT * np.eye(x.shape[-1])[:, None, :]
+    ahead = field(x + shifts)
+    behind, width = (field(x - shifts), 2 * SHIFT) if value is None else (value, SHIFT)
+    return np.moveaxis((ahead - behind) / width, 0, -1)
 
 
-def batched_jacobian(field: Batch, logits: Floats) -> Floats:
-    """`jacobian` of a field that moves all shifted points together."""
-    shifts = SHIFT * np.eye(len(logits))
-    return (field(logits + shifts) - field(logits - shifts)).T / (2 * SHIFT)
+def _crooked(field: Field, x: Floats, slope: Floats) -> NDArray[np.bool_]:
+    """Whether the slope is another ahead than behind: a kink or a jump, where it certifies nothing, (m,)."""
+    ahead = jacobian(field, x, field(x))
+    return np.abs(ahead - slope).max(axis=(-2, -1)) > CROOKED * np.abs(slope).max(axis=(-2, -1))
 
 
-def is_stable(slope: Floats) -> bool:
-    """Whether no eigenvalue of the Jacobian has a positive real part, constants left aside."""
-    n = len(slope)
-    if n == 1:
-        return True
-    constant_first = np.column_stack([np.ones(n), np.eye(n)[:, : n - 1]])
-    basis = np.linalg.qr(constant_first)[0][:, 1:]
-    growth = np.linalg.eigvals(basis.T @ slope @ basis).real.max()
-    return bool(growth < 1e-9 * max(np.abs(slope).max(), 1e-300))
+def graded_rates(slope: Floats, weight: Floats) -> Rates:
+    """Rates of arms whose motion has the Jacobian diag(weight) slope, constants left aside.
+
+    On the basis e_j - e_0 of vectors of mean zero the Jacobian is J_ij - J_i0.  With arm 0 the heaviest, the
+    others in falling order, and scaled by the roots of the weights it is graded like them: then its small
+    eigenvalues keep their digits.
+    """
+    order = np.argsort(-weight, axis=-1, kind="stable")
+    rows = np.take_along_axis(slope, order[:, :, None], axis=1)
+    sorted_slope = np.take_along_axis(rows, order[:, None, :], axis=2)
+    reduced = sorted_slope[:, 1:, 1:] - sorted_slope[:, 1:, :1]
+    if not reduced.size:
+        return Rates(np.empty((len(slope), 0)), np.zeros(len(slope), bool))
+    sizes = np.linalg.svd(reduced, compute_uv=False)
+    root = np.sqrt(np.take_along_axis(weight, order, axis=-1)[:, 1:])
+    rate = -np.linalg.eigvals(root[:, :, None] * reduced * root[:, None, :])
+    return Rates(rate, sizes[:, -1] <= NEUTRAL * sizes[:, 0])
