@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,3 +290,15 @@ def test_ends_are_where_an_accurate_flow_of_this_start_leads(data, beta):
     for start, policy in zip(starts, found.policy, strict=True):
         run = solve_ivp(velocity, (0, 1e6), np.log(start), method="LSODA", rtol=1e-10, atol=1e-12)
         assert_allclose(policy, softmax(run.y[:, -1]), rtol=0, atol=1e-7)
+
+
+def test_a_sample_of_the_campaign_of_stability_finds_no_disagreement():
+    """90 random games and worlds, 9 long flows; all of it: tests/campaigns/stability.py."""
+    sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
+    try:
+        stability = importlib.import_module("stability")
+    finally:
+        sys.path.pop(0)
+    for kind in stability.KINDS:
+        seen, _, flowed, wrong = stability.compared(kind, 30, 3)
+        assert seen >= 20 and flowed == 3 and wrong == 0
