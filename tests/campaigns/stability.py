@@ -18,7 +18,9 @@ from scipy.integrate import solve_ivp
 
 import bandits as b
 
-MARGIN = 1e-9  # growth rates nearer to zero, relative to the largest, are rounding's to decide
+ROUNDING = (
+    1e-12  # growth rates nearer to zero are the rounding of this program's matrix, whose entries reach 1
+)
 PUSH = 1e-3  # of a logit
 
 
@@ -111,7 +113,7 @@ def compared(kind: Callable, count: int, flows: int) -> tuple[int, int, int, int
         except b.NotConverged:  # a motion that runs away has no end to judge
             continue
         fastest, size = growth(update, found.policy)
-        if abs(fastest) < MARGIN * size:
+        if abs(fastest) < max(ROUNDING, 1e-9 * size):
             continue
         seen, repelling = seen + 1, repelling + (fastest > 0)
         wrong += bool(found.stable) != (fastest < 0)
