@@ -257,7 +257,7 @@ def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterat
         if not (rested and (attracts or repels)):
             yield _alone(one, alone, each)
         elif each is not None:
-            yield _nearest(each, alone.log_policy(x[None])[0], rested=True)
+            yield _nearest(each, np.exp(alone.log_policy(x[None])[0]), rested=True)
         else:
             yield _accepted(one, alone, x[None], bool(attracts), "")
 
@@ -269,7 +269,7 @@ def _alone(problem: Problem, motions: Motions, known: list[Solution] | None) -> 
     x = motions.start.copy()
     x[0][alive] = told.x
     if known is not None:
-        return _nearest(known, motions.log_policy(x)[0], rested=told.reason == "rests")
+        return _nearest(known, np.exp(motions.log_policy(x)[0]), rested=told.reason == "rests")
     if told.reason == "rests" or told.inward:
         centre = x.copy()
         if told.inward:
