@@ -92,7 +92,7 @@ def cannot_write(path: str | Path, error: Exception) -> OSError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     place = next(folder for folder in Path(path).resolve().parents if folder.exists())
     free = f"{disk_usage(place).free / 1e6:.3g} MB are free there"
-    return OSError(f"cannot write {path}: {reason} ({free}); make room, or choose another folder")
+    return OSError(f"cannot write {path}: {reason}; make room, or choose another folder ({free})")
 
 
 def sync(path: Path) -> None:
