@@ -15,7 +15,7 @@ The Hessian of the expected loss in the logits, beta E_mu[(e_y - pi)(e_y - pi)']
 diag pi - pi pi', is flat along the common constant alone: the end is unique, and every start leads there.
 
 On any law of groups E[c] = L r / k^2 - beta mu h, L as CoPG's (T3.2): policy gradient without a baseline on
-the reward L r / (k^2 mu), whose ends `off_policy` lists (T2.5).  With mu != ref kappa = E_mu[-h] may be
+the reward L r / (k^2 mu), whose ends are listed (T2.5).  With mu != ref kappa = E_mu[-h] may be
 negative, and an arm may lock in.  On its own samples it climbs (1 - 1/k) E_pi[r] - beta KL  (T2.1).
 
 Conventions: Kimi's tau is our beta.  Source: Kimi Team 2025, "Kimi k1.5", Section 2.3.2, arXiv:2501.12599.
@@ -29,14 +29,13 @@ import numpy as np
 
 from bandits import checks
 from bandits.algorithms.linear import optimum_on_support
+from bandits.algorithms.policy_gradient import PolicyGradient
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.samples import Array, Samples, Update, need
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
-from bandits.solvers import off_policy
-from bandits.solvers.off_policy import Attractor
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,12 @@ class PMDMean:
             return None
         return optimum_on_support(bandit, self.beta / (1 - 1 / self.k), log_start)
 
-    def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Attractor]:
+    def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Solution] | None:
         """Every end on a law that stays, one context; with mu = ref there is one  (T13.3, T2.5)."""
         mu, pull = law.behavior, law.laplacian(bandit.needed_reward()) / self.k**2
         score = np.where(mu > 0, pull / np.where(mu > 0, mu, 1.0), 0.0)
-        found = off_policy.attractors(mu, bandit.log_reference, score, self.beta, 0.0, log_start)
-        return [one for one in found if one.stable is not False]
+        world = Bandit(score, reference=bandit.reference)
+        return PolicyGradient(self.beta).attractors(world, law, log_start)
 
     def _residual(self, samples: Samples) -> Array:
         """r_i - mean of the group - beta h_i, (..., k)."""
