@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bandits import Bandit, Dataset, Offline, Pairs
+from bandits import Bandit, Dataset, Offline, Pairs, Samples
 
 Floats = NDArray[np.float64]
 Contexts = tuple[int, ...]
@@ -106,6 +106,16 @@ def preferences(arms: int, contexts: Contexts = ()) -> st.SearchStrategy[Floats]
         cyclic_preferences(arms, contexts),
         deterministic_preferences(arms, contexts),
     )
+
+
+# ---- samples ----------------------------------------------------------------------------------------------
+
+
+def unrelated_groups(k: int, seed: int, count: int = 200) -> Samples:
+    """Groups whose policy, behaviour and reference have nothing to do with each other."""
+    logs = -np.random.default_rng(seed).exponential(size=(3, count, k))
+    reward = np.random.default_rng([seed, 1]).normal(size=(count, k))
+    return Samples(log_prob=logs[0], reference_log_prob=logs[1], behavior_log_prob=logs[2], reward=reward)
 
 
 # ---- worlds -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from bandits import Bandit
 
 REWARDS = Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2])  # preferences: Bradley-Terry of the rewards
+RARE = Bandit([1.0, 0.0, 0.4], reference=[0.2, 0.5, 0.3])  # the best arm is the rarest
 CYCLE = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])  # 0 beats 1 beats 2 beats 0
 GAME = Bandit(preference=CYCLE, reference=[0.5, 0.3, 0.2])  # no rewards
 WHEEL = np.array([[0.5, 0.8, 0.35], [0.2, 0.5, 0.9], [0.65, 0.1, 0.5]])  # the same cycle, other margins
