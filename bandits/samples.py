@@ -200,6 +200,17 @@ def group_size(algorithm: Any) -> int:
     return checks.count(algorithm.k, f"{name}.k", most=checks.MOST_SAMPLES)
 
 
+def bradley_terry(reward: Array) -> Array:
+    """p(y_i beats y_j) = sigma(r_i - r_j), (..., k, k): preferences that a score explains  (T0.2).
+
+    Example:
+        >>> import numpy as np
+        >>> bradley_terry(np.log([3.0, 1.0])).round(12).tolist()
+        [[0.5, 0.75], [0.25, 0.5]]
+    """
+    return array_namespace(reward).exp(log_sigmoid(reward[..., :, None] - reward[..., None, :]))
+
+
 class Algorithm(Protocol):
     """What an algorithm has to have: `k` and `update`.  Everything else is optional, and found by its name:
 

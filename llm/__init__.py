@@ -3,16 +3,21 @@
 A completion is an arm, its log-probability a sum over tokens, and an algorithm the same object as in
 `bandits`: no coefficient is written down here.  Read in this order:
 
-    log_probs    log pi(y|x) of k completions behind one prompt, in one forward pass
+    padding      which columns of a batch are real
+    head         the logits of a large vocabulary, a chunk at a time
+    log_probs    log pi(y|x) of whole completions
+    shared_prefix  the same in one forward pass for all completions of a prompt
     exact        a model small enough to enumerate is a bandit
     files        whole or not at all
     run_folder   one folder a run
     model        loading a model and its tokenizer
-    data         rows of text in the public layouts
+    layouts      rows of text in the public layouts
+    data         files of them, read and checked
     tokens       rows of text as padded token ids
     corpus       real text that needs no download
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
+    beside       what is trained beside the policy
     decode       sampling, caches on; Nash-MD's opponent
     generate     scored data sets, shard by shard
     sources      recorded or fresh completions as `Samples`

@@ -28,6 +28,7 @@ DATA: Options = {
     "max-completion-tokens": (64, "longer completions are refused"),
     "skip-long": (bool, "leave rows with too long completions out"),
     "skip-bad": (bool, "leave bad rows out instead of refusing the data"),
+    "as-is": (bool, "leave completions as they are: not one space in front of each and none behind"),
 }
 TRAINING_OPTIONS: Options = {
     "steps": (500, "updates of the weights"),

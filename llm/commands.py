@@ -17,20 +17,22 @@ from transformers import logging as transformers_logging
 
 from llm import figures, inputs
 from llm.algorithms import Needs, algorithm, needs
+from llm.beside import attach_value
 from llm.corpus import TRAINING, VALIDATION
-from llm.data import demonstration, load_rows
+from llm.data import load_rows
 from llm.demo import Demo, Text, docstrings
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.files import write_json, write_text
-from llm.generate import Sampling, write_scored
+from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
-from llm.loss import attach_value
+from llm.layouts import demonstration
 from llm.model import load_config, load_model, load_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Reward
 from llm.run_folder import claimed, finish, made
 from llm.sizes import size_of
 from llm.sources import OnPolicy, Recorded, mean_reward, trained_value
+from llm.tokens import token_ids
 from llm.trainer import training_arguments
 
 PACKAGES = {"training": TRAINING, "validation": VALIDATION}
@@ -79,10 +81,12 @@ def run_reward(options: Options) -> list[str]:
     loaded = inputs.comparisons(options)
     tokenizer = load_tokenizer(options.model, load_config(options.model))
     rows, said = inputs.encoded(loaded, tokenizer, options)
+    rows = against_samples(rows, tokenizer) if "completions" in rows.column_names else rows
     train, test = inputs.split(rows, options)
     given = (tokenizer, train, _arguments(options), settings_of(options))
     scorer = train_reward(options.out, options.model, *given)
-    accuracy = preferred(*(scorer(test["prompt"], test[column]) for column in ("chosen", "rejected")))
+    answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
+    accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))
     write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
     done = f"prefers the chosen one: {accuracy} of {len(test)} held-out comparisons"
     return [*said, done, _picture(options)]
@@ -177,7 +181,7 @@ def _recorded(
     """Rows with what else the algorithm reads: a reviser, a V that is trained or the mean reward."""
     revision = value = None
     if "revision_log_prob" in asked.fields:
-        ids = tokenizer(options.revision, add_special_tokens=False).input_ids
+        (ids,) = token_ids(tokenizer, [options.revision], prompts=False)
         revision = torch.tensor(ids, dtype=torch.long)
     if "value" in asked.fields:
         value = trained_value if asked.trains_value else mean_reward

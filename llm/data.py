@@ -2,13 +2,16 @@
 
 Three kinds of rows, with the columns of the layouts that are read as each:
 
-    demonstration   prompt, completion             or prompt, label
-    preference      prompt, chosen, rejected       or info, summaries, choice (human comparisons)
+    demonstration   prompt, completion             or prompt, label, or messages, the last one the answer
+    preference      prompt, chosen, rejected       or chosen, rejected that begin with the same prompt,
+                                                   or info, summaries, choice (human comparisons)
     scored          prompt, completions, rewards   k of each, the same k in every row
 
-They come from JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of such files, or a hub id.  A bad
-row is refused with its file, line and remedy, or on request skipped and counted.  Completions begin
-with one space and carry no end-of-sequence token.
+A prompt or an answer is a text, or a conversation of messages with a role and a content (`llm.layouts`).
+They come from JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of such files, or a hub id, row by row: in
+memory are Arrow columns, about as large as the text.  A bad row is refused with its file, line and remedy,
+or on request skipped and counted.  Completions carry no end-of-sequence token, and begin with one space
+unless they are to be left as they are.
 """
 
 from __future__ import annotations
@@ -16,23 +19,29 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-Row = Mapping[str, Any]
-LARGEST = 1e30  # single precision holds it and its sums
+from llm.layouts import Row, completions_of
+
 JSON_LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+CHUNK = 1000  # rows that exist as Python objects at one time
+NOT_FOR_ARROW = (pa.ArrowException, OverflowError, UnicodeError, RecursionError)
 
 
 class Loaded(NamedTuple):
-    """Rows of one kind, and a line for each row that was skipped: where it is and what is wrong."""
+    """Rows of one kind, and what was done to them."""
 
     rows: Dataset
-    skipped: tuple[str, ...]
+    skipped: tuple[str, ...]  # a line for each bad row: where it is and what is wrong
+    places: tuple[str, ...] = ()  # where each good row is
+    spaced: int = 0  # rows with a completion that was stripped or given a leading space
 
 
 def load_rows(
@@ -42,6 +51,7 @@ def load_rows(
     split: str = "train",
     subset: str | None = None,
     skip_bad: bool = False,
+    as_is: bool = False,
 ) -> Loaded:
     """The rows of a source, each checked and brought to the columns of its kind.
 
@@ -50,122 +60,88 @@ def load_rows(
         kind: `demonstration`, `preference` or `scored`.
         split, subset: of a data set on the hub.
         skip_bad: leave bad rows out and say so in the result, instead of refusing the source.
+        as_is: leave completions as they are, instead of giving each one space in front and none behind.
 
     Raises:
         ValueError: the source cannot be read, holds no rows or holds bad ones.
     """
-    good: list[dict[str, Any]] = []
-    bad: list[str] = []
+    table, bad, spaced = _Table(), [], 0
     for where, row in _read(str(source), split, subset):
         try:
-            if isinstance(row, ValueError):
-                raise row
-            good.append(kind(row))
-            if good[-1].keys() != good[0].keys():
-                columns = sorted(good.pop().keys() ^ good[0].keys())
-                raise ValueError(f"it and the rows before it do not have the same columns: {columns}")
-            k, first = (len(completions_of(some)) for some in (good[-1], good[0]))
-            if k != first:
-                good.pop()
-                raise ValueError(f"it has {k} completions, the rows before it {first}: k must not vary")
+            found = kind(_row(row))
+            changed = {} if as_is else _spaced(found)
+            table.add(where, found | changed)
+            spaced += bool(changed)
         except ValueError as error:
             bad.append(f"{where}: {error}")
+    rows, bad = table.rows(), bad + table.unfit
     if bad and not skip_bad:
-        count = f"{len(bad)} of {len(bad) + len(good)} rows are bad"
-        raise ValueError(f"{count}, the first is {bad[0]}; mend them, or leave them out with skip_bad=True")
-    if not good:
+        count = f"{len(bad)} of {len(bad) + len(rows)} rows are bad"
+        remedy = "mend them, or leave them out (skip_bad=True, --skip-bad)"
+        raise ValueError(f"{count}, the first is {bad[0]}; {remedy}")
+    if not len(rows):
         raise ValueError(f"{source} holds no good rows{': ' + bad[0] if bad else ''}; is it the right file?")
-    return Loaded(Dataset.from_list(good), tuple(bad))
+    return Loaded(rows, tuple(bad), tuple(table.places), spaced)
 
 
-def demonstration(row: Row) -> dict[str, str]:
-    """`prompt, completion` from a row with the column `completion` or `label`."""
-    column = "label" if "label" in row and "completion" not in row else "completion"
-    return {"prompt": _text(row, "prompt"), "completion": _completion(row, column)}
+class _Table:
+    """Rows that become Arrow columns a thousand at a time, all with the columns and the k of the first."""
+
+    def __init__(self) -> None:
+        self.places: list[str] = []
+        self.unfit: list[str] = []  # a line for each row that Arrow cannot hold beside the first
+        self._first: Row | None = None
+        self._waiting: list[tuple[str, Row]] = []
+        self._done: list[pa.Table] = []
+
+    def add(self, where: str, row: Row) -> None:
+        """One more row, or what is wrong with it if that shows at once."""
+        first = self._first = self._first or row
+        if row.keys() != first.keys():
+            columns = sorted(row.keys() ^ first.keys())
+            raise ValueError(f"it and the rows before it do not have the same columns: {columns}")
+        k, before = len(completions_of(row)), len(completions_of(first))
+        if k != before:
+            raise ValueError(f"it has {k} completions, the rows before it {before}: k must not vary")
+        self._waiting.append((where, row))
+        if len(self._waiting) == CHUNK:
+            self._store()
+
+    def _store(self) -> None:
+        fit, self._waiting = self._waiting, []
+        try:
+            table = pa.Table.from_pylist([row for _, row in fit])
+        except NOT_FOR_ARROW:
+            fit = [(where, row) for where, row in fit if self._fits(where, row)]
+            table = pa.Table.from_pylist([row for _, row in fit])
+        self._done.append(table)
+        self.places += [where for where, _ in fit]
+
+    def _fits(self, where: str, row: Row) -> bool:
+        for name in row:
+            try:
+                pa.array([(self._first or row)[name], row[name]])
+            except NOT_FOR_ARROW as error:
+                self.unfit.append(f"{where}: column {name!r} has not the type of the first row's ({error})")
+                return False
+        return True
+
+    def rows(self) -> Dataset:
+        """All of them."""
+        self._store()
+        return Dataset(pa.concat_tables(self._done, promote_options="permissive"))
 
 
-def preference(row: Row) -> dict[str, str]:
-    """`prompt, chosen, rejected`, also from the nested record of a human comparison.
-
-    Example:
-        >>> post = {"subreddit": "tea", "title": "Cold", "post": "It cooled.", "article": None}
-        >>> answers = [{"text": " Bad tea."}, {"text": " Tea cooled."}]
-        >>> preference({"info": post, "summaries": answers, "choice": 1})["chosen"]
-        ' Tea cooled.'
-    """
-    if "summaries" not in row:
-        chosen, rejected = _completion(row, "chosen"), _completion(row, "rejected")
-        return {"prompt": _text(row, "prompt"), "chosen": chosen, "rejected": rejected}
-    info, answers, choice = row.get("info"), _list(row, "summaries"), row.get("choice")
-    if not isinstance(info, Mapping) or len(answers) != 2:
-        raise ValueError("a comparison must have a record info and two summaries")
-    if isinstance(choice, bool) or choice not in (0, 1):
-        raise ValueError(f"choice must be 0 or 1, but is {choice!r}")
-    chosen, rejected = (_completion(answers[i], "text") for i in (choice, 1 - choice))
-    return {"prompt": tldr_prompt(info), "chosen": chosen, "rejected": rejected}
+def _row(row: Row | ValueError) -> Row:
+    if isinstance(row, ValueError):
+        raise row
+    return row
 
 
-def scored(row: Row) -> dict[str, Any]:
-    """`prompt, completions, rewards`: k sampled answers, kept as they are, and a finite reward each.
-
-    An answer may be empty if its `completion_ids` say what was sampled: end-of-sequence at once.
-    """
-    completions, rewards = _list(row, "completions"), _list(row, "rewards")
-    if len(completions) != len(rewards):
-        raise ValueError(f"it has {len(completions)} completions and {len(rewards)} rewards")
-    for i, (completion, reward) in enumerate(zip(completions, rewards, strict=True)):
-        if "completion_ids" not in row or not isinstance(completion, str):
-            _text({"completion": completion}, "completion")
-        _number(reward, f"rewards[{i}]")
-    for column in ("behavior_log_probs", "reference_log_probs", "lengths"):
-        for i, x in enumerate(_beside(row, column, completions)):
-            _number(x, f"{column}[{i}]")
-    for i, ids in enumerate(_beside(row, "completion_ids", completions)):
-        if not isinstance(ids, list) or not ids or any(type(token) is not int for token in ids):
-            raise ValueError(f"completion_ids[{i}] must be a list of token ids that is not empty")
-    return {**row, "prompt": _text(row, "prompt"), "rewards": [float(x) for x in rewards]}
-
-
-def _beside(row: Row, column: str, completions: list[Any]) -> list[Any]:
-    """A column with an entry for each completion, if there is one."""
-    found = _list(row, column) if column in row else []
-    if column in row and len(found) != len(completions):
-        raise ValueError(f"it has {len(completions)} completions and {len(found)} {column}")
-    return found
-
-
-def _number(x: Any, name: str) -> None:
-    if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGEST:
-        raise ValueError(f"{name} must be a finite number, but is {x!r:.40}")
-
-
-def tldr_prompt(info: Row) -> str:
-    """The prompt of the TL;DR data sets for a Reddit post, or for a news article.
-
-    Stiennon 2020, arXiv:2009.01325, Appendix B.
-    """
-    if info.get("post"):
-        head = f"SUBREDDIT: r/{info.get('subreddit') or ''}\n\nTITLE: {info.get('title') or ''}\n\n"
-        return f"{head}POST: {_text(info, 'post').strip()}\n\nTL;DR:"
-    return f"Article: {_text(info, 'article').strip()}\n\nTL;DR:"
-
-
-def _text(row: Row, column: str) -> str:
-    if column not in row:
-        raise ValueError(f"column {column!r} is missing; the columns are {sorted(row)}")
-    if not isinstance(row[column], str) or not row[column].strip():
-        raise ValueError(f"column {column!r} must be text that is not empty, but is {row[column]!r:.60}")
-    return row[column]
-
-
-def _list(row: Row, column: str) -> list[Any]:
-    if not isinstance(row.get(column), list) or not row[column]:
-        raise ValueError(f"column {column!r} must be a list that is not empty, but is {row.get(column)!r}")
-    return row[column]
-
-
-def _completion(row: Row, column: str) -> str:
-    return " " + _text(row, column).strip()
+def _spaced(row: Row) -> dict[str, str]:
+    """Completions that people wrote, where they do not begin with one space and end with none."""
+    texts = {name: row[name] for name in ("completion", "chosen", "rejected") if name in row}
+    return {name: " " + text.strip() for name, text in texts.items() if text != " " + text.strip()}
 
 
 def _read(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Row | ValueError]]:
@@ -179,12 +155,14 @@ def _read(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Ro
             yield from _read(str(file), split, subset)
     elif path.is_file() and source.endswith(JSON_LINES):
         yield from _read_lines(path)
-    elif path.is_file() and not source.endswith(".parquet"):
+    elif path.is_file() and source.endswith(".parquet"):
+        yield from _read_parquet(path)
+    elif path.is_file():
         raise ValueError(f"{source} must end with {', '.join(JSON_LINES)} or .parquet")
-    elif not path.exists() and (source.endswith((*JSON_LINES, ".parquet")) or source.startswith((".", "/"))):
+    elif source.endswith((*JSON_LINES, ".parquet")) or source.startswith((".", "/")):
         raise ValueError(f"there is no file or folder {source}; check the path")
     else:
-        yield from _read_table(source, split, subset)
+        yield from _read_hub(source, split, subset)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, Row | ValueError]]:
@@ -201,34 +179,32 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Row | ValueError]]:
 def _parsed(line: bytes) -> Row | ValueError:
     try:
         row = json.loads(line)
-    except ValueError as error:  # or not UTF-8
+    except (ValueError, RecursionError) as error:  # or not UTF-8, or nested without end
         return ValueError(f"the line is not JSON ({error})")
     return row if isinstance(row, dict) else ValueError(f"the line is not a JSON object, but {row!r:.40}")
 
 
-def _read_table(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Row]]:
+def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        if source.endswith(".parquet"):
-            table = load_dataset("parquet", data_files=source, split="train")
-        else:
-            table = load_dataset(source, subset, split=split)
+        batches = pq.ParquetFile(path).iter_batches(batch_size=CHUNK)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((f"{path}, row {i}", row) for i, row in enumerate(rows))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"cannot load {str(path)!r}: {error}; it is corrupt, make it again") from error
+
+
+def _read_hub(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Row]]:
+    try:
+        table = load_dataset(source, subset, split=split)
     except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(
             f"cannot load {source!r}: {reason}  Give a file or folder that exists, or the hub id of a data "
             "set (and its subset and split), with the network up or the files in the local cache"
         ) from error
-    for i, row in enumerate(table):
-        yield f"{source}, row {i}", row
+    yield from ((f"{source}, row {i}", row) for i, row in enumerate(table))
 
 
 def first(rows: Dataset, count: int) -> Dataset:
     """So many rows, or all if there are fewer."""
     return rows.select(range(min(count, len(rows))))
-
-
-def completions_of(row: Row) -> list[str]:
-    """The k completions of a row of any kind; of a preference, the chosen one first."""
-    if "completions" in row:
-        return list(row["completions"])
-    return [row["chosen"], row["rejected"]] if "chosen" in row else [row["completion"]]

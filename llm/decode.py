@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad as pad_axis
 from transformers import DynamicCache
 
+from llm.padding import check_context, pack, positions_of
+
 SEQUENCES = 128  # that are sampled together
 BLOCK = 256  # tokens whose probabilities are added up before one of them is looked for
 
@@ -120,14 +122,9 @@ def _decode(
     `choose` takes the step and each model's logits (rows, V), and returns a token for each row.
     """
     B, k, T = shape
-    context = getattr(models[0].config, "max_position_embeddings", None)
-    longest = int(prompt_mask.sum(1).max())
-    if context is not None and longest + T > context:
-        raise ValueError(
-            f"prompt and completion must have at most the model's context of {context} tokens, but may have "
-            f"{longest} + {T}; cut the prompts (--max-prompt-tokens) or the samples (--max-new-tokens)"
-        )
-    inputs, real, positions = _left_padded(prompts, prompt_mask)
+    check_context(models[0].config, prompt_mask.sum(1) + T)
+    inputs, real = pack(prompts, prompt_mask, left=False)
+    positions = positions_of(real)
     caches = [DynamicCache(config=model.config) for model in models]
     tokens = torch.zeros(B * k, T, dtype=torch.long, device=prompts.device)
     mask = torch.zeros_like(tokens, dtype=torch.bool)
@@ -164,13 +161,6 @@ def _next_logits(
     )
     logits = output.logits[:, -1]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _left_padded(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens moved to the right of their row, which of them are real, and their positions."""
-    order = mask.to(torch.uint8).argsort(dim=-1, stable=True)
-    real = mask.gather(-1, order)
-    return tokens.gather(-1, order) * real, real, (real.cumsum(-1) - 1).clamp(min=0)
 
 
 def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -28,10 +28,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
-from llm.data import demonstration, first, load_rows
+from llm.data import first, load_rows
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.files import plain, read_json, write_json, write_json_lines, write_text
-from llm.generate import Sampling, write_scored
+from llm.generate import Sampling, against_samples, write_scored
+from llm.layouts import demonstration
 from llm.model import load_model, new_model, train_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
 from llm.rewards import Scorer, length, score
@@ -144,13 +145,10 @@ class Demo:
         sampled = write_scored(
             self.folder / "comparisons", rows, reference, self.tokenizer, length, sampling, progress=False
         )
-        pairs = [
-            {"prompt": row["prompt"], "chosen": row["reference"], "rejected": row["completions"][0]}
-            for row in sampled
-        ]
+        pairs = against_samples(sampled, self.tokenizer)
         args = self._arguments(folder, size.reward_steps, 2 * size.batch, 1e-3)
         start, settings = self.folder / "sft" / "model", {"step": "reward", "seed": self.seed}
-        return train_reward(folder, start, self.tokenizer, Dataset.from_list(pairs), args, settings)
+        return train_reward(folder, start, self.tokenizer, pairs, args, settings)
 
     @cached_property
     def prompts(self) -> Dataset:
@@ -238,10 +236,9 @@ class Demo:
             print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
 
     def _encoded(self, rows: Dataset) -> Encoded:
-        limits = (self.size.prompt_tokens, self.size.completion_tokens)
-        names = ("max_prompt_tokens", "max_completion_tokens")
-        shuffled = rows.shuffle(seed=self.seed)
-        return encode(shuffled, self.tokenizer, **dict(zip(names, limits, strict=True)), skip_long=True)
+        x, y = self.size.prompt_tokens, self.size.completion_tokens
+        given = (rows.shuffle(seed=self.seed), self.tokenizer)
+        return encode(*given, max_prompt_tokens=x, max_completion_tokens=y, skip_long=True)
 
     def _arguments(
         self, folder: Path, steps: int, batch: int, rate: float, looks: int | None = None

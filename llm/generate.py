@@ -24,13 +24,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm.data import Row, completions_of, load_rows, scored
+from llm.data import load_rows
 from llm.decode import SEQUENCES, Decoded, sample_completions, uniform_noise
 from llm.files import read_json, write_json_lines
+from llm.layouts import Row, completions_of, scored
 from llm.log_probs import sequence_log_probs
-from llm.rewards import Reward, score
+from llm.rewards import CutOff, Reward, score
 from llm.run_folder import SETTINGS, claimed
-from llm.tokens import pad
+from llm.tokens import pad, token_ids
 
 SHARDS = "shards"
 
@@ -123,8 +124,33 @@ def sampled_ids(decoded: Decoded) -> list[list[list[int]]]:
 
 
 def texts_of(ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Completions as text, without special tokens."""
-    return tokenizer.batch_decode([list(y) for y in ids], skip_special_tokens=True)
+    """Completions as text, without special tokens; those without end-of-sequence are a `CutOff`."""
+    texts = tokenizer.batch_decode([list(y) for y in ids], skip_special_tokens=True)
+    ended = [y[-1] == tokenizer.eos_token_id for y in ids]
+    return [text if whole else CutOff(text) for text, whole in zip(texts, ended, strict=True)]
+
+
+def against_samples(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """What people wrote, each preferred to every sample of its prompt that says something, encoded.
+
+    A sample that was cut off has no end here either.
+
+    Raises:
+        ValueError: no sample says anything.
+    """
+
+    def pairs(row: Row) -> Iterator[dict[str, Any]]:
+        (chosen,) = token_ids(tokenizer, [row["reference"]], prompts=False)
+        for text, ids in zip(row["completions"], row["completion_ids"], strict=True):
+            both = {"chosen": row["reference"], "rejected": text}
+            both |= {"completion_ids": [[*chosen, tokenizer.eos_token_id], ids]}
+            if text.strip():
+                yield {"prompt": row["prompt"], "prompt_ids": row["prompt_ids"], **both}
+
+    found = [pair for row in rows for pair in pairs(row)]
+    if not found:
+        raise ValueError("the samples are empty completions only, which cannot be compared; sample anew")
+    return Dataset.from_list(found)
 
 
 def best_of_n(rows: Dataset) -> Dataset:

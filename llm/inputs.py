@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from pyarrow.lib import ArrowTypeError
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from llm import choices
 from llm.algorithms import Needs
-from llm.data import Loaded, Row, demonstration, first, load_rows, preference, scored
+from llm.data import Loaded, first, load_rows
 from llm.generate import read_scored
+from llm.layouts import Row, demonstration, preference, scored
 from llm.model import load_model, load_tokenizer, new_model, train_tokenizer
 from llm.rewards import Reward, reward_named
 from llm.run_folder import source
-from llm.tokens import encode
+from llm.tokens import encode, token_ids
 
 Options = argparse.Namespace
 READ = ("data", "model", "reference", "reward", "tokenizer", "size")  # names of what is read
@@ -63,7 +61,7 @@ def reward_of(options: Options) -> Reward:
 
 def demonstrations(options: Options, data: str | None = None) -> Loaded:
     """Prompts with completions, of `--data` or of another source."""
-    return load_rows(data or options.data, demonstration, skip_bad=options.skip_bad)
+    return _loaded(options, demonstration, data)
 
 
 def prompts(options: Options, asked: Needs) -> Loaded:
@@ -91,8 +89,7 @@ def recorded(options: Options, asked: Needs) -> Loaded:
         columns = ("prompt_ids", "completion_ids", "reference_log_probs")
         loaded = Loaded(_sampled(options.data, columns), ())
     else:
-        with _one_type(options.data):
-            loaded = load_rows(options.data, _without_reference, skip_bad=options.skip_bad)
+        loaded = _loaded(options, _without_reference)
     if "reward" in asked.fields and "rewards" not in loaded.rows.column_names:
         name = options.algorithm
         raise ValueError(f"{name} learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
@@ -113,20 +110,12 @@ def is_online(options: Options) -> bool:
 
 
 def comparisons(options: Options) -> Loaded:
-    """Comparisons as they are, or of what people wrote with what was sampled."""
+    """Comparisons as they are, or samples, to be compared with what people wrote (`against_samples`)."""
     if not 0 < options.test_share < 1:
         raise ValueError(f"test_share must lie between 0 and 1, but is {options.test_share}")
     if not _is_sampled(options.data):
-        return load_rows(options.data, preference, skip_bad=options.skip_bad)
-    pairs = [
-        {"prompt": row["prompt"], "chosen": row["reference"], "rejected": y}
-        for row in _sampled(options.data, ("reference",)).to_list()
-        for y in row["completions"]
-        if y.strip()
-    ]
-    if not pairs:
-        raise ValueError(f"{options.data} holds empty completions only, which cannot be compared")
-    return Loaded(Dataset.from_list(pairs), ())
+        return _loaded(options, preference)
+    return Loaded(_sampled(options.data, ("reference", "prompt_ids", "completion_ids")), ())
 
 
 def split(rows: Dataset, options: Options) -> tuple[Dataset, Dataset]:
@@ -148,7 +137,7 @@ def policy(options: Options, rows: Dataset) -> tuple[PreTrainedModel, Tokenizer]
     if options.tokenizer is not None:
         tokenizer = load_tokenizer(options.tokenizer)
     else:
-        texts = [row["prompt"] + row["completion"] for row in rows.to_list()]
+        texts = (row["prompt"] + row["completion"] for row in rows)
         tokenizer = train_tokenizer(texts, options.vocabulary)
     size = {name: getattr(options, name) for name in ("layers", "width", "heads", "seed")}
     context = 2 * (options.max_prompt_tokens + options.max_completion_tokens)
@@ -163,18 +152,25 @@ def encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Dat
     """
     rows = loaded.rows if options.rows is None else first(loaded.rows, options.rows)
     if "prompt_ids" in rows.column_names:  # of `sample`
-        if tokenizer(rows[0]["prompt"]).input_ids != rows[0]["prompt_ids"]:
+        if token_ids(tokenizer, [rows[0]["prompt"]], prompts=True)[0] != rows[0]["prompt_ids"]:
             told = f"{options.data} was sampled with another tokenizer than that of {options.model}"
             raise ValueError(told)
         return rows, []
     limits = {name: getattr(options, name) for name in ("max_prompt_tokens", "max_completion_tokens")}
-    found = encode(rows, tokenizer, **limits, skip_long=options.skip_long)
+    found = encode(rows, tokenizer, **limits, skip_long=options.skip_long, places=loaded.places)
+    spelled = f"rows spell out a special token, read as text; the first is {next(iter(found.spelled), '')}"
     said = (
         (len(loaded.skipped), "rows were left out: they are bad"),
+        (loaded.spaced, "rows had completions given one space in front and none behind (--as-is: not)"),
+        (len(found.spelled), spelled),
         (len(found.skipped), "rows were left out: a completion is too long"),
         (found.truncated, f"prompts were cut to {options.max_prompt_tokens} tokens"),
     )
     return found.rows, [*loaded.skipped, *(f"{count} {what}" for count, what in said if count)]
+
+
+def _loaded(options: Options, kind: Any, data: str | None = None) -> Loaded:
+    return load_rows(data or options.data, kind, skip_bad=options.skip_bad, as_is=options.as_is)
 
 
 def _is_sampled(data: str) -> bool:
@@ -182,21 +178,11 @@ def _is_sampled(data: str) -> bool:
 
 
 def _sampled(data: str, columns: tuple[str, ...]) -> Dataset:
-    with _one_type(data):
-        rows = read_scored(data)
+    rows = read_scored(data)
     missing = [name for name in columns if name not in rows.column_names]
     if missing:
         raise ValueError(f"the shards in {data} have no column {missing[0]!r}; sample into a new folder")
     return rows
-
-
-@contextmanager
-def _one_type(data: str) -> Iterator[None]:
-    """Columns that are kept as they are may hold anything, but of one type."""
-    try:
-        yield
-    except ArrowTypeError as error:
-        raise ValueError(f"a column of {data} must have one type in all rows: {error}") from error
 
 
 def _without_reference(row: Row) -> dict[str, Any]:

@@ -1,12 +1,11 @@
-"""The bridge: the gradient of an algorithm of `bandits`, as a loss of a language model.
+"""How does an algorithm of `bandits` become the loss of a language model?
 
 An algorithm is its coefficients, `update(samples) -> Update`, so
 
     loss = - mean over groups of sum_i c_i log pi(y_i | x),     c not differentiated
 
 has as its gradient minus the algorithm's ascent direction, whatever the algorithm: no coefficient is
-written down here.  What is trained beside the policy, at the end of this file (DRO's value V(x), SRPO's
-revision policy pi'(y_i | x, y_j)), comes with coefficients of its own.
+written down here.  What is trained beside the policy (`llm.beside`) has coefficients of its own.
 
     B prompts, K sampled completions of each, of which the algorithm looks at k at a time
 
@@ -19,14 +18,11 @@ from __future__ import annotations
 from itertools import combinations
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 
 from bandits.samples import Samples, Update, choose, need, sample_axes
-from llm.log_probs import at_output_embedding, sequence_log_probs, unwrapped
 
 TRAINED = tuple(sample_axes(Update))  # `Samples` that have a coefficient in `Update`
-VALUE = "prompt_value"  # the submodule of a policy that is DRO's V
 
 
 def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
@@ -114,77 +110,3 @@ def every_choice(samples: Samples, k: int) -> Samples:
         )
     chosen = torch.tensor(list(combinations(range(size), k)), device=samples.log_prob.device)  # (groups, k)
     return choose(samples, chosen)
-
-
-def revision_log_probs(
-    model: nn.Module,
-    prompts: Tensor,
-    completions: Tensor,
-    *,
-    instruction: Tensor,
-    prompt_mask: Tensor | None = None,
-    completion_mask: Tensor | None = None,
-) -> Tensor:
-    """log pi'(y_i | x, y_j) for all i and j: the model as its own reviser, SRPO's second policy (T7.1).
-
-    The revision prompt is the prompt, the answer to be revised and the instruction, one after another.
-
-    Args:
-        model, prompts, completions, prompt_mask, completion_mask: as for `sequence_log_probs`.
-        instruction: token ids, (I,), say of "Revise:"; may be empty.
-
-    Returns:
-        (B, k, k), [b, i, j] = log pi'(y_i | x_b, y_j), the layout of `Samples.revision_log_prob`.
-    """
-    B, k, T = completions.shape
-    x_real = torch.ones_like(prompts, dtype=torch.bool) if prompt_mask is None else prompt_mask.bool()
-    y_real = (
-        torch.ones_like(completions, dtype=torch.bool) if completion_mask is None else completion_mask.bool()
-    )
-    tail = instruction.expand(B * k, -1)
-    answers = completions.reshape(B * k, T)
-    asked = torch.cat([prompts.repeat_interleave(k, 0), answers, tail], dim=1)  # (B k, P + T + I)
-    real = torch.cat(
-        [x_real.repeat_interleave(k, 0), y_real.reshape(B * k, T), torch.ones_like(tail, dtype=torch.bool)],
-        dim=1,
-    )
-    found = sequence_log_probs(
-        model,
-        asked,
-        completions.repeat_interleave(k, 0),
-        prompt_mask=real,
-        completion_mask=y_real.repeat_interleave(k, 0),
-    )
-    return found.view(B, k, k).transpose(1, 2)  # from [j, i] to [i, j]
-
-
-class PromptValue(nn.Module):
-    """V(x) = w . s / |s| + b, s the policy's last hidden state behind the prompt (T8.1).
-
-    The state is not differentiated: V is fitted beside the policy and does not move it.
-    """
-
-    def __init__(self, width: int, start: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.full((1,), start))
-
-    def forward(self, states: Tensor) -> Tensor:
-        """V of each prompt, (B,), from states (B, width)."""
-        return (normalize(states.to(self.weight.dtype), dim=-1) * self.weight).sum(-1) + self.bias
-
-
-def attach_value(model: nn.Module, start: float) -> None:
-    """Give the policy a value V(x) in training that equals `start`, say the mean reward, everywhere.
-
-    As a submodule it is optimised, checkpointed and resumed with the policy.
-    """
-    value = PromptValue(unwrapped(model).config.hidden_size, start)
-    model.add_module(VALUE, value.to(next(model.parameters())))
-
-
-def prompt_values(model: nn.Module, prompts: Tensor, prompt_mask: Tensor) -> Tensor:
-    """V(x) of a model with `attach_value`, (B,), for prompts (B, P) that are padded on the right."""
-    value, last = getattr(unwrapped(model), VALUE), prompt_mask.sum(1) - 1
-    rows = torch.arange(len(last), device=last.device)
-    inputs = {"input_ids": prompts, "attention_mask": prompt_mask.long()}
-    return at_output_embedding(model, inputs, lambda hidden: value(hidden.detach()[rows, last]))

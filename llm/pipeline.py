@@ -10,7 +10,7 @@ Sampling is `llm.generate.write_scored`.  A step whose result is there is not do
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from llm.data import completions_of
+from llm.beside import VALUE
 from llm.files import read_json, write_json
-from llm.loss import VALUE
 from llm.model import load_model
+from llm.padding import check_context
 from llm.rewards import Scorer, load_scorer
 from llm.run_folder import claimed, save_model
 from llm.sources import Recorded, Source, with_reference_log_probs
+from llm.tokens import lengths_of
 from llm.train import AlignmentTrainer, RewardTrainer, comparison_batch, fine_tuning_batch
 from llm.trainer import CheckedTrainer, run
 
@@ -48,8 +49,7 @@ def fine_tune(
     with claimed(folder, settings):
         if (folder / "model").exists():
             return load_model(str(folder / "model"))[0]
-        lengths = [len(row["prompt_ids"]) + len(row["completion_ids"][0]) for row in rows.to_list()]
-        _check_context(lengths, model)
+        check_context(model.config, lengths_of(rows))
         trainer = CheckedTrainer(model=model, args=args, train_dataset=rows, data_collator=fine_tuning_batch)
         run(trainer, folder)
         _save(trainer, folder, model, tokenizer)
@@ -64,7 +64,7 @@ def train_reward(
     args: TrainingArguments,
     settings: Mapping[str, Any],
 ) -> Scorer:
-    """A reward model from a causal language model and preferences, by the plain Trainer.
+    """A reward model from a causal language model and encoded preferences, by the plain Trainer.
 
     Raises:
         ValueError: the folder was made with other settings, a text is longer than the model's context, or
@@ -75,11 +75,8 @@ def train_reward(
         if (folder / "model").exists():
             return load_scorer(str(folder / "model"))
         model = load_scorer(str(start), fresh=True).model
-        texts = [row["prompt"] + y for row in rows.to_list() for y in completions_of(row)]
-        _check_context([len(ids) for ids in tokenizer(texts).input_ids], model)
-        trainer = RewardTrainer(
-            model=model, args=args, train_dataset=rows, data_collator=comparison_batch(tokenizer)
-        )
+        check_context(model.config, lengths_of(rows))
+        trainer = RewardTrainer(model=model, args=args, train_dataset=rows, data_collator=comparison_batch)
         trainer.model_accepts_loss_kwargs = False  # a mean over the batch: divide it accumulating
         run(trainer, folder)
         _save(trainer, folder, model, tokenizer)
@@ -167,16 +164,6 @@ def with_adapters(model: PreTrainedModel, rank: int) -> Any:
         beside = [VALUE] if hasattr(model, VALUE) else None
         config = LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=transposed, modules_to_save=beside)
         return get_peft_model(model, config)
-
-
-def _check_context(lengths: Sequence[int], model: PreTrainedModel) -> None:
-    """Texts of so many tokens fit into the model."""
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and max(lengths) > context:
-        raise ValueError(
-            f"prompt and completion must have at most the model's context of {context} tokens, but text "
-            f"{lengths.index(max(lengths))} has {max(lengths)}; cut the prompts (max_prompt_tokens)"
-        )
 
 
 def _save(

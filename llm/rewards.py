@@ -12,21 +12,22 @@ rule, a service), take one of these, or add several up:
     weighted_sum             sum_i w_i reward_i
 
 Human comparisons favour long answers, and a policy learns that first: a reward without its length
-cannot be read.  Hence `score` returns both.
+cannot be read.  Hence `score` returns both.  A completion that ran out of room is a `CutOff`: rewards
+that look at more than its text can tell it from one that has come to its end.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from rouge_score.rouge_scorer import RougeScorer
+from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -34,11 +35,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from llm.head import unwrapped
 from llm.model import load_config, load_tokenizer, load_weights
+from llm.padding import check_context
+from llm.tokens import pad, token_ids
 
 Texts = Sequence[str]
 Floats = NDArray[np.float64]
 Reward = Callable[[Texts, Texts, Texts | None], ArrayLike]
+
+
+class CutOff(str):
+    """The text of a completion that ran out of room, without end-of-sequence; any other has ended."""
 
 
 class Scores(NamedTuple):
@@ -209,7 +217,8 @@ class Scorer:
     """A learned reward r(x, y): a language model's last state through one linear unit.
 
     Trained on preferences as p(y beats y') = sigmoid(r(x, y) - r(x, y'))  (Bradley-Terry, T0.2): only
-    differences between completions of one prompt mean anything.
+    differences between completions of one prompt mean anything.  It reads end-of-sequence behind a
+    completion, unless that is a `CutOff`.
     """
 
     model: PreTrainedModel  # AutoModelForSequenceClassification with one label
@@ -217,8 +226,15 @@ class Scorer:
     batch_size: int = 32
 
     def __call__(self, prompts: Texts, completions: Texts, references: Texts | None = None) -> Floats:
-        texts = [x + y for x, y in zip(prompts, completions, strict=True)]
-        return _outputs(self.model, self.tokenizer, texts, None, self.batch_size)[:, 0]
+        if not hasattr(self.model, "score"):  # an encoder, whose tokenizer puts what it needs around texts
+            both = [x + y for x, y in zip(prompts, completions, strict=True)]
+            texts = token_ids(self.tokenizer, both, prompts=True)
+        else:
+            x = token_ids(self.tokenizer, prompts, prompts=True)
+            y = token_ids(self.tokenizer, completions, prompts=False)
+            end = [[] if isinstance(text, CutOff) else [self.tokenizer.eos_token_id] for text in completions]
+            texts = [sum(parts, []) for parts in zip(x, y, end, strict=True)]
+        return _outputs(self, [{"input_ids": ids} for ids in texts])[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +256,10 @@ class Entailment:
                 f"an entailment model must have one label 'entailment', but has {sorted(labels)}; "
                 "take a model of natural-language inference"
             )
-        logits = _outputs(self.model, self.tokenizer, prompts, completions, self.batch_size)
+        pairs = self.tokenizer(list(prompts), list(completions), split_special_tokens=True)
+        names = [name for name in ("input_ids", "token_type_ids") if name in pairs]
+        texts = [{name: pairs[name][i] for name in names} for i in range(len(prompts))]
+        logits = _outputs(self, texts)
         return torch.from_numpy(logits).log_softmax(-1)[:, entails[0]].numpy()
 
 
@@ -256,7 +275,7 @@ def load_scorer(name: str, *, fresh: bool = False, batch_size: int = 32) -> Scor
     if config.num_labels != 1:
         outputs = config.num_labels
         raise ValueError(f"a reward model must have 1 output, but {name!r} has {outputs}; train one")
-    return Scorer(*_load_classifier(name, config, ("score.weight",) if fresh else ()), batch_size)
+    return Scorer(*_loaded(name, config, ("score.weight",) if fresh else ()), batch_size)
 
 
 def load_entailment(name: str, *, batch_size: int = 32) -> Entailment:
@@ -265,12 +284,10 @@ def load_entailment(name: str, *, batch_size: int = 32) -> Entailment:
     Raises:
         ValueError: it cannot be loaded.
     """
-    return Entailment(*_load_classifier(name, load_config(name), ()), batch_size)
+    return Entailment(*_loaded(name, load_config(name)), batch_size)
 
 
-def _load_classifier(
-    name: str, config: PreTrainedConfig, new_weights: tuple[str, ...]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(name: str, config: PreTrainedConfig, new_weights: tuple[str, ...] = ()) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(name, config)
     model = load_weights(AutoModelForSequenceClassification, name, config, new_weights=new_weights)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -278,28 +295,37 @@ def _load_classifier(
 
 
 @torch.no_grad()
-def _outputs(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Texts,
-    pairs: Texts | None,
-    batch_size: int,
-) -> Floats:
-    """The classifier's outputs, (N, labels).  Padding is on the right, which GPT-2's positions need."""
-    context = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", math.inf))
+def _outputs(judge: Scorer | Entailment, texts: Sequence[dict[str, list[int]]]) -> Floats:
+    """The classifier's outputs for texts as it takes them, (N, labels)."""
+    model, batch_size = judge.model, judge.batch_size
+    lengths = torch.tensor([len(text["input_ids"]) for text in texts])
+    limit = judge.tokenizer.model_max_length
+    check_context(model.config, lengths, "text", "shorten the prompts", limit)
     found = []
     for start in range(0, len(texts), batch_size):
-        batch = slice(start, start + batch_size)
-        second = None if pairs is None else list(pairs[batch])
-        inputs = tokenizer(
-            list(texts[batch]), second, padding=True, padding_side="right", return_tensors="pt"
-        )
-        lengths = inputs.attention_mask.sum(1)
-        if lengths.max() > context:
-            worst = int(lengths.argmax())
-            raise ValueError(
-                f"text {start + worst} has {lengths[worst]} tokens, more than the {context} that the "
-                "reward's model can read; shorten the prompts"
-            )
-        found.append(model(**inputs.to(model.device)).logits.double().cpu().numpy())
+        batch = texts[start : start + batch_size]
+        inputs = {name: pad([text[name] for text in batch])[0].to(model.device) for name in batch[0]}
+        mask = pad([text["input_ids"] for text in batch])[1].to(model.device)
+        found.append(classified(model, mask, **inputs).double().cpu().numpy())
     return np.concatenate(found)
+
+
+def classified(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
+    """A classifier's outputs, (B, labels), a causal one's at the last real token of each row.
+
+    transformers looks for the last token that is not padding, and where padding is end-of-sequence, as
+    with GPT-2, it looks past the end.  Here the mask (B, T) says which is the last; padding is behind.
+    """
+    last = mask.sum(1) - 1
+    rows = torch.arange(len(last), device=last.device)
+
+    def take(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+        return (arguments[0][rows, last][:, None].expand_as(arguments[0]),)
+
+    head = getattr(unwrapped(model), "score", None)  # an encoder has none, and reads its first token
+    handle = None if head is None else head.register_forward_pre_hook(take)
+    try:
+        return model(**inputs, attention_mask=mask.long()).logits
+    finally:
+        if handle is not None:
+            handle.remove()

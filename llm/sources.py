@@ -25,13 +25,13 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bandits import Bandit
-from bandits.samples import Samples
-from llm.data import Row
+from bandits.samples import Samples, bradley_terry
+from llm.beside import prompt_values, revision_log_probs
 from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
 from llm.generate import sampled_ids, texts_of
-from llm.log_probs import sequence_log_probs, unwrapped
-from llm.loss import prompt_values, revision_log_probs
+from llm.head import unwrapped
+from llm.layouts import Row
+from llm.log_probs import sequence_log_probs
 from llm.rewards import Reward, score
 from llm.tokens import collate, pad
 
@@ -199,19 +199,18 @@ def with_preferences(samples: Samples) -> Samples:
 
     Bradley-Terry where there are rewards; else the data's order, the first completion having won.
     """
-    log_prob, reward = samples.log_prob, samples.reward
-    size = log_prob.shape[-1]
-    if reward is not None:
-        world = Bandit(reward.double().cpu().numpy())
-        preference = torch.tensor(world.preference, dtype=log_prob.dtype, device=log_prob.device)
+    log_prob, size = samples.log_prob, samples.log_prob.shape[-1]
+    if samples.reward is None:
+        first_won = torch.ones(size, size).triu(1) + torch.eye(size) / 2
+        preference = first_won.to(log_prob).expand(*log_prob.shape, size)
     else:
-        ones = torch.ones(size, size, dtype=log_prob.dtype, device=log_prob.device)
-        preference = (ones.triu(1) + ones.diag().diag() / 2).expand(*log_prob.shape, size)
+        preference = bradley_terry(samples.reward.double()).to(log_prob)
+    uniform = torch.full_like(log_prob, -math.log(size))
     everyone = Samples(
         log_prob=log_prob,
         reference_log_prob=samples.reference_log_prob,
-        reward=reward,
-        behavior_log_prob=torch.full_like(log_prob, -math.log(size)),
+        reward=samples.reward,
+        behavior_log_prob=uniform,
     )
     return replace(samples, preference=preference, population=everyone)
 

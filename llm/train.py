@@ -16,15 +16,18 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
 from bandits.samples import Samples
 from llm.algorithms import needs
-from llm.data import Row, completions_of
-from llm.log_probs import sequence_log_probs, unwrapped
-from llm.loss import VALUE, every_choice, update_loss
+from llm.beside import VALUE
+from llm.head import unwrapped
+from llm.layouts import Row
+from llm.log_probs import sequence_log_probs
+from llm.loss import every_choice, update_loss
+from llm.rewards import classified
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
 from llm.trainer import CheckedTrainer
@@ -219,14 +222,10 @@ def fine_tuning_batch(rows: Sequence[Row]) -> Batch:
     }
 
 
-def comparison_batch(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]], Batch]:
+def comparison_batch(rows: Sequence[Row]) -> Batch:
     """Preferences as a reward model reads them: all chosen texts, then all rejected ones."""
-
-    def collate_comparisons(rows: Sequence[Row]) -> Batch:
-        texts = [row["prompt"] + completions_of(row)[i] for i in (0, 1) for row in rows]
-        return dict(tokenizer(texts, padding=True, padding_side="right", return_tensors="pt"))
-
-    return collate_comparisons
+    tokens, mask = pad([[*row["prompt_ids"], *row["completion_ids"][i]] for i in (0, 1) for row in rows])
+    return {"input_ids": tokens, "mask": mask}
 
 
 class RewardTrainer(CheckedTrainer):
@@ -237,7 +236,7 @@ class RewardTrainer(CheckedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
         """The mean over comparisons; the chosen texts are the first half of the batch."""
-        reward = torch.stack(model(**inputs).logits[:, 0].chunk(2), dim=-1)  # (B, 2)
+        reward = torch.stack(classified(model, **inputs)[:, 0].chunk(2), dim=-1)  # (B, 2)
         pairs = with_preferences(Samples(log_prob=reward, reference_log_prob=torch.zeros_like(reward)))
         self.watch(order(reward.detach(), pairs.preference))
         return DPO(beta=1.0).loss(pairs).mean()

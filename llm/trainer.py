@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from llm.files import COMPLETE, cannot_write, damage, mark_complete
-from llm.log_probs import unwrapped
+from llm.head import unwrapped
 from llm.model import not_finite
 from llm.run_folder import write_log
 

@@ -24,19 +24,57 @@ from llm.corpus import (
     package_folder,
     split_docstring,
 )
-from llm.data import (
-    completions_of,
-    demonstration,
-    load_rows,
-    preference,
-    scored,
-    tldr_prompt,
-)
+from llm.data import load_rows
 from llm.files import write_json_lines
+from llm.layouts import completions_of, demonstration, preference, scored, tldr_prompt
 from llm.tokens import collate, encode, pad, truncate_prompt
 
 POST = {"subreddit": "tea", "title": "Cold again", "post": "It stood there.\n\nAll day.", "article": None}
+USER, SAID = {"role": "user", "content": "Say it."}, {"role": "assistant", "content": "Said."}
+NO = {"role": "assistant", "content": "No."}
+PAIR = {"prompt": "Say it.", "chosen": " Said.", "rejected": " No."}
+TURNS = "\n\nHuman: Say it.\n\nAssistant: What?\n\nHuman: That.\n\nAssistant:"
 LAYOUTS = {
+    "messages": (
+        demonstration,
+        {"messages": [USER, SAID], "prompt_id": "7"},
+        {"prompt": "Say it.", "completion": " Said."},
+    ),
+    "messages of many turns": (
+        demonstration,
+        {"messages": [{"role": "system", "content": "Be brief."}, USER, NO, USER, SAID]},
+        {
+            "prompt": "System: Be brief.\n\nUser: Say it.\n\nAssistant: No.\n\nUser: Say it.\n\nAssistant:",
+            "completion": " Said.",
+        },
+    ),
+    "conversational prompt, completion": (
+        demonstration,
+        {"prompt": [USER], "completion": [SAID]},
+        {"prompt": "Say it.", "completion": " Said."},
+    ),
+    "conversational preference": (preference, {"prompt": [USER], "chosen": [SAID], "rejected": [NO]}, PAIR),
+    "conversations that begin alike": (preference, {"chosen": [USER, SAID], "rejected": [USER, NO]}, PAIR),
+    "conversations beside their prompt": (
+        preference,
+        {"prompt": "Say it.", "chosen": [USER, SAID], "rejected": [USER, NO], "score_chosen": 7.0},
+        PAIR,
+    ),
+    "texts of turns that begin alike": (
+        preference,
+        {"chosen": f"{TURNS} So it is.", "rejected": f"{TURNS} So what."},
+        {"prompt": TURNS, "chosen": " So it is.", "rejected": " So what."},
+    ),
+    "texts that begin alike": (
+        preference,
+        {"chosen": "Say it. Said.", "rejected": "Say it. Sad."},
+        {"prompt": "Say it.", "chosen": " Said.", "rejected": " Sad."},
+    ),
+    "conversational scored samples": (
+        scored,
+        {"prompt": [USER], "completions": [[SAID], [NO]], "rewards": [1, 0]},
+        {"prompt": "Say it.", "completions": ["Said.", "No."], "rewards": [1.0, 0.0]},
+    ),
     "prompt, completion": (
         demonstration,
         {"prompt": "Say it.", "completion": " Said."},
@@ -99,6 +137,26 @@ def test_every_layout_arrives_from_every_format(tmp_path, layout, ending):
     kind, row, expected = LAYOUTS[layout]
     loaded = load_rows(write(tmp_path / f"rows{ending}", [row, row]), kind)
     assert loaded.rows.to_list() == [expected, expected] and loaded.skipped == ()
+
+
+def test_completions_are_left_as_they_are_on_request_and_told_if_not(tmp_path):
+    texts = ["Said. ", " Said.", "  def f():"]
+    path = write(tmp_path / "rows.jsonl", [{"prompt": "p", "completion": text} for text in texts])
+    changed, kept = load_rows(path, demonstration), load_rows(path, demonstration, as_is=True)
+    assert list(changed.rows["completion"]) == [" Said.", " Said.", " def f():"] and changed.spaced == 2
+    assert list(kept.rows["completion"]) == texts and kept.spaced == 0
+
+
+def test_what_cannot_stand_in_one_column_is_a_bad_row(tmp_path):
+    """Types, numbers and characters that Arrow has not, each with its line, behind a thousand good rows."""
+    good = {"prompt": "p", "completions": ["a"], "rewards": [1], "seed": 3}
+    for value in ("text", 10**30, {"a": 1}, "\ud800"):
+        path = tmp_path / "rows.jsonl"
+        rows = [good] * 1200 + [good | {"seed": value}, good | {"seed": 2.5}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(ValueError, match=r"rows.jsonl:1201: column 'seed' has not the type of the first"):
+            load_rows(path, scored)
+        assert len(load_rows(path, scored, skip_bad=True).rows) == 1201
 
 
 def test_a_folder_is_read_file_by_file_in_order(tmp_path):
@@ -345,6 +403,27 @@ def test_a_sample_that_was_cut_off_gets_no_end(tokenizer):
     )
     encoded = encode(rows, tokenizer, max_prompt_tokens=9, max_completion_tokens=9)
     assert encoded.rows[0]["completion_ids"] == [[7, 8]]
+
+
+def test_the_spelling_of_a_special_token_is_text_and_told_with_its_line(tokenizer):
+    """Prompt, cut prompt and completion: nothing ends, nothing is lost, and the place is named."""
+    spelled = "It writes <|endoftext|> where a text ends, and <|padding|> behind it."
+    rows = Dataset.from_list(
+        [
+            {"prompt": "Plain.\n\nTL;DR:", "completion": " Plain."},
+            {"prompt": f"{spelled}\n\nTL;DR:", "completion": f" {spelled}"},
+            {"prompt": f"{spelled * 9}\n\nTL;DR:", "completion": " Long."},
+        ]
+    )
+    limits = {"max_prompt_tokens": 90, "max_completion_tokens": 90}
+    found = encode(rows, tokenizer, **limits, places=["f:1", "f:4", "f:9"])
+    end = tokenizer.eos_token_id
+    assert found.spelled == tuple(f"f:{i}: <|endoftext|> is read as text" for i in (4, 9))
+    assert found.truncated == 1
+    for row in found.rows:
+        assert tokenizer.decode(row["prompt_ids"]) == row["prompt"] and end not in row["prompt_ids"]
+        (ids,) = row["completion_ids"]
+        assert tokenizer.decode(ids[:-1]) == row["completion"] and ids.index(end) == len(ids) - 1
 
 
 def test_a_batch_holds_the_tokens_where_the_masks_say():

@@ -40,8 +40,9 @@ from bandits import (
 )
 from bandits.algorithms.grpo import unit_spread
 from bandits.policy import kl
+from llm.beside import attach_value, prompt_values, revision_log_probs
 from llm.exact import Completions, as_bandit, enumerate_completions
-from llm.loss import TRAINED, alignment_loss, attach_value, prompt_values, revision_log_probs
+from llm.loss import TRAINED, alignment_loss
 
 PROMPT = torch.tensor([0, 1])
 REVISE = torch.tensor([2, 2])  # end of sequence twice: no prompt ends like this

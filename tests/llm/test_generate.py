@@ -16,11 +16,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from llm.data import load_rows, scored
-from llm.generate import Sampling, best_of_n, read_scored, write_scored
+from llm.data import load_rows
+from llm.generate import Sampling, against_samples, best_of_n, read_scored, texts_of, write_scored
+from llm.layouts import scored
 from llm.log_probs import sequence_log_probs
 from llm.model import load_model
-from llm.rewards import length, rouge_l
+from llm.rewards import CutOff, length, rouge_l
 from llm.tokens import encode
 
 PAIRS = [
@@ -128,6 +129,26 @@ def test_best_of_n_keeps_the_highest_reward(tmp_path, loaded, prompts):
     rows = write_scored(tmp_path, prompts, *loaded, length, SAMPLING, progress=False)
     for best, row in zip(best_of_n(rows), rows, strict=True):
         assert best["reward"] == max(row["rewards"]) == len(best["completion"].split())
+
+
+def test_a_comparison_with_a_sample_ends_where_the_sample_ended(tmp_path, loaded, prompts):
+    """What people wrote ends; a sample that was cut off does not, and rewards are told so."""
+    _, tokenizer = loaded
+    rows = write_scored(tmp_path, prompts, *loaded, length, SAMPLING, progress=False)
+    end, pairs = tokenizer.eos_token_id, against_samples(rows, tokenizer)
+    sampled = [
+        ids
+        for row in rows
+        for ids, y in zip(row["completion_ids"], row["completions"], strict=True)
+        if y.strip()
+    ]
+    assert [row["completion_ids"][1] for row in pairs] == sampled
+    for row in pairs:
+        chosen, rejected = row["completion_ids"]
+        assert tokenizer.decode(chosen) == row["chosen"] + "<|endoftext|>" and row["prompt_ids"]
+        kinds = [type(text) for text in texts_of([chosen, rejected], tokenizer)]
+        assert kinds == [str, str if rejected[-1] == end else CutOff]
+    assert {ids[-1] == end for ids in sampled} == {False, True}
 
 
 def test_other_settings_are_refused(tmp_path, loaded, prompts):

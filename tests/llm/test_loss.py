@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, Samples, Update
+from llm.beside import revision_log_probs
 from llm.log_probs import sequence_log_probs
-from llm.loss import alignment_loss, every_choice, revision_log_probs
+from llm.loss import alignment_loss, every_choice
 
 
 def groups(*shape: int, seed: int = 0) -> Samples:

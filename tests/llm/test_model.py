@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llm import log_probs
+from llm import head, shared_prefix
 from llm.log_probs import sequence_log_probs
 from llm.model import load_config, load_model, load_weights, new_model, train_tokenizer
 
@@ -121,10 +121,10 @@ def test_log_prob_is_minus_the_models_own_loss_times_the_tokens(make_model, fami
 
 @pytest.mark.parametrize("twin", ["completions see each other", "positions go on", "boolean mask", "no mask"])
 def test_the_law_rejects_wrong_twins(make_model, monkeypatch, twin):
-    right = log_probs._shared_prefix
+    right = shared_prefix.one_sequence
 
     def wrong(*arguments):
-        inputs, rows, columns = right(*arguments)
+        inputs = right(*arguments)
         mask, size = inputs["attention_mask"], inputs["input_ids"].shape[1]
         if twin == "completions see each other":
             causal = torch.ones(size, size, dtype=torch.bool).tril()
@@ -137,10 +137,10 @@ def test_the_law_rejects_wrong_twins(make_model, monkeypatch, twin):
             inputs["attention_mask"] = mask == 0
         else:
             del inputs["attention_mask"]
-        return inputs, rows, columns
+        return inputs
 
     model, batch = make_model("gpt2", "eager"), ragged_batch()
-    monkeypatch.setattr(log_probs, "_shared_prefix", wrong)
+    monkeypatch.setattr(shared_prefix, "one_sequence", wrong)
     difference = sequence_log_probs(model, **batch) - separate_passes(model, batch)
     assert difference.abs().max() > 1e-2
 
@@ -200,7 +200,7 @@ def test_by_default_so_many_logits_exist_as_suit_the_device_and_the_vocabulary(m
     """Room for 7 tokens of a vocabulary of 11, then for less than one: one at a time."""
     model, batch = make_model("gpt_neox"), ragged_batch()
     for room, rows in ((80, 7), (5, 1)):
-        monkeypatch.setitem(log_probs.LOGITS, "cpu", room)
+        monkeypatch.setitem(head.LOGITS, "cpu", room)
         with LargestLogits() as watch, torch.no_grad():
             sequence_log_probs(model, **batch)
         assert watch.rows == rows
@@ -282,7 +282,7 @@ def test_other_architectures_take_the_plain_path(which):
         model = AutoModelForCausalLM.from_config(ARCHITECTURES[which])
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
-    assert not log_probs.takes_shared_prefix(model)
+    assert not shared_prefix.takes_shared_prefix(model)
     for sides in [(True, False), (False, True)]:
         batch = ragged_batch(*sides)
         found = sequence_log_probs(model, **batch)
@@ -305,7 +305,7 @@ BAD_BATCHES = [
     ({**ragged_batch(), "completions": torch.ones(3, 4, dtype=int)}, r"completions \(B, k, T\)"),
     (
         {"prompts": torch.ones(1, 20, dtype=int), "completions": torch.ones(1, 2, 5, dtype=int)},
-        r"at most the model's context 24, but is 25 at \[0, 0\]",
+        r"at most the model's context of 24 tokens, but is 25 at \[0, 0\]",
     ),
 ]
 

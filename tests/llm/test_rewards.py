@@ -9,10 +9,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPTNeoXConfig,
+    GPTNeoXForSequenceClassification,
+)
 
 from llm.model import train_tokenizer
 from llm.rewards import (
+    CutOff,
+    Scorer,
+    classified,
     coverage,
     density,
     fragments,
@@ -24,6 +34,7 @@ from llm.rewards import (
     score,
     weighted_sum,
 )
+from llm.train import comparison_batch
 
 PROMPTS = ["the cat sat on the mat today", "rain fell all day"]
 ANSWERS = [" the cat sat today", " it rained"]
@@ -129,10 +140,14 @@ def scorer_folder(tmp_path_factory, tokenizer):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_a_score_does_not_depend_on_the_batch_it_is_in(scorer_folder, tokenizer, batch_size):
-    """One text at a time, its last token's state times the score weights: float32, hence 1e-5."""
+    """One text at a time, the state of its end times the score weights: float32, hence 1e-5.
+
+    The last one was cut off: it has no end, and its last token is what is judged.
+    """
     scorer = load_scorer(str(scorer_folder), batch_size=batch_size)
-    found = scorer([*PROMPTS, "x"], [*ANSWERS, " y"])
-    for value, text in zip(found, [*map(str.__add__, PROMPTS, ANSWERS), "x y"], strict=True):
+    found = scorer([*PROMPTS, "x"], [*ANSWERS, CutOff(" y")])
+    ended = [x + y + "<|endoftext|>" for x, y in zip(PROMPTS, ANSWERS, strict=True)]
+    for value, text in zip(found, [*ended, "x y"], strict=True):
         ids = tokenizer(text, return_tensors="pt").input_ids
         state = scorer.model.transformer(ids).last_hidden_state[0, -1]
         np.testing.assert_allclose(value, (state @ scorer.model.score.weight[0]).item(), rtol=1e-5)
@@ -148,6 +163,45 @@ def test_left_padding_tokenizers_and_tokenizers_without_padding_score_alike(scor
     np.testing.assert_allclose(scorer(PROMPTS, ANSWERS), expected, rtol=1e-6)
 
 
+def test_finished_and_cut_off_score_differently_even_where_padding_is_the_end(scorer_folder):
+    """With GPT-2's habit of padding with end-of-sequence, transformers itself would look past the end."""
+    scorer = load_scorer(str(scorer_folder))
+    finished = scorer(PROMPTS, ANSWERS)
+    cut_off = scorer(PROMPTS, [CutOff(y) for y in ANSWERS])
+    assert (abs(finished - cut_off) > 1e-2).all()
+    scorer.tokenizer.pad_token = scorer.tokenizer.eos_token
+    scorer.model.config.pad_token_id = scorer.tokenizer.eos_token_id
+    np.testing.assert_allclose(scorer(PROMPTS, ANSWERS), finished, rtol=1e-6)
+    np.testing.assert_allclose(scorer(PROMPTS, [CutOff(y) for y in ANSWERS]), cut_off, rtol=1e-6)
+
+
+def test_a_policy_cannot_write_its_own_end(scorer_folder):
+    """The spelling of end-of-sequence inside an answer is judged as the characters that it is."""
+    scorer = load_scorer(str(scorer_folder))
+    ended, spelled = scorer(["x", "x"], [" y", CutOff(" y<|endoftext|>")])
+    assert abs(ended - spelled) > 1e-2
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_a_reward_model_learns_from_texts_with_their_ends(model_folder, tokenizer, family):
+    """What the Trainer sees of a comparison is what the scorer sees of both its texts; one was cut off."""
+    scorer = load_scorer(str(model_folder), fresh=True)
+    if family == "gpt_neox":
+        config = GPTNeoXConfig(
+            vocab_size=300, num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=8
+        )
+        config.num_labels, config.pad_token_id = 1, 0
+        scorer = Scorer(GPTNeoXForSequenceClassification(config), tokenizer)
+    end = tokenizer.eos_token_id
+    rows = [
+        {"prompt_ids": tokenizer(x).input_ids, "completion_ids": [[*tokenizer(y).input_ids, end], [5, 6]]}
+        for x, y in zip(PROMPTS, ANSWERS, strict=True)
+    ]
+    found = classified(scorer.model, **comparison_batch(rows))[:, 0].detach().numpy()
+    expected = [scorer(PROMPTS, ANSWERS), scorer(PROMPTS, [CutOff(tokenizer.decode([5, 6]))] * 2)]
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-5)
+
+
 def test_a_fresh_scorer_starts_from_a_language_model_and_a_trained_one_from_a_scorer(model_folder, tmp_path):
     fresh = load_scorer(str(model_folder), fresh=True)
     assert fresh(PROMPTS, ANSWERS).shape == (2,)
@@ -160,7 +214,10 @@ def test_a_fresh_scorer_starts_from_a_language_model_and_a_trained_one_from_a_sc
 
 
 def test_a_text_that_a_reward_cannot_read_is_refused(scorer_folder):
-    with pytest.raises(ValueError, match=r"text 1 has \d+ tokens, more than the 48 .*shorten the prompts"):
+    with pytest.raises(
+        ValueError,
+        match=r"text .*at most the model's context of 48 tokens, but is \d+ at \[1\]; shorten the prompts",
+    ):
         load_scorer(str(scorer_folder), batch_size=1)(["a", "a " * 60], [" b", " b"])
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from bandits import DROV, CoPG, Samples
+from llm.beside import attach_value, prompt_values
 from llm.log_probs import sequence_log_probs
-from llm.loss import alignment_loss, attach_value, every_choice, prompt_values
+from llm.loss import alignment_loss, every_choice
 
 
 def policy() -> GPT2LMHeadModel:

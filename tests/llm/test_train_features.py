@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 import llm.train
 import llm.trainer
 from bandits import DPO, DROV, GRPO, PPO, RLOO, ALoL, CoPG, NashMD, PolicyGradient, behavior_value
+from llm.beside import VALUE, attach_value, prompt_values
 from llm.files import mark_complete
-from llm.loss import VALUE, attach_value, prompt_values
 from llm.model import load_model
 from llm.pipeline import align, with_adapters
 from llm.sources import OnPolicy, Recorded, mean_reward, trained_value, with_reference_log_probs

@@ -1,0 +1,67 @@
+"""How do k completions of one prompt share one forward pass?
+
+They stand behind the prompt in a single sequence
+
+    columns     x_1 ... x_P | y1_1 ... y1_T  | y2_1 ... y2_T  | ...
+    positions   0 ... n-1   | n ... n+T-1    | n ... n+T-1    | ...       n real tokens in x
+
+and a mask (B, 1, columns, columns) lets a token see the prompt and its own completion, no other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llm.head import at_output_embedding, chunked_log_probs, unwrapped
+from llm.padding import pack, positions_of
+
+# Families tested to take a 4-D mask with positions, and to do nothing after their output embedding.
+FAMILIES = ("gpt2", "gpt_neox")
+ATTENTION = ("eager", "sdpa")
+
+
+def takes_shared_prefix(model: nn.Module) -> bool:
+    """Whether the architecture is one whose k completions are known to fit behind one prompt."""
+    config = unwrapped(model).config
+    return config.model_type in FAMILIES and config._attn_implementation in ATTENTION
+
+
+def shared_prefix_log_probs(
+    model: nn.Module, x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor, chunk: int | None
+) -> Tensor:
+    """log pi of every real token of y (B, k, T) behind x (B, P), (N,), as `separate_log_probs`: faster."""
+    inner = unwrapped(model)
+    x, x_real = pack(x, x_real, left=False)  # the last column of x predicts all first tokens
+    (B, k, T), P = y.shape, x.shape[1]
+    predicts = torch.arange(P - 1, P - 1 + k * T, device=x.device).view(k, T)
+    predicts[:, 0] = P - 1
+    rows = torch.arange(B, device=x.device)[:, None, None].expand(B, k, T)[y_real]
+    columns, head = predicts.expand(B, k, T)[y_real], inner.get_output_embeddings()
+
+    def read(hidden: Tensor) -> Tensor:
+        picked = hidden[rows, columns]
+        return chunked_log_probs(head.forward, picked, y[y_real], inner.config.vocab_size, chunk)
+
+    return at_output_embedding(model, one_sequence(x, x_real, y, y_real, inner.dtype), read)
+
+
+def one_sequence(
+    x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Inputs of the model: prompt and completions in one row, who sees whom, and positions."""
+    (_, k, T), P = y.shape, x.shape[1]
+    column = torch.arange(P + k * T, device=x.device)
+    real = torch.cat([x_real, y_real.flatten(1)], dim=1)  # (B, columns)
+    behind = (x_real.sum(1, keepdim=True) + column[:T]).repeat(1, k)
+    positions = torch.cat([positions_of(x_real), behind], dim=1) * real
+
+    owner = ((column - P) // T).clamp(min=-1)  # which completion; -1 is the prompt
+    visible = ((owner == -1) | (owner == owner[:, None])) & (column <= column[:, None])
+    visible = visible & real[:, None]  # (B, columns, columns)
+    visible |= torch.eye(len(column), dtype=torch.bool, device=x.device)  # padding sees itself: no NaN
+    # Additive and float: eager attention would add a boolean mask as zeros and ones.
+    mask = torch.zeros(visible.shape, dtype=dtype, device=x.device)
+    mask.masked_fill_(~visible, torch.finfo(dtype).min)
+    tokens = torch.cat([x, y.flatten(1)], dim=1)
+    return {"input_ids": tokens, "attention_mask": mask[:, None], "position_ids": positions}
