@@ -26,7 +26,7 @@ from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import Motions, motions_of, update_at
-from bandits.policy import normalised
+from bandits.policy import normalised, spread
 from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.observation import State
@@ -111,18 +111,20 @@ def fixed_points(
     if known is not None:
         return _isolated(problem, known)
     found: list[Solution] = []
-    try:
-        first = fixed_point(algorithm, bandit, sampling, start)
-        if first.unique:
-            return [first]
-        found += [first] if first.stable else []
-    except NotConverged as error:
-        first = error.solution
-    for one in _ends(algorithm, bandit, sampling, _spread_starts(np.exp(problem.log_start), starts, rng)):
-        if one.stable and all(np.abs(one.policy - other.policy).max() > SAME for other in found):
-            found.append(one)
+    last = Solution(log_policy=None, residual=np.nan)
+    own = np.exp(problem.log_start)
+    for policy in (own, *spread(own, starts, rng)):
+        try:
+            last = fixed_point(algorithm, bandit, sampling, policy)
+        except NotConverged as error:
+            last = error.solution
+            continue
+        if last.unique:
+            return [last]
+        if last.stable and all(np.abs(last.policy - other.policy).max() > SAME for other in found):
+            found.append(last)
     if not found:
-        raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", first)
+        raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", last)
     return found
 
 
@@ -350,25 +352,3 @@ def _hint(motions: Motions) -> str:
     return (
         "; with the opposite sign it would come to rest: are the coefficients of `update` ascent directions?"
     )
-
-
-def _ends(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, starts: list[Floats]
-) -> Iterator[Solution]:
-    """Where the flows end that do come to rest."""
-    for policy in starts:
-        try:
-            yield fixed_point(algorithm, bandit, sampling, policy)
-        except NotConverged:
-            continue
-
-
-def _spread_starts(policy: Floats, starts: int, rng: np.random.Generator) -> list[Floats]:
-    """Policies near every vertex of the start's support, and random ones."""
-    support = policy > 0
-    size = int(support.sum())
-    corners = 0.05 / size + 0.95 * np.eye(size)
-    random = rng.dirichlet(np.ones(size), starts)
-    full = np.zeros((size + starts, len(policy)))
-    full[:, support] = np.concatenate([corners, random])
-    return list(full)

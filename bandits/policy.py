@@ -113,3 +113,19 @@ def entropy(log_p: ArrayLike) -> Floats:
         0.693147
     """
     return entr(np.exp(log_p)).sum(axis=-1)
+
+
+def spread(policy: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Policies on the support of one, (A,): near its n vertices, and `count` random, (n + count, A).
+
+    Example:
+        >>> spread(np.array([0.5, 0.0, 0.5]), 0, np.random.default_rng(0)).round(3)
+        array([[0.975, 0.   , 0.025],
+               [0.025, 0.   , 0.975]])
+    """
+    support = policy > 0
+    size = int(support.sum())
+    full = np.zeros((size + count, len(policy)))
+    full[:size, support] = 0.05 / size + 0.95 * np.eye(size)
+    full[size:, support] = rng.dirichlet(np.ones(size), count)
+    return full
