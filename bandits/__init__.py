@@ -46,8 +46,9 @@ from bandits.fixed_point import fixed_point, fixed_points
 from bandits.log_linear.fixed_point import log_linear_fixed_point, log_linear_flow, log_linear_policy
 from bandits.sampling.rules import Dataset, Offline, OnPolicy, Pairs
 from bandits.simulation.optimizers import SGD, Adam
-from bandits.simulation.simulate import Trace, simulate
+from bandits.simulation.simulate import simulate
 from bandits.simulation.sweep import sweep
+from bandits.simulation.trace import Trace
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 
 __version__ = "0.1.0"

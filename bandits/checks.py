@@ -25,7 +25,7 @@ LARGEST = 1e150  # of any number: squares stay finite, and so do reciprocals
 SHOWN = 60  # characters of a bad value that a message quotes
 
 
-def reject_first(bad: NDArray[np.bool_], values: NDArray, name: str, rule: str, remedy: str) -> None:
+def reject_first(bad: NDArray[np.bool_], values: NDArray[Any], name: str, rule: str, remedy: str) -> None:
     """Raise for the first True of `bad`, quoting its index and value.
 
     Raises:
@@ -46,7 +46,7 @@ def floats(values: ArrayLike, name: str) -> Floats:
     return _in_float64(as_numbers(values, name), name)
 
 
-def as_numbers(values: ArrayLike, name: str) -> NDArray:
+def as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """A copy in whatever type of real number it came.
 
     Raises:
@@ -65,7 +65,7 @@ def as_numbers(values: ArrayLike, name: str) -> NDArray:
     return array
 
 
-def _in_float64(array: NDArray, name: str) -> Floats:
+def _in_float64(array: NDArray[Any], name: str) -> Floats:
     """Finite float64 numbers, read-only; the argument is ours."""
     with np.errstate(over="ignore"):  # longer floats
         array = array.astype(np.float64, copy=False)
@@ -128,7 +128,7 @@ def distribution(values: ArrayLike, name: str, axes: int = 1) -> Floats:
     return array
 
 
-def sum_tolerance(raw: NDArray) -> float:
+def sum_tolerance(raw: NDArray[Any]) -> float:
     """How far numbers of this type may be from summing to one."""
     return SUM_TOLERANCE_FLOAT32 if raw.dtype == np.float32 else SUM_TOLERANCE
 
@@ -248,7 +248,7 @@ def generator(value: np.random.Generator, name: str = "rng") -> np.random.Genera
     return value
 
 
-def function(value: Callable, name: str, *takes: str) -> None:
+def function(value: Callable[..., Any], name: str, *takes: str) -> None:
     """A function that can be called with the arguments named in `takes`.
 
     Raises:
@@ -286,7 +286,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def within(array: NDArray, shape: tuple[int, ...], name: str) -> NDArray:
+def within(array: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """The array broadcast to a shape.
 
     Raises:
@@ -298,7 +298,7 @@ def within(array: NDArray, shape: tuple[int, ...], name: str) -> NDArray:
         raise ValueError(f"{name} must broadcast to {shape}, but its shape is {array.shape}") from error
 
 
-def same_arms(a: NDArray, b: NDArray, name_a: str, name_b: str) -> None:
+def same_arms(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str) -> None:
     """Two arrays agree in their number of arms, and their contexts broadcast.
 
     Raises:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,7 +52,7 @@ class Problem:
         linear = getattr(self.algorithm, "linear", None)
         return None if linear is None or self.sampling.on_policy else linear(self.bandit, self.law())
 
-    def at(self, index: tuple, contexts: tuple[int, ...] | None = None) -> Problem:
+    def at(self, index: tuple[Any, ...], contexts: tuple[int, ...] | None = None) -> Problem:
         """The problem of one context, without leading axes; `index` refers to `contexts`."""
         shape = self.contexts if contexts is None else contexts
         log_start = np.broadcast_to(self.log_start, (*shape, self.bandit.arms))[index]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class NoFixedPoint(ValueError):
         super().__init__(message)
         self.solution = solution
 
-    def __reduce__(self) -> tuple:  # so that it crosses a process boundary with its solution
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it crosses a process boundary with its solution
         return type(self), (str(self), self.solution)
 
 
@@ -172,7 +173,7 @@ class NotConverged(RuntimeError):
         self.solution, self.reason = solution, reason
         self.arms, self.period, self.cycle = arms, period, cycle
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), arms=self.arms, period=self.period, cycle=self.cycle), (
             str(self),
             self.solution,

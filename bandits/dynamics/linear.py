@@ -17,6 +17,7 @@ Axes: one context; x is (A,), results have a leading axis of times or steps.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def extreme_eigenvalues(law: Law, alive: NDArray[np.bool_]) -> tuple[float, floa
     return float(1 / _lanczos(inverse, arms) - shift), largest
 
 
-def resolvent(law: Product, x: Floats, shift: complex) -> NDArray:
+def resolvent(law: Product, x: Floats, shift: complex) -> NDArray[Any]:
     """y with (shift + L) y = x in O(k^2 A), for a law of k independent arms  (T3.4).
 
     L = D + N K N', N = (m_1 ... m_k), D = (k-1) diag(M), M = N 1, K = I - 1 1', so that

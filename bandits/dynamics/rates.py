@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,7 +77,7 @@ def largest_stable_step(
     return _each_end(bind(algorithm, bandit, sampling, start), stable_step)
 
 
-def _each_end(problem: Problem, measure: Callable[[NDArray], float]) -> Floats:
+def _each_end(problem: Problem, measure: Callable[[NDArray[Any]], float]) -> Floats:
     """A measure of the rates at the end of each context, (...)."""
     if problem.linear() is None:
         each = _rates(problem)
@@ -86,7 +87,7 @@ def _each_end(problem: Problem, measure: Callable[[NDArray], float]) -> Floats:
     return np.reshape([measure(rates) for rates in each], problem.contexts)[()]
 
 
-def _rates(problem: Problem) -> list[NDArray]:
+def _rates(problem: Problem) -> list[NDArray[Any]]:
     """Eigenvalues of -dg/dtheta at the end of each context, but the constants' own."""
     end = fixed_point(
         problem.algorithm, problem.bandit, problem.sampling, np.exp(problem.log_start)
@@ -102,7 +103,7 @@ def _rates(problem: Problem) -> list[NDArray]:
     return [_with_zero(rate) if halt else rate for rate, halt in zip(each, halted, strict=True)]
 
 
-def _with_zero(rates: NDArray) -> NDArray:
+def _with_zero(rates: NDArray[Any]) -> NDArray[Any]:
     """Rates of which the noise is replaced by the zero that it hides."""
     return np.append(rates[np.abs(rates) > NEUTRAL * np.abs(rates).max(initial=0.0)], 0.0)
 
@@ -112,7 +113,7 @@ def linear_rates(linear: Linear, problem: Problem) -> Floats:
     return linear.rate * np.array(extreme_eigenvalues(linear.law, np.isfinite(problem.log_start)))
 
 
-def stable_step(rates: NDArray) -> float:
+def stable_step(rates: NDArray[Any]) -> float:
     """Largest step at which no moving mode of these rates grows, min 2 Re(a) / |a|^2."""
     moving = rates[rates != 0]
     size = np.abs(moving)

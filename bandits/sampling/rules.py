@@ -213,7 +213,7 @@ class OnPolicy:
 Sampling = Offline | Pairs | Dataset | OnPolicy
 
 
-def _names(behaviors: tuple) -> list[str]:
+def _names(behaviors: tuple[Any, ...]) -> list[str]:
     return ["mu"] if len(behaviors) == 1 else [f"mu{i + 1}" for i in range(len(behaviors))]
 
 

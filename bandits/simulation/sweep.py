@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from bandits import checks
 
-Result = NDArray | dict[str, NDArray]
+Result = NDArray[Any] | dict[str, NDArray[Any]]
 BARE = "result"  # name, within its file, of an array that was returned without one
 NAMED = b"a dictionary of arrays"  # comment of a file whose arrays came with names
 
@@ -135,7 +135,7 @@ def _made(folder: str | os.PathLike[str]) -> Path:
     return home
 
 
-def _run(work: list, jobs: int, progress: bool | None) -> list:
+def _run(work: list[Any], jobs: int, progress: bool | None) -> list[Any]:
     """Results in order; the bar counts the calls as they are handed out, which every backend lets us see."""
     hidden = None if progress is None else not progress
     with tqdm(work, disable=hidden, delay=0 if progress else 2, unit="run", desc="handed out") as handed_out:
@@ -181,12 +181,12 @@ def _load(file: Path) -> Result:
     return arrays if named or set(arrays) != {BARE} else arrays[BARE]
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> NDArray:
+def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _numbers(value: Any, name: str) -> NDArray:
+def _numbers(value: Any, name: str) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise ValueError(

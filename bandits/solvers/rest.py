@@ -18,7 +18,7 @@ Axes: m problems, n coordinates each, both last; shifted copies of all problems 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class Motion(Protocol):
 class Rates(NamedTuple):
     """How fast one returns to a rest point, mode by mode."""
 
-    rate: NDArray  # (m, modes)  eigenvalues of -dg/dx
+    rate: NDArray[Any]  # (m, modes)  eigenvalues of -dg/dx
     neutral: NDArray[np.bool_]  # (m,)  is there a direction in which nothing moves?
 
     @property
