@@ -20,12 +20,12 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from bandits.samples import Samples, Update, choose, need, sample_axes
+from bandits.samples import Algorithm, Samples, Update, choose, need, sample_axes
 
 TRAINED = tuple(sample_axes(Update))  # `Samples` that have a coefficient in `Update`
 
 
-def alignment_loss(algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
+def alignment_loss(algorithm: Algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
     """A scalar whose gradient is minus the algorithm's expected update, averaged over the groups.
 
         -sum_groups weight (sum_i c_i log pi(y_i) + c_V V + sum_ij c'_ij log pi'(y_i | y_j))

@@ -85,7 +85,9 @@ class AlignmentTrainer(CheckedTrainer):
         self._compares = "preference" in needs(algorithm).fields
         self._checked = "reference_log_probs" not in rows.column_names
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
         """`alignment_loss` of the batch; what there is to watch is kept for the log."""
         if self.state.global_step == 0 and not self._checked:
             self._check_recorded(model)
@@ -105,7 +107,7 @@ class AlignmentTrainer(CheckedTrainer):
             self.watch({KL_AND_ENTROPY.get(name, name) if own else name: x for name, x in watched.items()})
         return update_loss(update, groups)
 
-    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The Trainer's, with a learning rate of its own for a V in training."""
         optimizer = super().create_optimizer(model)
         named = (self.model if model is None else model).named_parameters()
@@ -148,7 +150,9 @@ class AlignmentTrainer(CheckedTrainer):
             logs["surrogate"] = logs.pop("loss")
         super().log(logs, start_time)
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
         """The numbers of `held_out`, logged."""
         if self.held_out is None:
             return {}
@@ -234,7 +238,9 @@ class RewardTrainer(CheckedTrainer):
     It is DPO's loss with the reward in the place of beta log pi/ref: the same object serves.
     """
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None) -> Tensor:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
         """The mean over comparisons; the chosen texts are the first half of the batch."""
         reward = torch.stack(classified(model, **inputs)[:, 0].chunk(2), dim=-1)  # (B, 2)
         pairs = with_preferences(Samples(log_prob=reward, reference_log_prob=torch.zeros_like(reward)))

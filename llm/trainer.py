@@ -36,7 +36,7 @@ from llm.run_folder import write_log
 class CheckedTrainer(Trainer):
     """The Trainer, whose loss, weights and checkpoints are finite and whole."""
 
-    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """The Trainer's.
 
         Raises:
@@ -114,7 +114,7 @@ class CheckedTrainer(Trainer):
 class LogAtCheckpoints(TrainerCallback):
     """No step is between the last line of the log and a checkpoint, or the end."""
 
-    def on_step_end(self, args, state, control, **_) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called after the Trainer has decided."""
         control.should_log = control.should_log or control.should_save or control.should_training_stop
 
