@@ -155,7 +155,7 @@ def fitting(values: Array, like: Array, name: str) -> Array:
         ValueError: it is something else.
     """
     shape = getattr(values, "shape", None)
-    if shape is not None and tuple(shape[-1:]) in ((), (1,), (like.shape[-1],)):
+    if shape is not None and tuple(shape[-1:]) in ((), (1,), tuple(like.shape[-1:])):
         return values
     if isinstance(values, Real):
         return array_namespace(like).full_like(like, float(values))
