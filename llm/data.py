@@ -77,7 +77,7 @@ def load_rows(
     rows, bad = table.rows(), bad + table.unfit
     if bad and not skip_bad:
         count = f"{len(bad)} of {len(bad) + len(rows)} rows are bad"
-        remedy = "mend them, or leave them out (skip_bad=True, --skip-bad)"
+        remedy = "mend them, or leave them out with skip_bad=True"
         raise ValueError(f"{count}, the first is {bad[0]}; {remedy}")
     if not len(rows):
         raise ValueError(f"{source} holds no good rows{': ' + bad[0] if bad else ''}; is it the right file?")

@@ -115,7 +115,7 @@ def encode(
         raise ValueError(
             f"completions must have at most {max_completion_tokens} tokens with end-of-sequence, but "
             f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; raise the limit, or "
-            "leave them out (skip_long=True, --skip-long)"
+            "leave them out with skip_long=True"
         )
     return Encoded(found, len(cut), tuple(long), tuple(spelled))
 

@@ -159,7 +159,7 @@ def test_a_refusal_names_file_line_field_and_remedy(tmp_path, change):
     path.write_text(f"{json.dumps(good)}\n{json.dumps(good | change)}\n")
     field, value = next(iter(change.items()))
     with pytest.raises(
-        ValueError, match=rf"rows.jsonl:2: column '{field}' must .* {value}; mend .*--skip-bad"
+        ValueError, match=rf"rows.jsonl:2: column '{field}' must .* {value}; mend .*skip_bad=True"
     ):
         load_rows(path, demonstration)
 
