@@ -278,6 +278,10 @@ def gather(table: Floats, arms: NDArray[np.integer], axes: int) -> Floats:
     The last `axes` axes of `arms` are group axes that the table does not have; the axes before them
     broadcast against the contexts of the table.
     """
+    if arms.ndim == axes == 2 and arms.flags.f_contiguous:  # the result lies in memory as the indices do
+        return table.take(arms.T, axis=-1).swapaxes(-1, -2)
+    if arms.ndim == axes:
+        return table.take(arms, axis=-1)
     group = arms.shape[arms.ndim - axes :]
     flat = arms.reshape(*arms.shape[: arms.ndim - axes], -1)
     if table.ndim == 1:

@@ -15,23 +15,32 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_policy_of, log_ratio, normalised
-from bandits.problem import Problem, bind
+from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm, Samples, Update, need
-from bandits.sampling.laws import BLOCK, WON, Arms, Law
-from bandits.sampling.observation import State, samples_of
+from bandits.sampling import groups
+from bandits.sampling.groups import Evaluation, Groups
+from bandits.sampling.laws import WON, Arms, Law
+from bandits.sampling.observation import State, fields_read, samples_of
 from bandits.sampling.rules import Sampling
 from bandits.solvers.rest import Rates, graded_rates
+
+BLOCK = 2**15  # samples that are held at a time, over all contexts: their fields stay in the cache
+
+Numbers = Callable[[Samples], Floats]  # what is summed: a number of each sample, (..., n, k) or (..., n, 1)
 
 
 def expected_update(
@@ -42,20 +51,26 @@ def expected_update(
     *,
     value: ArrayLike | None = None,
     revision_policy: ArrayLike | None = None,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Expected ascent direction on the logits, E[sum_i c_i (e_{y_i} - pi)], (..., A)  (T0.1).
 
+    Args:
+        max_groups: groups of arms that the sum may visit: A^k ordered ones, or C(A + k - 1, k) where they are
+            drawn from one distribution and their order does not matter to `update`, which is tried out.
+
     Raises:
-        ValueError: the sampling does not fit, the world lacks what the algorithm needs, or the policy
-            is zero on an arm that the sampler produces (log pi/ref is infinite there).
+        ValueError: the sampling does not fit, the world lacks what the algorithm needs, the policy
+            is zero on an arm that the sampler produces (log pi/ref is infinite there), `update` mixes the
+            groups of a batch, or there are more groups than `max_groups`.
 
     Example:
         >>> from bandits import Bandit, CoPG, Offline
         >>> expected_update(CoPG(beta=1.0), Bandit([1.0, 0.0]), Offline([0.5, 0.5]), [0.5, 0.5])
         array([ 0.5, -0.5])
     """
-    problem = bind(algorithm, bandit, sampling, policy, "policy")
-    return update_at(problem, _state(problem, value, revision_policy))
+    problem = bind(algorithm, bandit, sampling, policy, "policy", max_groups)
+    return _in_each_context(problem, update_at(problem, _state(problem, value, revision_policy)), axes=1)
 
 
 def expected_loss(
@@ -66,6 +81,7 @@ def expected_loss(
     *,
     value: ArrayLike | None = None,
     revision_policy: ArrayLike | None = None,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Expected loss of an algorithm that has one, (...)  (T0.1).
 
@@ -77,19 +93,23 @@ def expected_loss(
         >>> float(expected_loss(CoPG(beta=1.0), Bandit([1.0, 0.0]), Offline([0.5, 0.5]), [0.5, 0.5]))
         0.25
     """
-    problem = bind(algorithm, bandit, sampling, policy, "policy")
+    problem = bind(algorithm, bandit, sampling, policy, "policy", max_groups)
     if not hasattr(algorithm, "loss"):
         raise ValueError(f"algorithm must have a loss, but {problem.name} has no loss; use expected_update")
     law = problem.law()
     state = completed(problem, law, _state(problem, value, revision_policy))
+
+    def loss_of_group(samples: Samples) -> Floats:
+        return np.asarray(algorithm.loss(samples))[..., None]
+
     total: Floats = np.zeros(())
-    for arms, weight in law.tuples(_block(bandit, law, state)):
+    for arms, weight in _groups(problem, law, state, loss_of_group, "loss"):
         with np.errstate(invalid="ignore", over="ignore"):
             loss = weight * algorithm.loss(samples_of(bandit, law, state, arms))
         total = total + np.where(weight > 0, loss, 0.0).sum(-1)
     bad = ~np.isfinite(total)
     checks.reject_first(bad, np.asarray(total), "expected loss", "finite", f"look at {_sources(algorithm)}")
-    return total
+    return _in_each_context(problem, total, axes=0)
 
 
 def update_covariance(
@@ -100,15 +120,21 @@ def update_covariance(
     *,
     value: ArrayLike | None = None,
     revision_policy: ArrayLike | None = None,
-    label_noise: bool = False,
+    label_noise: bool = True,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Covariance of one group's step on the logits, sum_i c_i (e_{y_i} - pi), (..., A, A)  (T0.1).
 
-    Its trace is the gradient variance that papers compare.  With `label_noise` the preference within a
-    pair is a 0/1 label drawn with probability P, instead of P itself.
+    Its trace is the gradient variance that papers compare.
+
+    Args:
+        label_noise: a pair's preference is a 0/1 label drawn with probability P, and so is whether a single
+            answer is desirable; False shows the probabilities themselves.  Groups of k != 2, and the pairs
+            of a `Dataset`, have no preference to draw.
+        max_groups: as for `expected_update`.
 
     Raises:
-        ValueError: as `expected_update`, or `label_noise` with groups that are not pairs.
+        ValueError: as `expected_update`.
 
     Example:
         >>> from bandits import Bandit, OnPolicy, RLOO
@@ -117,19 +143,27 @@ def update_covariance(
                [-0.0625,  0.0625]])
     """
     label_noise = checks.flag(label_noise, "label_noise")
-    problem = bind(algorithm, bandit, sampling, policy, "policy")
+    problem = bind(algorithm, bandit, sampling, policy, "policy", max_groups)
     law = problem.law()
     state = completed(problem, law, _state(problem, value, revision_policy))
+    drawn = _drawn_labels(problem, law, state) if label_noise else frozenset()
     mean: Floats = np.zeros(())
     second: Floats = np.zeros(())
-    for arms, weight in law.tuples(max(1, _block(bandit, law, state) // bandit.arms)):
+    for arms, weight in _groups(problem, law, state, _update_of(algorithm), held=bandit.arms):
         samples = samples_of(bandit, law, state, arms)
-        for share, labelled in _labellings(samples, label_noise):
+        for share, labelled in _labellings(samples, drawn):
             w = weight * share
             steps = _steps(_coefficients(algorithm, labelled, w), arms, state.log_policy)
             mean = mean + np.einsum("...n,...na->...a", w, steps)
             second = second + np.einsum("...n,...na,...nb->...ab", w, steps, steps, optimize=True)
-    return second - mean[..., :, None] * mean[..., None, :]
+    return _in_each_context(problem, second - mean[..., :, None] * mean[..., None, :], axes=2)
+
+
+def _in_each_context(problem: Problem, found: Floats, axes: int) -> Floats:
+    """The same numbers for all contexts where none of what was summed has any."""
+    own = found.shape[found.ndim - axes :]
+    lead = np.broadcast_shapes(problem.contexts, found.shape[: found.ndim - axes])
+    return found if found.shape == (*lead, *own) else np.broadcast_to(found, (*lead, *own)).copy()
 
 
 def update_at(problem: Problem, state: State) -> Floats:
@@ -138,17 +172,99 @@ def update_at(problem: Problem, state: State) -> Floats:
     a = known_coefficient(problem.algorithm, problem.bandit, law, state)
     if a is None:
         whole = completed(problem, law, state)
-        a = enumerated_coefficient(problem.algorithm, problem.bandit, law, whole)
+        found = _groups(problem, law, whole, _update_of(problem.algorithm))
+        a = enumerated_coefficient(problem.algorithm, problem.bandit, law, whole, found)
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
 
-def enumerated_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: State) -> Floats:
-    """a(z) = E[sum_i c_i 1{y_i = z}], (..., A), over every group of arms."""
+def enumerated_coefficient(
+    algorithm: Algorithm, bandit: Bandit, law: Law, state: State, every: Groups | None = None
+) -> Floats:
+    """a(z) = E[sum_i c_i 1{y_i = z}], (..., A), over `every` group with its weight; else all ordered ones."""
     total: Floats = np.zeros(bandit.arms)
-    for arms, weight in law.tuples(_block(bandit, law, state)):
+    for arms, weight in every or law.tuples(_block(bandit, law, state)):
         c = weight[..., None] * _coefficients(algorithm, samples_of(bandit, law, state, arms), weight)
         total = total + _sum_by_arm(c, arms, bandit.arms)
     return total
+
+
+# ---------------------------------------------------------------- which groups
+
+
+def _groups(
+    problem: Problem, law: Law, state: State, numbers: Numbers, what: str = "update", held: int = 1
+) -> Groups:
+    """Groups whose weighted sum of `numbers` is the expectation: every ordered one, or every multiset.
+
+    Once for a problem it is tried out whether `numbers` mixes groups, and whether order matters to it.
+
+    Args:
+        what: what messages call `numbers`.
+        held: entries held for each group beside its samples.
+
+    Raises:
+        ValueError: a group's numbers depend on the other groups of its batch, or there are more groups than
+            `problem.max_groups`.
+    """
+
+    def asked(question: Callable[[Evaluation, Law], bool], *states: State) -> bool:
+        key = f"{question.__name__} to {what}"
+        if key not in problem.known:
+            evaluations = (_evaluation(problem, law, here, numbers) for here in states)
+            problem.known[key] = any(question(evaluate, law) for evaluate in evaluations)
+        return problem.known[key]
+
+    def contexts_matter(evaluate: Evaluation, law: Law) -> bool:
+        return _contexts_matter(problem, evaluate, state, elsewhere, numbers)
+
+    elsewhere = replace(state, log_policy=_another_policy(state.log_policy), log_ratio=None)
+    if asked(groups.company_matters, elsewhere) or (problem.contexts and asked(contexts_matter, elsewhere)):
+        raise ValueError(_mixes(problem, what))
+    block = max(1, _block(problem.bandit, law, state) // held)
+    name = f"{problem.name}.{what}"
+    return groups.every_group(
+        law, block, problem.max_groups, name, lambda: asked(groups.order_matters, state, elsewhere)
+    )
+
+
+def _evaluation(problem: Problem, law: Law, state: State, numbers: Numbers) -> Evaluation:
+    """What `numbers` says of any groups, with training at this state."""
+
+    def evaluate(arms: Arms) -> Floats:
+        with np.errstate(all="ignore"):
+            found = numbers(samples_of(problem.bandit, law, state, arms))
+        return np.broadcast_to(found, (*found.shape[:-1], law.k))
+
+    return evaluate
+
+
+def _contexts_matter(
+    problem: Problem, evaluate: Evaluation, state: State, elsewhere: State, numbers: Numbers
+) -> bool:
+    """Whether a context gets other numbers alone than among the others, sampled at `state`."""
+    last = tuple(size - 1 for size in problem.contexts)
+    alone = problem.at(last)
+    law = alone.law(state.at(last, problem.contexts).log_policy)
+    arms = groups.some_groups(law, groups.COMPANY)
+    found = _evaluation(alone, law, elsewhere.at(last, problem.contexts), numbers)(arms)
+    if found.shape != arms.shape:  # it knows the contexts itself, say a margin for each of them
+        return False
+    among = np.broadcast_to(evaluate(arms), (*problem.contexts, *arms.shape))[last]
+    return groups.differ(among, found)
+
+
+def _another_policy(log_policy: Floats) -> Floats:
+    """A policy with the same support and no two log-probabilities alike, the same at every call."""
+    logits = np.random.default_rng(0).normal(size=log_policy.shape[-1])
+    return log_softmax(np.where(np.isfinite(log_policy), logits, -np.inf), axis=-1)
+
+
+def _mixes(problem: Problem, what: str) -> str:
+    return (
+        f"{problem.name}.{what} must look at each group by itself, but a group alone gets other numbers than "
+        f"among others: it mixes the groups of a batch, so that no expectation over single groups is what "
+        f"training does; normalise within the group (the last axis), or by a number given to the algorithm"
+    )
 
 
 def _state(problem: Problem, value: ArrayLike | None, revision_policy: ArrayLike | None) -> State:
@@ -197,7 +313,7 @@ def known_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: Sta
 def _block(bandit: Bandit, law: Law, state: State) -> int:
     """Groups to enumerate at a time, so that memory does not grow with the number of contexts."""
     contexts = np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
-    return max(1, BLOCK // int(np.prod(contexts)))
+    return max(1, BLOCK // (int(np.prod(contexts)) * law.k))
 
 
 def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Floats:
@@ -206,22 +322,14 @@ def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Flo
     Raises:
         ValueError: `update` returns something else.
     """
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        update = algorithm.update(samples)
-    name, arms = type(algorithm).__name__, np.asarray(samples.arm)
-    c = np.asarray(getattr(update, "log_prob", None), dtype=float)
-    if c.shape[-2:] != arms.shape:
-        raise ValueError(
-            f"{name}.update must return an Update whose log_prob holds one coefficient for each of the "
-            f"k = {arms.shape[-1]} samples, (..., {arms.shape[-1]}) like samples.log_prob, "
-            f"but {'its shape is ' + str(c.shape) if isinstance(update, Update) else f'it is {update!r}'}"
-        )
-    c = np.where(weight[..., None] > 0, c, 0.0)
+    arms = np.asarray(samples.arm)
+    c = np.where(weight[..., None] > 0, _update_of(algorithm)(samples), 0.0)
     if not np.isfinite(c).all():
         index = tuple(np.argwhere(~np.isfinite(c))[0])
         raise ValueError(
-            f"{name}.update must return finite coefficients, but it returns {c[index]} for sample "
-            f"{index[-1]} of the arms {arms[index[-2]].tolist()}; look at {_sources(algorithm)} there"
+            f"{type(algorithm).__name__}.update must return finite coefficients, but it returns {c[index]} "
+            f"for sample {index[-1]} of the arms {arms[index[-2]].tolist()}; "
+            f"look at {_sources(algorithm)} there"
         )
     return c
 
@@ -233,8 +341,29 @@ def _sources(algorithm: Algorithm) -> str:
     return " and ".join(["log-probabilities", "rewards", *given])
 
 
+def _update_of(algorithm: Algorithm) -> Numbers:
+    """The algorithm's coefficients as they come, checked for their shape."""
+
+    def coefficients(samples: Samples) -> Floats:
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            update = algorithm.update(samples)
+        name, arms = type(algorithm).__name__, np.asarray(samples.arm)
+        c = np.asarray(getattr(update, "log_prob", None), dtype=float)
+        if c.shape[-2:] != arms.shape:
+            raise ValueError(
+                f"{name}.update must return an Update whose log_prob holds one coefficient for each of the "
+                f"k = {arms.shape[-1]} samples, (..., {arms.shape[-1]}) like samples.log_prob, "
+                f"but {'its shape is ' + str(c.shape) if isinstance(update, Update) else f'it is {update!r}'}"
+            )
+        return c
+
+    return coefficients
+
+
 def _sum_by_arm(c: Floats, arms: Arms, size: int) -> Floats:
     lead = c.shape[:-2]
+    if arms.flags.f_contiguous:  # read them as they lie in memory
+        c, arms = c.swapaxes(-1, -2), arms.T
     context = np.arange(int(np.prod(lead)))[:, None] * size
     cells = context + arms.reshape(1, -1)
     sums = np.bincount(cells.ravel(), c.ravel(), minlength=context.size * size)
@@ -250,16 +379,34 @@ def _steps(c: Floats, arms: Arms, log_policy: Floats) -> Floats:
     return steps
 
 
-def _labellings(samples: Samples, label_noise: bool) -> Iterator[tuple[Floats | float, Samples]]:
-    """The samples as they are, or once for each outcome of the label, with its probability (..., n)."""
-    if not label_noise:
-        yield 1.0, samples
-        return
-    if samples.log_prob.shape[-1] != 2:
-        raise ValueError("label_noise needs pairs (k = 2): larger groups have several labels")
-    p = need(samples, "preference")
-    for share, label in ((p[..., 0, 1], WON), (p[..., 1, 0], WON.T)):
-        yield share, replace(samples, preference=np.broadcast_to(label, p.shape))
+def _drawn_labels(problem: Problem, law: Law, state: State) -> frozenset[str]:
+    """Fields that hold labels which chance draws and the algorithm looks at."""
+    some = samples_of(problem.bandit, law, state, groups.some_groups(law, 2))
+    drawn = {"preference"} if law.k == 2 and law.labels is None else set()
+    drawn |= set() if problem.bandit.desirable is None else {"desirable"}
+    return fields_read(problem.algorithm, some)[0] & drawn
+
+
+def _labellings(samples: Samples, drawn: frozenset[str]) -> Iterator[tuple[Floats | float, Samples]]:
+    """The samples once for each outcome of the labels that are drawn, with its probability (..., n)."""
+    outcomes: list[tuple[Floats | float, dict[str, Any]]] = [(1.0, {})]
+    if "preference" in drawn:
+        p = need(samples, "preference")
+        each = ((p[..., 0, 1], WON), (p[..., 1, 0], WON.T))
+        outcomes = [(share, {"preference": np.broadcast_to(label, p.shape)}) for share, label in each]
+    if "desirable" in drawn:
+        p = need(samples, "desirable")
+        labels = [np.array(label) for label in product((0.0, 1.0), repeat=p.shape[-1])]
+        each_label = [
+            (np.where(label, p, 1 - p).prod(-1), np.broadcast_to(label, p.shape)) for label in labels
+        ]
+        outcomes = [
+            (share * chance, {**shown, "desirable": label})
+            for share, shown in outcomes
+            for chance, label in each_label
+        ]
+    for share, shown in outcomes:
+        yield share, replace(samples, **shown) if shown else samples
 
 
 # ---------------------------------------------------------------- the expected update as a field

@@ -27,7 +27,7 @@ from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import Motions, motions_of, update_at
 from bandits.policy import normalised, spread
-from bandits.problem import Problem, bind
+from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.observation import State
 from bandits.sampling.rules import Sampling
@@ -46,7 +46,12 @@ MOST_STARTS = 10**6  # of `fixed_points`
 
 
 def fixed_point(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Solution:
     """Where the expected update leads from `start` (default: the reference), with its certificate.
 
@@ -54,10 +59,13 @@ def fixed_point(
     `stable`, `unique` (False: another start may end elsewhere), `method`, `message`; for DRO also
     `value`, for SRPO `revision_log_policy`.
 
+    Args:
+        max_groups: groups of arms that one sum may visit, as for `expected_update`.
+
     Raises:
         NoFixedPoint: there is none, e.g. DPO with an unbeaten arm (T5.3); `.solution` holds the limit.
         NotConverged: the flow does not come to rest; `.solution` holds where it stood.
-        ValueError: the arguments do not fit together.
+        ValueError: the arguments do not fit together, or `update` mixes the groups of a batch.
 
     Example:
         >>> from bandits import Bandit, CoPG, Offline
@@ -65,7 +73,7 @@ def fixed_point(
         >>> fixed_point(CoPG(beta=1.0), bandit, Offline([0.9, 0.1])).policy.round(4)  # pi*, whoever sampled
         array([0.75, 0.25])
     """
-    problem = bind(algorithm, bandit, sampling, start)
+    problem = bind(algorithm, bandit, sampling, start, max_groups=max_groups)
     closed_form = getattr(algorithm, "closed_form", None)
     found = None if closed_form is None else closed_form(bandit, problem.sampling, problem.log_start)
     if found is None and (linear := problem.linear()) is not None:
@@ -88,6 +96,7 @@ def fixed_points(
     *,
     starts: int = 20,
     rng: np.random.Generator | None = None,
+    max_groups: int = MAX_GROUPS,
 ) -> list[Solution]:
     """Every stable attractor, one context.
 
@@ -101,7 +110,7 @@ def fixed_points(
     """
     starts = checks.count(starts, "starts", least=0, most=MOST_STARTS)
     rng = np.random.default_rng(0) if rng is None else checks.generator(rng)
-    problem = bind(algorithm, bandit, sampling, start)
+    problem = bind(algorithm, bandit, sampling, start, max_groups=max_groups)
     if problem.contexts:
         raise ValueError(
             f"fixed_points takes one context, but bandit, sampling and start have {problem.contexts}; "
@@ -115,7 +124,7 @@ def fixed_points(
     own = np.exp(problem.log_start)
     for policy in (own, *spread(own, starts, rng)):
         try:
-            last = fixed_point(algorithm, bandit, sampling, policy)
+            last = fixed_point(algorithm, bandit, sampling, policy, max_groups=max_groups)
         except NotConverged as error:
             last = error.solution
             continue

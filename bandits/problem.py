@@ -10,7 +10,7 @@ Axes: arms last; leading axes are contexts, each a problem of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from bandits.samples import Algorithm, group_size
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling, as_sampling
 
+MAX_GROUPS = 10**7  # some seconds a sum
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -35,6 +37,8 @@ class Problem:
     sampling: Sampling
     log_start: Floats  # (..., A)  -inf where the start has no mass
     contexts: tuple[int, ...]  # leading axes that all four broadcast to
+    max_groups: int = MAX_GROUPS  # groups of arms that a sum may visit
+    known: dict[str, bool] = field(default_factory=dict)  # what sums found out about `update`, by question
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class Problem:
         shape = self.contexts if contexts is None else contexts
         log_start = np.broadcast_to(self.log_start, (*shape, self.bandit.arms))[index]
         world, data = self.bandit.at(index, shape), self.sampling.at(index, shape)
-        return Problem(self.algorithm, world, data, log_start, ())
+        return Problem(self.algorithm, world, data, log_start, (), self.max_groups, self.known)
 
     def each(self) -> Iterator[Problem]:
         """The problem of each context, in C order."""
@@ -75,6 +79,7 @@ def bind(
     sampling: Sampling | ArrayLike,
     policy: ArrayLike | None = None,
     name: str = "start",
+    max_groups: int = MAX_GROUPS,
 ) -> Problem:
     """The four as a `Problem`.
 
@@ -82,6 +87,7 @@ def bind(
         sampling: a rule, or a flat list of A probabilities, which is `Offline(list)`.
         policy: probabilities (..., A) to start from, or to look at; by default the reference.
         name: what messages call it.
+        max_groups: groups of arms that a sum may visit before it is refused.
 
     Raises:
         ValueError: one of them is of another kind, they do not fit together, or the policy is no
@@ -90,12 +96,13 @@ def bind(
     group_size(algorithm)  # is it an algorithm?
     checks.instance(bandit, Bandit, "bandit", "the order of arguments is algorithm, bandit, sampling")
     sampling = as_sampling(sampling)
+    checks.count(max_groups, "max_groups")
     log_start = bandit.log_reference if policy is None else _inside(bandit, policy, name)
     law = sampling.law(algorithm, bandit, log_start)
     checks.same_arms(log_start, law.behavior, name, "sampling")
     _check_mass(law, log_start, name)
     shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
-    return Problem(algorithm, bandit, sampling, log_start, shape)
+    return Problem(algorithm, bandit, sampling, log_start, shape, max_groups)
 
 
 def _inside(bandit: Bandit, policy: ArrayLike, name: str) -> Floats:

@@ -167,8 +167,11 @@ def fitting(values: Array, like: Array, name: str) -> Array:
 
 
 def stack(*columns: Array) -> Array:
-    """Columns (...) of one group, side by side on a new last axis: (..., k)."""
-    return array_namespace(columns[0]).stack(columns, axis=-1)
+    """Columns (...) of one group, side by side on a new last axis: (..., k); their batch axes broadcast."""
+    xp = array_namespace(columns[0])
+    if any(column.shape != columns[0].shape for column in columns):
+        columns = xp.broadcast_arrays(*columns)
+    return xp.stack(columns, axis=-1)
 
 
 def log_sigmoid(x: Array) -> Array:

@@ -243,6 +243,7 @@ def test_a_reward_bandit_holds_no_matrix_until_asked():
 # ---- the public names --------------------------------------------------------------------------------------
 
 STATE = "value=None, revision_policy=None"  # what is trained beside the policy
+MOST = "max_groups=10000000"  # groups of arms that a sum may visit
 SIGNATURES = {
     "Bandit": "(reward=None, *, preference=None, reference=None, length=None, desirable=None, names=None)",
     "Bandit.optimal_policy": "(self, beta)",
@@ -273,11 +274,11 @@ SIGNATURES = {
     "Pairs": "(joint)",
     "Dataset": "(pairs)",
     "OnPolicy": "()",
-    "expected_update": f"(algorithm, bandit, sampling, policy, *, {STATE})",
-    "expected_loss": f"(algorithm, bandit, sampling, policy, *, {STATE})",
-    "update_covariance": f"(algorithm, bandit, sampling, policy, *, {STATE}, label_noise=False)",
-    "fixed_point": "(algorithm, bandit, sampling, start=None)",
-    "fixed_points": "(algorithm, bandit, sampling, start=None, *, starts=20, rng=None)",
+    "expected_update": f"(algorithm, bandit, sampling, policy, *, {STATE}, {MOST})",
+    "expected_loss": f"(algorithm, bandit, sampling, policy, *, {STATE}, {MOST})",
+    "update_covariance": f"(algorithm, bandit, sampling, policy, *, {STATE}, label_noise=True, {MOST})",
+    "fixed_point": f"(algorithm, bandit, sampling, start=None, *, {MOST})",
+    "fixed_points": f"(algorithm, bandit, sampling, start=None, *, starts=20, rng=None, {MOST})",
 }
 
 

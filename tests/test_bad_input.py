@@ -303,10 +303,6 @@ SAMPLING = {
         "RLOO has no loss",
         "use expected_update",
     ),
-    "labels of three": (
-        lambda: update_covariance(RLOO(1.0, k=3), WORLD, MU, POLICY, label_noise=True),
-        "label_noise needs pairs",
-    ),
     "attractors of contexts": (
         lambda: fixed_points(CoPG(1.0), Bandit(np.zeros((2, 3))), MU),
         "fixed_points takes one context",

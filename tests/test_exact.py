@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import tracemalloc
 from dataclasses import dataclass
@@ -213,11 +214,77 @@ def test_label_noise_adds_the_variance_of_a_coin():
     arguments = (b.IPO(2.0), world, b.Offline([0.5, 0.5]), [0.5, 0.5])
     square = np.array([[1.0, -1.0], [-1.0, 1.0]])
     mean = 0.5 * 0.6 / 2
-    assert_allclose(b.update_covariance(*arguments), (0.5 * 0.3**2 - mean**2) * square, rtol=1e-13)
-    noisy = b.update_covariance(*arguments, label_noise=True)
+    quiet = b.update_covariance(*arguments, label_noise=False)
+    assert_allclose(quiet, (0.5 * 0.3**2 - mean**2) * square, rtol=1e-13)
+    noisy = b.update_covariance(*arguments)
     assert_allclose(noisy, (0.5 * 0.5**2 - mean**2) * square, rtol=1e-13)
-    with pytest.raises(ValueError, match=r"label_noise needs pairs \(k = 2\)"):
-        b.update_covariance(b.PsiPO(2.0), world, b.Offline([0.5, 0.5]), [0.5, 0.5], label_noise=True)
+
+
+def test_labels_are_noisy_unless_it_is_said_that_they_are_not():
+    """One default for drawn training and for its exact moments."""
+    for function in (b.simulate, b.update_covariance, b.sgd_moments, b.stationary_covariance):
+        assert inspect.signature(function).parameters["label_noise"].default is True
+
+
+@settings(max_examples=20)
+@given(data=st.data(), beta=strategies.betas(0.1, 10), arms=st.integers(2, 5))
+def test_dpo_varies_at_the_optimum_by_its_labels(data, beta, arms):
+    """At pi* a label of probability p moves a pair by beta (1{won} - p) (e_i - e_j), beta^2 p (1-p)."""
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-3))
+    mu = data.draw(strategies.behaviors(arms, smallest=1e-2))
+    found = b.update_covariance(b.DPO(beta), world, b.Offline(mu), world.optimal_policy(beta))
+    weight = 2 * beta**2 * np.outer(mu, mu) * world.preference * (1 - world.preference)
+    assert_allclose(found, np.diag(weight.sum(1)) - weight, rtol=0, atol=1e-10 * beta**2)
+    assert found.trace() > 0
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A reader's KTO: pushes up what is desirable, and down what is not."""
+
+    k: int = 2
+
+    def update(self, samples):
+        """2 label - 1, less a log-ratio."""
+        return b.Update(log_prob=2 * samples.desirable - 1 - 0.3 * samples.log_ratio)
+
+
+@settings(max_examples=10)
+@given(data=st.data(), arms=st.integers(2, 4), k=st.integers(1, 3))
+def test_labels_of_single_answers_add_their_own_variance(data, arms, k):
+    """sum_i 2 (label_i - p_i)(e_i - pi): by total covariance k E[4 p (1 - p) (e - pi)(e - pi)']."""
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-2))
+    chance = data.draw(strategies.generators()).random(arms)
+    world = b.Bandit(world.reward, reference=world.reference, desirable=chance)
+    mu, policy = (data.draw(strategies.policies(arms, salt=i)) for i in (1, 2))
+    arguments = (Labels(k), world, b.Offline(mu), policy)
+    noise = b.update_covariance(*arguments) - b.update_covariance(*arguments, label_noise=False)
+    steps = np.eye(arms) - policy
+    by_hand = k * np.einsum("y,ya,yb->ab", 4 * mu * chance * (1 - chance), steps, steps)
+    assert_allclose(noise, by_hand, rtol=0, atol=1e-11)
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+def test_where_no_label_is_drawn_the_default_changes_nothing(data):
+    """Groups of three, data sets, and updates that look at no label."""
+    world = data.draw(strategies.bandits_with_both(3, 3, smallest=1e-2))
+    policy = data.draw(strategies.policies(3))
+    mu, pairs = b.Offline(data.draw(strategies.behaviors(3))), data.draw(strategies.datasets(3))
+    for algorithm, law in (
+        (b.PsiPO(0.7), mu),
+        (b.GRPO(0.7, k=3), mu),
+        (b.CoPG(0.7), mu),
+        (b.IPO(0.7), pairs),
+    ):
+        found = b.update_covariance(algorithm, world, law, policy)
+        quiet = b.update_covariance(algorithm, world, law, policy, label_noise=False)
+        assert_allclose(found, quiet, rtol=0, atol=0)
+    for algorithm, law in ((b.CoPG(0.3), mu), (b.RLOO(0.3), mu), (b.IPO(0.3), pairs)):
+        quiet = {"label_noise": False}
+        found = b.sgd_moments(algorithm, world, law, 0.1, [3], policy)
+        expected = b.sgd_moments(algorithm, world, law, 0.1, [3], policy, **quiet)
+        assert_allclose(found.covariance, expected.covariance, rtol=0, atol=0)
 
 
 def test_a_certain_sample_has_no_variance():
@@ -270,9 +337,9 @@ class Returns:
     [
         (
             lambda s: b.Update(log_prob=s.log_prob[..., :1]),
-            r"for each of the k = 2 samples.*\(9, 1\)",
+            r"for each of the k = 2 samples.*\(4, 1\)",
         ),
-        (lambda s: b.Update(log_prob=s.log_prob.sum(-1)), r"its shape is \(9,\)"),
+        (lambda s: b.Update(log_prob=s.log_prob.sum(-1)), r"its shape is \(4,\)"),
         (lambda s: s.log_prob, "must return an Update"),
         (lambda s: b.Update(log_prob=s.log_prob * np.inf), r"-inf for sample 0 of the arms \[0, 0\]"),
     ],

@@ -21,7 +21,7 @@ from bandits.dynamics.gradient import gradient_step, gradient_velocity, natural_
 from bandits.dynamics.linear import contract, relax
 from bandits.dynamics.rates import linear_rates, stable_step
 from bandits.policy import tilt
-from bandits.problem import Problem, bind
+from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solvers import paths
@@ -29,7 +29,13 @@ from bandits.solvers.paths import FINER, TOLERANCE
 
 
 def flow(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    times: ArrayLike,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Policies of gradient flow on the logits, d theta / dt = g(theta), at each time, (times, ..., A).
 
@@ -39,6 +45,7 @@ def flow(
     Args:
         times: increasing, from 0 (where the policy is the start).
         start: (..., A), by default the reference.
+        max_groups: groups of arms that one sum may visit, as for `expected_update`.
 
     Raises:
         ValueError: times do not increase or are negative, or the arguments do not fit together.
@@ -61,11 +68,17 @@ def flow(
         distance, goal = _distance(linear, problem)
         return _seen_from(goal, relax(linear.law, distance, linear.rate * times), problem.log_start)
 
-    return np.exp(bind(algorithm, bandit, sampling, start).paths(path))
+    return np.exp(bind(algorithm, bandit, sampling, start, max_groups=max_groups).paths(path))
 
 
 def flow_error(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    times: ArrayLike,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Largest error of `flow`'s policies at each time, measured, (times, ...).
 
@@ -77,12 +90,19 @@ def flow_error(
     def fine(problem: Problem) -> Floats:
         return paths.solve(gradient_velocity(problem), problem.log_start, times, FINER)
 
-    truth = np.exp(bind(algorithm, bandit, sampling, start).paths(fine))
-    return np.abs(flow(algorithm, bandit, sampling, times, start) - truth).max(axis=-1)
+    truth = np.exp(bind(algorithm, bandit, sampling, start, max_groups=max_groups).paths(fine))
+    path = flow(algorithm, bandit, sampling, times, start, max_groups=max_groups)
+    return np.abs(path - truth).max(axis=-1)
 
 
 def natural_flow(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, times: ArrayLike, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    times: ArrayLike,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Policies of the natural gradient's flow (mirror flow), d theta / dt = g / pi, (times, ..., A)."""
     times = paths.increasing(times, "times")
@@ -90,7 +110,7 @@ def natural_flow(
     def path(problem: Problem) -> Floats:
         return paths.solve(natural_velocity(problem), problem.log_start, times, TOLERANCE)
 
-    return np.exp(bind(algorithm, bandit, sampling, start).paths(path))
+    return np.exp(bind(algorithm, bandit, sampling, start, max_groups=max_groups).paths(path))
 
 
 def descent(
@@ -100,6 +120,8 @@ def descent(
     learning_rate: float,
     steps: ArrayLike,
     start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Policies of exact gradient descent after each number of `steps`, (steps, ..., A).
 
@@ -109,6 +131,7 @@ def descent(
         learning_rate: eta, positive; for a linear update at most `largest_stable_step`.
         steps: increasing integers from 0 (where the policy is the start), say range(101).
         start: (..., A), by default the reference.
+        max_groups: groups of arms that one sum may visit, as for `expected_update`.
 
     Raises:
         ValueError: steps do not increase, or the learning rate is not positive or makes descent diverge.
@@ -135,7 +158,7 @@ def descent(
         distance, goal = _distance(linear, problem)
         return _seen_from(goal, contract(linear.law, distance, eta * linear.rate, steps), problem.log_start)
 
-    return np.exp(bind(algorithm, bandit, sampling, start).paths(path))
+    return np.exp(bind(algorithm, bandit, sampling, start, max_groups=max_groups).paths(path))
 
 
 def _distance(linear: Linear, problem: Problem) -> tuple[Floats, Floats]:

@@ -56,7 +56,7 @@ def sgd_moments(
     *,
     batch_size: int = 1,
     reward_noise: float = 0.0,
-    label_noise: bool = False,
+    label_noise: bool = True,
 ) -> Moments:
     """Exact mean and covariance of the logits of constant-step SGD on fresh pairs  (T3.5).
 
@@ -69,7 +69,8 @@ def sgd_moments(
         start: (..., A), by default the reference.
         batch_size: B, pairs averaged in one step.
         reward_noise: sigma, the standard deviation of independent noise in each observed reward.
-        label_noise: whether a pair shows a 0/1 label, drawn with probability P, instead of P itself.
+        label_noise: whether a pair shows a 0/1 label, drawn with probability P, or P itself; the pairs of
+            a `Dataset` have their labels.
 
     Raises:
         ValueError: the algorithm is not affine, the samples are on-policy, or an argument is out of range.
@@ -115,7 +116,7 @@ def stationary_covariance(
     *,
     batch_size: int = 1,
     reward_noise: float = 0.0,
-    label_noise: bool = False,
+    label_noise: bool = True,
 ) -> Floats:
     """Covariance of the logits that constant-step SGD settles at, (..., A, A)  (T3.5).
 

@@ -98,13 +98,12 @@ def _observed(algorithm: Algorithm, samples: Samples, noise: Noise) -> tuple[Flo
         p = need(samples, "preference")[..., 0, 1]
         won, lost = (replace(samples, preference=np.broadcast_to(w, (len(p), 2, 2))) for w in (WON, WON.T))
         step = _line(algorithm, won)[0] - _line(algorithm, lost)[0]
-        _need_noise(algorithm, step, "label_noise", "labels")
         variance = variance + p * (1 - p) * step**2
     if noise.reward:
         for place in (0, 1):
             shifted = replace(samples, reward=samples.reward + np.eye(2)[place])
             step = _line(algorithm, shifted)[0] - target
-            _need_noise(algorithm, step, "reward_noise", "rewards")
+            _need_noisy_rewards(algorithm, step)
             variance = variance + noise.reward**2 * step**2
     return target, variance, slope
 
@@ -138,9 +137,11 @@ def _need_affine(algorithm: Algorithm, value: Floats, expected: Floats | float, 
         )
 
 
-def _need_noise(algorithm: Algorithm, step: Floats, name: str, what: str) -> None:
+def _need_noisy_rewards(algorithm: Algorithm, step: Floats) -> None:
     if not np.abs(step).max(initial=0.0) > 0:
-        raise ValueError(f"{name} has no effect: {type(algorithm).__name__} does not look at {what}; drop it")
+        raise ValueError(
+            f"reward_noise has no effect: {type(algorithm).__name__} does not look at rewards; drop it"
+        )
 
 
 def noise_of(bandit: Bandit, reward_noise: float, label_noise: bool) -> Noise:

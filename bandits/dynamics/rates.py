@@ -21,7 +21,7 @@ from bandits.checks import Floats
 from bandits.dynamics.linear import extreme_eigenvalues
 from bandits.exact import motions_of
 from bandits.fixed_point import fixed_point
-from bandits.problem import Problem, bind
+from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
 from bandits.solvers import rest
@@ -31,7 +31,12 @@ NOBODY = 1e-300  # a rate below this is that of an arm that takes no part
 
 
 def convergence_rate(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Rate at which the flow approaches its end: the distance falls as exp(-rate t), (...).
 
@@ -51,12 +56,17 @@ def convergence_rate(
         >>> float(convergence_rate(CoPG(beta=0.25), Bandit([1.0, 0.0]), Offline([0.5, 0.5])))
         0.25
     """
-
-    return _each_end(bind(algorithm, bandit, sampling, start), lambda rates: rates.real.min(initial=np.inf))
+    problem = bind(algorithm, bandit, sampling, start, max_groups=max_groups)
+    return _each_end(problem, lambda rates: rates.real.min(initial=np.inf))
 
 
 def largest_stable_step(
-    algorithm: Algorithm, bandit: Bandit, sampling: Sampling, start: ArrayLike | None = None
+    algorithm: Algorithm,
+    bandit: Bandit,
+    sampling: Sampling,
+    start: ArrayLike | None = None,
+    *,
+    max_groups: int = MAX_GROUPS,
 ) -> Floats:
     """Learning rate above which gradient descent diverges: 2 / (rate lambda_max(L)), (...)  (T3.4).
 
@@ -73,8 +83,7 @@ def largest_stable_step(
         >>> float(largest_stable_step(CoPG(beta=0.25), Bandit([1.0, 0.0]), Offline([0.5, 0.5])))
         8.0
     """
-
-    return _each_end(bind(algorithm, bandit, sampling, start), stable_step)
+    return _each_end(bind(algorithm, bandit, sampling, start, max_groups=max_groups), stable_step)
 
 
 def _each_end(problem: Problem, measure: Callable[[NDArray[Any]], float]) -> Floats:
@@ -89,9 +98,8 @@ def _each_end(problem: Problem, measure: Callable[[NDArray[Any]], float]) -> Flo
 
 def _rates(problem: Problem) -> list[NDArray[Any]]:
     """Eigenvalues of -dg/dtheta at the end of each context, but the constants' own."""
-    end = fixed_point(
-        problem.algorithm, problem.bandit, problem.sampling, np.exp(problem.log_start)
-    ).log_policy
+    world = (problem.algorithm, problem.bandit, problem.sampling)
+    end = fixed_point(*world, np.exp(problem.log_start), max_groups=problem.max_groups).log_policy
     assert end is not None  # it raises where there is none
     shape = (*problem.contexts, problem.bandit.arms)
     starts, ends = (np.broadcast_to(x, shape).reshape(-1, shape[-1]) for x in (problem.log_start, end))

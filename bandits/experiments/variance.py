@@ -136,7 +136,7 @@ def draw(result: Result) -> Figure:
 
 
 def _trace(algorithm: Algorithm, bandit: Bandit, sampling: Sampling, policy: Floats) -> float:
-    return float(np.trace(update_covariance(algorithm, bandit, sampling, policy)))
+    return float(np.trace(update_covariance(algorithm, bandit, sampling, policy, label_noise=False)))
 
 
 def _scores(policy: Floats) -> Floats:

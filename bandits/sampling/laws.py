@@ -83,15 +83,10 @@ class Product:
         x = _seen(self.behavior, x)
         if self.k == 2:
             first, second = self.marginals
-            pull = x - _dot(second, x)
-            pull *= first
+            pull = _scaled(x - _dot(second, x), first)
             if first is second:
-                pull *= 2
-                return pull
-            pulled_back = x - _dot(first, x)
-            pulled_back *= second
-            pull += pulled_back
-            return pull
+                return _scaled(pull, np.array(2.0))
+            return pull + _scaled(x - _dot(first, x), second)
         total = self.k * self.behavior
         own = sum(m * _dot(m, x) for m in self.marginals)
         return (self.k - 1) * total * x - total * _dot(total, x) + own
@@ -318,6 +313,11 @@ def _sums(arms: Arms, weight: Floats, size: int) -> Floats:
 
 def _dot(a: Floats, b: Floats) -> Floats:
     return np.vecdot(a, b)[..., None]
+
+
+def _scaled(x: Floats, by: Floats) -> Floats:
+    """x times something, in place where x has all contexts: a million arms are not copied."""
+    return np.multiply(x, by, out=x if np.broadcast_shapes(x.shape, by.shape) == x.shape else None)
 
 
 def _seen(behavior: Floats, x: Floats) -> Floats:

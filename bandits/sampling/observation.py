@@ -8,6 +8,7 @@ they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.si
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,25 +28,53 @@ class State:
     log_revision: Floats | None = None  # (..., A, A)  SRPO's log pi', [..., y1, y2] = log pi'(y2 | y1)
     log_ratio: Floats | None = None  # (..., A)  log pi/ref + a constant, if known to more digits than log pi
 
+    def at(self, index: tuple[int, ...], contexts: tuple[int, ...]) -> State:
+        """Where training stands in one context."""
+
+        def here(array: Floats | None, axes: int) -> Floats | None:
+            if array is None:
+                return None
+            own = array.shape[array.ndim - axes :]
+            return np.broadcast_to(array, (*contexts, *own))[index]
+
+        log_policy = here(self.log_policy, 1)
+        assert log_policy is not None
+        return State(log_policy, here(self.value, 0), here(self.log_revision, 2), here(self.log_ratio, 1))
+
 
 def samples_of(bandit: Bandit, law: Law, state: State, arms: Arms) -> Samples:
-    """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world."""
-    of_samples = {
-        name: None if table is None else gather(table, arms, axes=2)
+    """The `Samples` of groups of arms (..., n, k) that `law` may produce; its labels go before the world.
+
+    A field is looked up when it is read for the first time: a group of eight has 64 preferences.
+    """
+    later: dict[str, Any] = {
+        name: table if table is None else partial(gather, table, arms, axes=2)
         for name, table in of_arms(bandit).items()
     }
-    return Samples(
+    later["population"] = partial(population_of, bandit, law, state)
+    return _Unread(
         log_prob=gather(state.log_policy, arms, axes=2),
-        preference=_preference(bandit, law, arms),
-        behavior_log_prob=_behavior_log_prob(law, arms),
+        preference=partial(_preference, bandit, law, arms),
+        behavior_log_prob=partial(_behavior_log_prob, law, arms),
         arm=arms,
-        population=population_of(bandit, law, state),
-        greedy_reward=greedy_reward_of(bandit, state),
+        greedy_reward=partial(greedy_reward_of, bandit, state),
         value=None if state.value is None else state.value[..., None],
-        revision_log_prob=revision_of(state.log_revision, arms, bandit.arms),
-        reference_revision_log_prob=reference_revision_of(bandit, state, arms),
-        **of_samples,
+        revision_log_prob=partial(revision_of, state.log_revision, arms, bandit.arms),
+        reference_revision_log_prob=partial(reference_revision_of, bandit, state, arms),
+        **later,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unread(Samples):
+    """Samples some of whose fields are still functions that look them up."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if isinstance(found, partial):
+            found = found()
+            object.__setattr__(self, name, found)
+        return found
 
 
 def of_arms(bandit: Bandit) -> dict[str, Floats | None]:
@@ -66,8 +95,10 @@ def _preference(bandit: Bandit, law: Law, arms: Arms) -> Floats:
 
 def _behavior_log_prob(law: Law, arms: Arms) -> Floats:
     places = law.place_behavior()
+    if all(place is places[0] for place in places):
+        return gather(_log(places[0]), arms, axes=2)
     columns = [gather(_log(place), arms[..., i], axes=1) for i, place in enumerate(places)]
-    return np.stack(columns, axis=-1)
+    return np.stack(np.broadcast_arrays(*columns), axis=-1)
 
 
 def population_of(bandit: Bandit, law: Law, state: State) -> Samples:
