@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import answer_key
 import strategies
 import twins
 from coefficient_laws import (
@@ -69,8 +70,16 @@ def test_the_law_rejects_the_wrong_twin(law, twin, name, data):
     right = row.make(data.draw(strategies.betas(0.3, 3)))
     case = data.draw(cases(right, min_arms=3, smallest=1e-2, listed=False))
     assume(np.abs(update_of(right, case)).max() > 1e-3)  # a clip may stop a whole case: 0 has no wrong sign
+    assume(twin is not twins.single_precision or rounding_shows(right, case))
     with pytest.raises(AssertionError):
         law(twin(right), right, row, case)
+
+
+def rounding_shows(right, case) -> bool:
+    """Whether float32 changes the coefficients: it leaves round numbers such as 0, 1/2 and 1 as they are."""
+    weights, _, samples = answer_key.stacked(right, case)
+    c = np.asarray(right.update(samples).log_prob)
+    return bool((weights[:, None] * np.abs(c.astype(np.float32) - c)).max() > 1e-9)
 
 
 def test_what_a_row_is_blind_to_is_the_name_of_a_twin_with_a_reason():
