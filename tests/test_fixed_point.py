@@ -382,8 +382,10 @@ def test_attractors_of_a_baseline_that_moves_are_found_from_many_starts():
     for one in found:
         pushed = one.policy + 1e-3 * np.array([1, -2, 1])
         assert_allclose(b.fixed_point(algorithm, world, sampling, pushed).policy, one.policy, atol=1e-9)
-    with pytest.raises(ValueError, match="rng must be"):
-        b.fixed_points(algorithm, world, sampling)
+    for again in (b.fixed_points(algorithm, world, sampling), b.fixed_points(algorithm, world, sampling)):
+        assert_allclose([one.policy for one in again], [one.policy for one in found], atol=1e-9)
+    with pytest.raises(ValueError, match="rng must be a numpy.random.Generator, but rng = 0"):
+        b.fixed_points(algorithm, world, sampling, rng=0)
 
 
 def test_flows_that_diverge_are_no_attractors():
@@ -403,7 +405,7 @@ def test_a_unique_fixed_point_is_the_only_attractor():
 def test_attractors_are_listed_for_one_context_only():
     world = b.Bandit([1.0, 0.0])
     many = b.Offline([[0.5, 0.5], [0.2, 0.8]])
-    with pytest.raises(ValueError, match=r"one context, but there are \(2,\)"):
+    with pytest.raises(ValueError, match=r"one context, but bandit, sampling and start have \(2,\)"):
         b.fixed_points(b.PolicyGradient(1.0), world, many)
     with pytest.raises(ValueError, match="one context"):
         b.fixed_points(b.PolicyGradient(1.0), world, b.Offline([0.5, 0.5]), [[0.5, 0.5]] * 3)
