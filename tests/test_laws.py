@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 import strategies
-from bandits import Bandit
+from bandits import Bandit, CoPG
 from bandits.sampling.laws import Joint, Labelled, Product
 
 SIZES = st.integers(2, 6)
@@ -40,11 +40,7 @@ def joint_laws(draw, arms: int, contexts=()) -> Joint:
 
 @st.composite
 def labelled_laws(draw, arms: int) -> Labelled:
-    return draw(strategies.datasets(arms)).law(_Pair(), Bandit(np.zeros(arms)), np.zeros(arms))
-
-
-class _Pair:
-    k = 2
+    return draw(strategies.datasets(arms)).law(CoPG(1.0), Bandit(np.zeros(arms)), np.zeros(arms))
 
 
 def any_law(arms: int) -> st.SearchStrategy:

@@ -151,7 +151,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
     start, times = np.array(POLICY), np.array([0.0, 0.5])
     solution = b.Solution(log_policy=np.log(POLICY), residual=0.0)
     noise = {"batch_size": 2, "reward_noise": 0.1, "label_noise": False}
-    features = {"features": np.array(FEATURES)}
+    features, few = {"features": np.array(FEATURES)}, {"max_groups": 1000}
     return {
         "Bandit": [
             {
@@ -193,17 +193,17 @@ def good_arguments() -> dict[str, list[Arguments]]:
             [{"samples": samples(), "beta": 0.5}],
         ),
         **dict.fromkeys(("standard_deviation", "unit_spread"), [{"reward": np.array(REWARD)}]),
-        "expected_update": at_policy(problems()),
-        "expected_loss": at_policy(with_loss()),
-        "update_covariance": extended(at_policy(problems()), label_noise=False),
-        "fixed_point": extended(problems(), start=start),
-        "fixed_points": extended(problems(), start=start, starts=1, rng=np.random.default_rng(0)),
-        "flow": extended(problems(), times=times, start=start),
-        "flow_error": extended(problems()[:2], times=times, start=start),
-        "natural_flow": extended(problems()[:3], times=times, start=start),
-        "descent": extended(problems(), learning_rate=0.01, steps=[0, 3], start=start),
-        "convergence_rate": problems(),
-        "largest_stable_step": problems(),
+        "expected_update": extended(at_policy(problems()), **few),
+        "expected_loss": extended(at_policy(with_loss()), **few),
+        "update_covariance": extended(at_policy(problems()), label_noise=False, **few),
+        "fixed_point": extended(problems(), start=start, **few),
+        "fixed_points": extended(problems(), start=start, starts=1, rng=np.random.default_rng(0), **few),
+        "flow": extended(problems(), times=times, start=start, **few),
+        "flow_error": extended(problems()[:2], times=times, start=start, **few),
+        "natural_flow": extended(problems()[:3], times=times, start=start, **few),
+        "descent": extended(problems(), learning_rate=0.01, steps=[0, 3], start=start, **few),
+        "convergence_rate": extended(problems(), start=start, **few),
+        "largest_stable_step": extended(problems(), start=start, **few),
         "sgd_moments": extended(affine(), learning_rate=0.1, steps=[0, 2], start=start, **noise),
         "stationary_covariance": extended(affine(), learning_rate=0.1, **noise),
         "log_linear_policy": [{"bandit": world(), **features, "weights": np.array([0.5, -0.2])}],
