@@ -690,18 +690,32 @@ def test_contexts_are_solved_as_if_each_were_alone(name, data):
             rules.append(b.Dataset([(0, 1), (1, 2), (2, 0), (0, 2)]))
     start = data.draw(strategies.policies(arms, (3,), smallest=0.1, salt=7))
     for sampling in rules:
-        together = b.fixed_point(algorithm, world, sampling, start)
-        assert together.log_policy.shape == (*shape, arms)
-        assert np.shape(together.residual) == shape
-        for index in np.ndindex(shape):
-            alone = b.fixed_point(
+        alone = {
+            index: _end_or_reason(
                 algorithm,
                 world.at(index),
                 sampling.at(index, shape),
                 np.broadcast_to(start, (2, 3, arms))[index],
             )
-            assert_allclose(together.policy[index], alone.policy, rtol=0, atol=1e-11)
-            assert_allclose(together.residual[index], alone.residual, rtol=0, atol=1e-12)
+            for index in np.ndindex(shape)
+        }
+        together = _end_or_reason(algorithm, world, sampling, start)
+        if isinstance(together, str):  # ReMax's favourite may change for ever: one that slides is told of
+            assert together in alone.values()
+            continue
+        assert together.log_policy.shape == (*shape, arms)
+        assert np.shape(together.residual) == shape
+        for index, one in alone.items():
+            assert_allclose(together.policy[index], one.policy, rtol=0, atol=1e-11)
+            assert_allclose(together.residual[index], one.residual, rtol=0, atol=1e-12)
+
+
+def _end_or_reason(*problem) -> b.Solution | str:
+    """Where it ends, or why it does not."""
+    try:
+        return b.fixed_point(*problem)
+    except b.NotConverged as error:
+        return error.reason
 
 
 def test_contexts_of_the_start_and_of_the_sampler_reach_the_answer():
