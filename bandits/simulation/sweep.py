@@ -113,7 +113,10 @@ def _checked_calls(
 def _check_taken(function: Callable[..., Any], setting: dict[str, Any], i: int) -> None:
     if inspect.isbuiltin(function):  # what these say of themselves need not be what they take: np.arange
         return
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some callables say nothing
+        return
     try:
         signature.bind(**setting)
     except TypeError as error:
