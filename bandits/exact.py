@@ -33,7 +33,7 @@ from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm, Samples, Update, need
 from bandits.sampling import groups
 from bandits.sampling.groups import Evaluation, Groups
-from bandits.sampling.laws import WON, Arms, Law
+from bandits.sampling.laws import WON, Arms, Law, Product
 from bandits.sampling.observation import State, fields_read, samples_of
 from bandits.sampling.rules import Sampling
 from bandits.solvers.rest import Rates, graded_rates
@@ -207,32 +207,43 @@ def _groups(
             `problem.max_groups`.
     """
 
-    def asked(question: Callable[[Evaluation, Law], bool], *states: State) -> bool:
+    def asked(question: Callable[[Evaluation, Law], bool], *places: tuple[Bandit, Law, State]) -> bool:
         key = f"{question.__name__} to {what}"
         if key not in problem.known:
-            evaluations = (_evaluation(problem, law, here, numbers) for here in states)
-            problem.known[key] = any(question(evaluate, law) for evaluate in evaluations)
+            problem.known[key] = any(question(_evaluation(*place, numbers), place[1]) for place in places)
         return problem.known[key]
 
     def contexts_matter(evaluate: Evaluation, law: Law) -> bool:
         return _contexts_matter(problem, evaluate, state, elsewhere, numbers)
 
+    def order_matters() -> bool:
+        return asked(groups.order_matters, *(_last(problem.bandit, law, each) for each in (state, elsewhere)))
+
     elsewhere = replace(state, log_policy=_another_policy(state.log_policy), log_ratio=None)
-    if asked(groups.company_matters, elsewhere) or (problem.contexts and asked(contexts_matter, elsewhere)):
+    here = (problem.bandit, law, elsewhere)
+    if asked(groups.company_matters, here) or (problem.contexts and asked(contexts_matter, here)):
         raise ValueError(_mixes(problem, what))
     block = max(1, _block(problem.bandit, law, state) // held)
     name = f"{problem.name}.{what}"
-    return groups.every_group(
-        law, block, problem.max_groups, name, lambda: asked(groups.order_matters, state, elsewhere)
-    )
+    return groups.every_group(law, block, problem.max_groups, name, order_matters)
 
 
-def _evaluation(problem: Problem, law: Law, state: State, numbers: Numbers) -> Evaluation:
+def _last(bandit: Bandit, law: Law, state: State) -> tuple[Bandit, Law, State]:
+    """World, law and state of the last of all contexts: thousands of groups are looked at in one."""
+    lead = np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
+    if not lead:
+        return bandit, law, state
+    last = tuple(size - 1 for size in lead)
+    behavior = np.broadcast_to(law.behavior, (*lead, bandit.arms))[last]
+    return bandit.at(last, lead), Product((behavior,) * law.k), state.at(last, lead)
+
+
+def _evaluation(bandit: Bandit, law: Law, state: State, numbers: Numbers) -> Evaluation:
     """What `numbers` says of any groups, with training at this state."""
 
     def evaluate(arms: Arms) -> Floats:
         with np.errstate(all="ignore"):
-            found = numbers(samples_of(problem.bandit, law, state, arms))
+            found = numbers(samples_of(bandit, law, state, arms))
         return np.broadcast_to(found, (*found.shape[:-1], law.k))
 
     return evaluate
@@ -246,7 +257,7 @@ def _contexts_matter(
     alone = problem.at(last)
     law = alone.law(state.at(last, problem.contexts).log_policy)
     arms = groups.some_groups(law, groups.COMPANY)
-    found = _evaluation(alone, law, elsewhere.at(last, problem.contexts), numbers)(arms)
+    found = _evaluation(alone.bandit, law, elsewhere.at(last, problem.contexts), numbers)(arms)
     if found.shape != arms.shape:  # it knows the contexts itself, say a margin for each of them
         return False
     among = np.broadcast_to(evaluate(arms), (*problem.contexts, *arms.shape))[last]

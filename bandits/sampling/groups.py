@@ -31,7 +31,7 @@ FEW = 2**10  # ordered groups that are not worth asking whether their order matt
 MANY = 2**20  # groups that may take seconds: they are counted on a progress bar
 KEPT = 2**17  # multisets of a table that is kept for the next sum
 TESTED = 2**15  # groups that are looked at in another order: all of them, up to so many
-ORDERS = 16  # others in which each of few groups is looked at
+ENOUGH = 2**10  # groups; of fewer, each is looked at in several orders
 COMPANY, ALONE = 4, 2  # groups that are looked at together, and those of them that are also alone
 SAME = 1e-9  # relative difference of two sums that is rounding
 
@@ -142,7 +142,7 @@ def order_matters(evaluate: Evaluation, law: Law) -> bool:
     rng, size = np.random.default_rng(0), law.behavior.shape[-1]
     count = comb(size + law.k - 1, law.k)
     if count <= TESTED:
-        arms = np.tile(_kept(size, law.k)[0], (min(ORDERS, TESTED // count), 1))
+        arms = np.tile(_kept(size, law.k)[0], (max(1, ENOUGH // count), 1))
     else:
         arms = np.sort(rng.integers(size, size=(TESTED, law.k)), axis=-1)
     order = rng.permuted(np.broadcast_to(np.arange(law.k), arms.shape), axis=-1)
