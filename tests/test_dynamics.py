@@ -483,6 +483,12 @@ def test_bad_steps_are_refused(eta, steps, message):
         b.descent(b.CoPG(0.5), bandit, sampling, eta, steps)
 
 
+def test_more_steps_than_can_be_counted_are_refused():
+    bandit, sampling = examples.copg_toy()
+    with pytest.raises(ValueError, match=r"steps must be at most 2\^53, but steps\[1\] = 1e\+30"):
+        b.descent(b.CoPG(0.5), bandit, sampling, 0.1, [0, 1e30])
+
+
 def test_laws_of_motion_refuse_bad_learning_rates():
     bandit, sampling = examples.copg_toy()
     for law in (gradient.gradient_step, gradient.natural_step):

@@ -204,4 +204,5 @@ def increasing_counts(steps: ArrayLike) -> NDArray[np.int64]:
     """
     array = increasing(steps, "steps")
     checks.reject_first(array != np.round(array), array, "steps", "integers", "a step cannot be divided")
+    checks.reject_first(array > 2**53, array, "steps", "at most 2^53", "nobody counts further")
     return array.astype(np.int64)
