@@ -230,7 +230,7 @@ def _groups(
 
 def _last(bandit: Bandit, law: Law, state: State) -> tuple[Bandit, Law, State]:
     """World, law and state of the last of all contexts: thousands of groups are looked at in one."""
-    lead = np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
+    lead = _contexts(bandit, law, state)
     if not lead:
         return bandit, law, state
     last = tuple(size - 1 for size in lead)
@@ -323,8 +323,12 @@ def known_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: Sta
 
 def _block(bandit: Bandit, law: Law, state: State) -> int:
     """Groups to enumerate at a time, so that memory does not grow with the number of contexts."""
-    contexts = np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
-    return max(1, BLOCK // (int(np.prod(contexts)) * law.k))
+    return max(1, BLOCK // (int(np.prod(_contexts(bandit, law, state))) * law.k))
+
+
+def _contexts(bandit: Bandit, law: Law, state: State) -> tuple[int, ...]:
+    """Leading axes of what is summed."""
+    return np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
 
 
 def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Floats:
@@ -465,21 +469,28 @@ class Motions:
         It sums to zero: the heaviest arm's entry, which has lost digits, is minus the sum of the others', so
         that differences of it show rare arms as well.
         """
-        g = np.where(self.alive, self.sign * update_at(self.problem, self.state(h)), 0.0)
-        weight = self.weight(h)
+        return self._velocity_and_weight(h)[0]
+
+    def _velocity_and_weight(self, h: Floats) -> tuple[Floats, Floats]:
+        state = self.state(h)
+        g = np.where(self.alive, self.sign * update_at(self.problem, state), 0.0)
+        weight = self._weight_at(state)
         heaviest = weight.reshape(-1, *weight.shape[-2:]).sum(axis=0).argmax(axis=-1)
         top = np.arange(weight.shape[-1]) == heaviest[:, None]
         others = np.where(top, 0.0, g)
-        return np.where(top, -others.sum(axis=-1, keepdims=True), others)
+        return np.where(top, -others.sum(axis=-1, keepdims=True), others), weight
 
     def weight(self, h: Floats) -> Floats:
         """Probability of being sampled, plus that of the policy, (..., m, A)."""
-        log_policy = self.log_policy(h)
-        return self.problem.law(log_policy).behavior + np.exp(log_policy)
+        return self._weight_at(self.state(h))
+
+    def _weight_at(self, state: State) -> Floats:
+        return self.problem.law(state.log_policy).behavior + np.exp(state.log_policy)
 
     def relative(self, h: Floats) -> Floats:
         """The expected update over the weight, (..., m, A)."""
-        return self.velocity(h) / np.maximum(self.weight(h), np.finfo(float).tiny)
+        velocity, weight = self._velocity_and_weight(h)
+        return velocity / np.maximum(weight, np.finfo(float).tiny)
 
     def rates(self, h: Floats, slope: Floats) -> Rates:
         """Rates at rest; arms that take no part return to where they are."""
