@@ -15,11 +15,8 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
-from itertools import product
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,19 +25,27 @@ from scipy.special import log_softmax
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.policy import log_policy_of, log_ratio, normalised
+from bandits.policy import log_policy_of, log_ratio
 from bandits.problem import MAX_GROUPS, Problem, bind
-from bandits.samples import Algorithm, Samples, Update, need
+from bandits.samples import Algorithm, Samples
 from bandits.sampling import groups
+from bandits.sampling.coefficients import (
+    Numbers,
+    drawn_labels,
+    finite_coefficients,
+    labellings,
+    sources,
+    steps_of,
+    sum_by_arm,
+    update_of,
+)
 from bandits.sampling.groups import Evaluation, Groups
-from bandits.sampling.laws import WON, Arms, Law, Product
-from bandits.sampling.observation import State, fields_read, samples_of
+from bandits.sampling.laws import Arms, Law, Product
+from bandits.sampling.observation import State, samples_of
 from bandits.sampling.rules import Sampling
-from bandits.solvers.rest import Rates, graded_rates
+from bandits.solvers.motions import Motions
 
 BLOCK = 2**15  # samples that are held at a time, over all contexts: their fields stay in the cache
-
-Numbers = Callable[[Samples], Floats]  # what is summed: a number of each sample, (..., n, k) or (..., n, 1)
 
 
 def expected_update(
@@ -108,7 +113,7 @@ def expected_loss(
             loss = weight * algorithm.loss(samples_of(bandit, law, state, arms))
         total = total + np.where(weight > 0, loss, 0.0).sum(-1)
     bad = ~np.isfinite(total)
-    checks.reject_first(bad, np.asarray(total), "expected loss", "finite", f"look at {_sources(algorithm)}")
+    checks.reject_first(bad, np.asarray(total), "expected loss", "finite", f"look at {sources(algorithm)}")
     return _in_each_context(problem, total, axes=0)
 
 
@@ -146,14 +151,14 @@ def update_covariance(
     problem = bind(algorithm, bandit, sampling, policy, "policy", max_groups)
     law = problem.law()
     state = completed(problem, law, _state(problem, value, revision_policy))
-    drawn = _drawn_labels(problem, law, state) if label_noise else frozenset()
+    drawn = drawn_labels(algorithm, bandit, law, state) if label_noise else frozenset()
     mean: Floats = np.zeros(())
     second: Floats = np.zeros(())
-    for arms, weight in _groups(problem, law, state, _update_of(algorithm), held=bandit.arms):
+    for arms, weight in _groups(problem, law, state, update_of(algorithm), held=bandit.arms):
         samples = samples_of(bandit, law, state, arms)
-        for share, labelled in _labellings(samples, drawn):
+        for share, labelled in labellings(samples, drawn):
             w = weight * share
-            steps = _steps(_coefficients(algorithm, labelled, w), arms, state.log_policy)
+            steps = steps_of(finite_coefficients(algorithm, labelled, w), arms, state.log_policy)
             mean = mean + np.einsum("...n,...na->...a", w, steps)
             second = second + np.einsum("...n,...na,...nb->...ab", w, steps, steps, optimize=True)
     return _in_each_context(problem, second - mean[..., :, None] * mean[..., None, :], axes=2)
@@ -172,7 +177,7 @@ def update_at(problem: Problem, state: State) -> Floats:
     a = known_coefficient(problem.algorithm, problem.bandit, law, state)
     if a is None:
         whole = completed(problem, law, state)
-        found = _groups(problem, law, whole, _update_of(problem.algorithm))
+        found = _groups(problem, law, whole, update_of(problem.algorithm))
         a = enumerated_coefficient(problem.algorithm, problem.bandit, law, whole, found)
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
@@ -183,8 +188,8 @@ def enumerated_coefficient(
     """a(z) = E[sum_i c_i 1{y_i = z}], (..., A), over `every` group with its weight; else all ordered ones."""
     total: Floats = np.zeros(bandit.arms)
     for arms, weight in every or law.tuples(_block(bandit, law, state)):
-        c = weight[..., None] * _coefficients(algorithm, samples_of(bandit, law, state, arms), weight)
-        total = total + _sum_by_arm(c, arms, bandit.arms)
+        c = weight[..., None] * finite_coefficients(algorithm, samples_of(bandit, law, state, arms), weight)
+        total = total + sum_by_arm(c, arms, bandit.arms)
     return total
 
 
@@ -331,187 +336,25 @@ def _contexts(bandit: Bandit, law: Law, state: State) -> tuple[int, ...]:
     return np.broadcast_shapes(law.behavior.shape[:-1], state.log_policy.shape[:-1], bandit.contexts)
 
 
-def _coefficients(algorithm: Algorithm, samples: Samples, weight: Floats) -> Floats:
-    """The algorithm's coefficients, (..., n, k); groups that never occur count zero, whatever they hold.
-
-    Raises:
-        ValueError: `update` returns something else.
-    """
-    arms = np.asarray(samples.arm)
-    c = np.where(weight[..., None] > 0, _update_of(algorithm)(samples), 0.0)
-    if not np.isfinite(c).all():
-        index = tuple(np.argwhere(~np.isfinite(c))[0])
-        raise ValueError(
-            f"{type(algorithm).__name__}.update must return finite coefficients, but it returns {c[index]} "
-            f"for sample {index[-1]} of the arms {arms[index[-2]].tolist()}; "
-            f"look at {_sources(algorithm)} there"
-        )
-    return c
-
-
-def _sources(algorithm: Algorithm) -> str:
-    """What a number that is none may come from: the world, or a function that the algorithm was given."""
-    own: list[str] = [field.name for field in fields(algorithm)] if is_dataclass(algorithm) else []
-    given = [name for name in own if callable(getattr(algorithm, name))]
-    return " and ".join(["log-probabilities", "rewards", *given])
-
-
-def _update_of(algorithm: Algorithm) -> Numbers:
-    """The algorithm's coefficients as they come, checked for their shape."""
-
-    def coefficients(samples: Samples) -> Floats:
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            update = algorithm.update(samples)
-        name, arms = type(algorithm).__name__, np.asarray(samples.arm)
-        c = np.asarray(getattr(update, "log_prob", None), dtype=float)
-        if c.shape[-2:] != arms.shape:
-            raise ValueError(
-                f"{name}.update must return an Update whose log_prob holds one coefficient for each of the "
-                f"k = {arms.shape[-1]} samples, (..., {arms.shape[-1]}) like samples.log_prob, "
-                f"but {'its shape is ' + str(c.shape) if isinstance(update, Update) else f'it is {update!r}'}"
-            )
-        return c
-
-    return coefficients
-
-
-def _sum_by_arm(c: Floats, arms: Arms, size: int) -> Floats:
-    lead = c.shape[:-2]
-    if arms.flags.f_contiguous:  # read them as they lie in memory
-        c, arms = c.swapaxes(-1, -2), arms.T
-    context = np.arange(int(np.prod(lead)))[:, None] * size
-    cells = context + arms.reshape(1, -1)
-    sums = np.bincount(cells.ravel(), c.ravel(), minlength=context.size * size)
-    return np.asarray(sums, dtype=float).reshape(*lead, size)
-
-
-def _steps(c: Floats, arms: Arms, log_policy: Floats) -> Floats:
-    """sum_i c_i (e_{y_i} - pi) of each group, (..., n, A)."""
-    steps = -np.exp(log_policy)[..., None, :] * c.sum(-1)[..., None]
-    rows = np.arange(arms.shape[0])
-    for i in range(arms.shape[1]):
-        steps[..., rows, arms[:, i]] += c[..., i]
-    return steps
-
-
-def _drawn_labels(problem: Problem, law: Law, state: State) -> frozenset[str]:
-    """Fields that hold labels which chance draws and the algorithm looks at."""
-    some = samples_of(problem.bandit, law, state, groups.some_groups(law, 2))
-    drawn = {"preference"} if law.k == 2 and law.labels is None else set()
-    drawn |= set() if problem.bandit.desirable is None else {"desirable"}
-    return fields_read(problem.algorithm, some)[0] & drawn
-
-
-def _labellings(samples: Samples, drawn: frozenset[str]) -> Iterator[tuple[Floats | float, Samples]]:
-    """The samples once for each outcome of the labels that are drawn, with its probability (..., n)."""
-    outcomes: list[tuple[Floats | float, dict[str, Any]]] = [(1.0, {})]
-    if "preference" in drawn:
-        p = need(samples, "preference")
-        each = ((p[..., 0, 1], WON), (p[..., 1, 0], WON.T))
-        outcomes = [(share, {"preference": np.broadcast_to(label, p.shape)}) for share, label in each]
-    if "desirable" in drawn:
-        p = need(samples, "desirable")
-        labels = [np.array(label) for label in product((0.0, 1.0), repeat=p.shape[-1])]
-        each_label = [
-            (np.where(label, p, 1 - p).prod(-1), np.broadcast_to(label, p.shape)) for label in labels
-        ]
-        outcomes = [
-            (share * chance, {**shown, "desirable": label})
-            for share, shown in outcomes
-            for chance, label in each_label
-        ]
-    for share, shown in outcomes:
-        yield share, replace(samples, **shown) if shown else samples
-
-
 # ---------------------------------------------------------------- the expected update as a field
-
-
-@dataclass(frozen=True, eq=False)
-class Motions:
-    """The flows of the prompts of a problem whose contexts are one axis, (m,), for `bandits.solvers.rest`.
-
-    A point is h = log pi/ref + a constant on the arms that the start supports; the others take no part.  An
-    arm's update is of the size of its `weight`: the probability of being sampled, plus that of the policy.
-    Shifted copies of all prompts come before them, (..., m, A).
-    """
-
-    problem: Problem
-    sign: float = 1.0  # -1: backwards
-
-    @cached_property
-    def alive(self) -> NDArray[np.bool_]:
-        """The arms that take part, (m, A)."""
-        return np.isfinite(self.problem.log_start)
-
-    @cached_property
-    def start(self) -> Floats:
-        """Where training starts, (m, A)."""
-        return self.coordinates(self.problem.log_start)
-
-    def coordinates(self, log_policy: Floats) -> Floats:
-        """h of policies with the support of the start, (m, A); 0 where an arm takes no part."""
-        reference = np.where(self.alive, self.problem.bandit.log_reference, 0.0)
-        return np.where(self.alive, log_policy, 0.0) - reference
-
-    def state(self, h: Floats) -> State:
-        """Where training stands."""
-        ratio = np.where(self.alive, h, -np.inf)
-        return State(normalised(self.problem.bandit.log_reference + ratio), log_ratio=ratio)
-
-    def log_policy(self, h: Floats) -> Floats:
-        """log pi, (..., m, A)."""
-        return self.state(h).log_policy
-
-    def velocity(self, h: Floats) -> Floats:
-        """The expected update, (..., m, A).
-
-        It sums to zero: the heaviest arm's entry, which has lost digits, is minus the sum of the others', so
-        that differences of it show rare arms as well.
-        """
-        return self._velocity_and_weight(h)[0]
-
-    def _velocity_and_weight(self, h: Floats) -> tuple[Floats, Floats]:
-        state = self.state(h)
-        g = np.where(self.alive, self.sign * update_at(self.problem, state), 0.0)
-        weight = self._weight_at(state)
-        heaviest = weight.reshape(-1, *weight.shape[-2:]).sum(axis=0).argmax(axis=-1)
-        top = np.arange(weight.shape[-1]) == heaviest[:, None]
-        others = np.where(top, 0.0, g)
-        return np.where(top, -others.sum(axis=-1, keepdims=True), others), weight
-
-    def weight(self, h: Floats) -> Floats:
-        """Probability of being sampled, plus that of the policy, (..., m, A)."""
-        return self._weight_at(self.state(h))
-
-    def _weight_at(self, state: State) -> Floats:
-        return self.problem.law(state.log_policy).behavior + np.exp(state.log_policy)
-
-    def relative(self, h: Floats) -> Floats:
-        """The expected update over the weight, (..., m, A)."""
-        velocity, weight = self._velocity_and_weight(h)
-        return velocity / np.maximum(weight, np.finfo(float).tiny)
-
-    def rates(self, h: Floats, slope: Floats) -> Rates:
-        """Rates at rest; arms that take no part return to where they are."""
-        both = self.alive[:, :, None] & self.alive[:, None, :]
-        weight = np.where(self.alive, np.maximum(self.weight(h), np.finfo(float).tiny), np.finfo(float).tiny)
-        return graded_rates(np.where(both, slope, -np.eye(slope.shape[-1])), weight)
-
-    def field(self, h: Floats) -> Floats:
-        """Velocity of the only prompt, on the arms that take part: points (..., n)."""
-        full = np.zeros((*h.shape[:-1], 1, self.alive.shape[-1]))
-        full[..., 0, self.alive[0]] = h
-        return self.velocity(full)[..., 0, self.alive[0]]
-
-    def some(self, rows: NDArray[np.intp]) -> Motions:
-        """These prompts alone."""
-        if len(rows) == len(self.alive):
-            return self
-        return replace(self, problem=self.problem.at((rows,), (len(self.alive),)))
 
 
 def motions_of(problem: Problem) -> Motions:
     """The flows of all contexts, on one axis in C order."""
     shape = problem.contexts or (1,)
-    return Motions(problem.at(np.unravel_index(np.arange(int(np.prod(shape))), shape), shape))
+    return _motions(problem.at(np.unravel_index(np.arange(int(np.prod(shape))), shape), shape))
+
+
+def _motions(problem: Problem) -> Motions:
+    """The flows of a problem whose contexts are one axis, (m,)."""
+
+    def update(log_policy: Floats, log_ratio: Floats) -> Floats:
+        return update_at(problem, State(log_policy, log_ratio=log_ratio))
+
+    def behavior(log_policy: Floats) -> Floats:
+        return problem.law(log_policy).behavior
+
+    def those(rows: NDArray[np.intp]) -> Motions:
+        return _motions(problem.at((rows,), (len(problem.log_start),)))
+
+    return Motions(problem.log_start, problem.bandit.log_reference, update, behavior, those)

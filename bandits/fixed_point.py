@@ -25,7 +25,7 @@ from tqdm import tqdm
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.exact import Motions, motions_of, update_at
+from bandits.exact import motions_of, update_at
 from bandits.policy import normalised, spread
 from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
@@ -34,6 +34,7 @@ from bandits.sampling.rules import Sampling
 from bandits.solution import CONTINUUM, NoFixedPoint, NotConverged, Solution, flags_of, gathered, together
 from bandits.solvers import rest
 from bandits.solvers.endings import Ending, ending
+from bandits.solvers.motions import Motions
 
 ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
 CHECKED = 1000  # arms up to which the stability of an answer is computed where theory does not prove it
@@ -198,9 +199,7 @@ def _with_stability(problem: Problem, answer: Solution) -> Solution:
     assert log_policy is not None  # it is certified
     flags = []
     for rows in _blocks(problem):
-        some = motions.some(rows)
-        x = some.coordinates(log_policy.reshape(-1, problem.bandit.arms)[rows])
-        rates = some.rates(x, rest.jacobian(some.relative, x))
+        rates = motions.some(rows).rates_at(log_policy.reshape(-1, problem.bandit.arms)[rows])
         flags += flags_of(rates.attracts, rates.repels)
     continuum = None in flags
     return replace(
@@ -308,18 +307,17 @@ def _accepted(problem: Problem, motions: Motions, x: Floats, stable: bool | None
     Raises:
         NotConverged: its residual is too large.
     """
-    state = motions.state(x)
-    residual = float(np.abs(motions.velocity(x)).max())
+    log_policy, residual = motions.log_policy(x)[0], float(np.abs(motions.velocity(x)).max())
     solution = Solution(
-        log_policy=state.log_policy[0],
-        log_ratio=None if state.log_ratio is None else state.log_ratio[0],
+        log_policy=log_policy,
+        log_ratio=motions.log_ratio(x)[0],
         residual=residual,
         stable=stable,
         unique=None if message != CONTINUUM else False,
         method="flow, then Newton",
         message=message,
     )
-    if residual > ACCEPTED and residual > ACCEPTED * _size(problem, state.log_policy[0]):
+    if residual > ACCEPTED and residual > ACCEPTED * _size(problem, log_policy):
         raise NotConverged(
             f"{problem.name} comes to no rest: the largest expected update is {residual:.2g}", solution
         )

@@ -24,7 +24,6 @@ from bandits.fixed_point import fixed_point
 from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Sampling
-from bandits.solvers import rest
 from bandits.solvers.rest import NEUTRAL
 
 NOBODY = 1e-300  # a rate below this is that of an arm that takes no part
@@ -103,9 +102,7 @@ def _rates(problem: Problem) -> list[NDArray[Any]]:
     assert end is not None  # it raises where there is none
     shape = (*problem.contexts, problem.bandit.arms)
     starts, ends = (np.broadcast_to(x, shape).reshape(-1, shape[-1]) for x in (problem.log_start, end))
-    motions = motions_of(replace(problem, log_start=end))
-    h = motions.coordinates(ends)
-    rates = motions.rates(h, rest.jacobian(motions.relative, h))
+    rates = motions_of(replace(problem, log_start=end)).rates_at(ends)
     each = [rate[np.abs(rate) > NOBODY] for rate in rates.rate]
     halted = rates.neutral | (np.isfinite(starts) & np.isneginf(ends)).any(axis=-1)
     return [_with_zero(rate) if halt else rate for rate, halt in zip(each, halted, strict=True)]

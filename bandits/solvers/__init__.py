@@ -10,5 +10,6 @@ Read in this order; each imports only those above it.
     sliding        and where the velocity jumps?
     paths          where is a motion at each time, or after each step?
     rest           where do motions end, many side by side?
+    motions        how do the policies of many prompts move?
     endings        and what does not come to an isolated rest?
 """
