@@ -124,8 +124,19 @@ def test_a_wing_opens_nothing_but_its_list(name):
 
 
 def test_the_root_can_be_seen_at_a_glance():
-    """Modules, wings, the theory and the mark of types: at most 21."""
-    assert len([each for each in PACKAGE.iterdir() if each.name != "__pycache__"]) <= 21
+    """Modules, wings, the theory and the mark of types: at most 21, and `tabular`."""
+    assert len([each for each in PACKAGE.iterdir() if each.name != "__pycache__"]) <= 22
+
+
+TABULAR_FIGURES = {"quantiles", "representations", "byol_basin", "armac"}
+
+
+def test_nothing_imports_the_tabular_wing_but_its_own_figures():
+    """States are allowed there and only there."""
+    users = {name for name in modules() if any(each.split(".")[0] == "tabular" for each in imports(name))}
+    allowed = {f"experiments.{name}" for name in TABULAR_FIGURES} | {"experiments"}
+    assert {name for name in users if name.split(".")[0] != "tabular"} <= allowed
+    assert not any(each.split(".")[0] == "tabular" for each in imports(""))
 
 
 @pytest.mark.parametrize("name", modules())
