@@ -339,10 +339,11 @@ def _contexts(bandit: Bandit, law: Law, state: State) -> tuple[int, ...]:
 # ---------------------------------------------------------------- the expected update as a field
 
 
-def motions_of(problem: Problem) -> Motions:
-    """The flows of all contexts, on one axis in C order."""
+def motions_of(problem: Problem, rows: NDArray[np.intp] | None = None) -> Motions:
+    """The flows of the contexts `rows`, counted in C order, on one axis; by default of all."""
     shape = problem.contexts or (1,)
-    return _motions(problem.at(np.unravel_index(np.arange(int(np.prod(shape))), shape), shape))
+    some = np.arange(int(np.prod(shape))) if rows is None else rows
+    return _motions(problem.at(np.unravel_index(some, shape), shape))
 
 
 def _motions(problem: Problem) -> Motions:

@@ -15,7 +15,8 @@ limit policy if that is unique; a motion that does not come to rest is `NotConve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import motions_of, update_at
-from bandits.policy import normalised, spread
+from bandits.policy import log_policy_of, normalised, spread
 from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.observation import State
@@ -75,18 +76,21 @@ def fixed_point(
         array([0.75, 0.25])
     """
     problem = bind(algorithm, bandit, sampling, start, max_groups=max_groups)
-    closed_form = getattr(algorithm, "closed_form", None)
-    found = None if closed_form is None else closed_form(bandit, problem.sampling, problem.log_start)
+    known = _by_theory(problem)
+    return _by_flow(problem) if known is None else known
+
+
+def _by_theory(problem: Problem) -> Solution | None:
+    """The closed form, certified; None where there is none, or where it repels a start elsewhere."""
+    closed_form = getattr(problem.algorithm, "closed_form", None)
+    found = closed_form and closed_form(problem.bandit, problem.sampling, problem.log_start)
     if found is None and (linear := problem.linear()) is not None:
-        found = linear.fixed_point(bandit, problem.log_start)
+        found = linear.fixed_point(problem.bandit, problem.log_start)
     if found is None:
-        return _by_flow(problem)
+        return None
     answer = _with_stability(problem, _certified(problem, found))
-    if False in np.ravel(np.asarray(answer.stable, dtype=object)).tolist() and not _starts_at(
-        problem, answer
-    ):
-        return _by_flow(problem)  # a repeller is nobody's end
-    return answer
+    repels = False in np.ravel(np.asarray(answer.stable, dtype=object)).tolist()
+    return None if repels and not _starts_at(problem, answer) else answer
 
 
 def fixed_points(
@@ -101,9 +105,9 @@ def fixed_points(
 ) -> list[Solution]:
     """Every stable attractor, one context.
 
-    Complete where theory is: a unique closed form, or T2.5's enumeration for policy gradient with a
-    constant baseline.  Otherwise those that the flow reaches from `start`, from near every vertex and from
-    `starts` random policies (drawn with `rng`; by default always the same ones).
+    Complete where theory is: a closed form, or T2.5's enumeration for policy gradient with a constant
+    baseline.  Otherwise those that the flow reaches from `start`, from near every vertex and from `starts`
+    random policies (drawn with `rng`; by default always the same ones), followed side by side.
 
     Raises:
         NoFixedPoint: there is none, or no flow came to rest.
@@ -118,35 +122,37 @@ def fixed_points(
             f"use bandit.at(...)"
         )
     known = _attractors(problem)
+    if known is None and (end := _by_theory(problem)) is not None and end.stable in (True, None):
+        known = [end]
     if known is not None:
         return _isolated(problem, known)
+    many = np.vstack([problem.log_start, log_policy_of(spread(np.exp(problem.log_start), starts, rng))])
+    ends = list(_ends(replace(problem, log_start=many, contexts=(len(many),))))
     found: list[Solution] = []
-    last = Solution(log_policy=None, residual=np.nan)
-    own = np.exp(problem.log_start)
-    for policy in (own, *spread(own, starts, rng)):
-        try:
-            last = fixed_point(algorithm, bandit, sampling, policy, max_groups=max_groups)
-        except NotConverged as error:
-            last = error.solution
-            continue
-        if last.unique:
-            return [last]
-        if last.stable and all(np.abs(last.policy - other.policy).max() > SAME for other in found):
-            found.append(last)
+    for one in ends:
+        if isinstance(one, Solution) and one.stable and all(_apart(one, other) for other in found):
+            found.append(one)
     if not found:
-        raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", last)
+        where = ends[0] if isinstance(ends[0], Solution) else ends[0].solution
+        raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", where)
     return found
 
 
+def _apart(one: Solution, other: Solution) -> bool:
+    """Whether these are two attractors."""
+    return bool(np.abs(one.policy - other.policy).max() > SAME)
+
+
 def _isolated(problem: Problem, known: list[Solution]) -> list[Solution]:
-    """Those that are no points of a continuum.
+    """Those that attract.
 
     Raises:
-        NoFixedPoint: all are.
+        NoFixedPoint: none does, as far as is known: all are points of a continuum, say.
     """
     found = [one for one in known if one.stable]
     if not found:
-        raise NoFixedPoint(f"all ends of {problem.name} are points of a continuum", known[0])
+        why = known[0].message or f"stability is computed up to {CHECKED} arms"
+        raise NoFixedPoint(f"no end of {problem.name} is known to attract: {why}", known[0])
     return found
 
 
@@ -195,11 +201,11 @@ def _with_stability(problem: Problem, answer: Solution) -> Solution:
     known = answer.stable is not None or answer.face is not None or answer.message.startswith("continuum")
     if known or problem.bandit.arms > CHECKED:
         return answer
-    motions, shape, log_policy = motions_of(problem), problem.contexts, answer.log_policy
+    shape, log_policy = problem.contexts, answer.log_policy
     assert log_policy is not None  # it is certified
     flags = []
     for rows in _blocks(problem):
-        rates = motions.some(rows).rates_at(log_policy.reshape(-1, problem.bandit.arms)[rows])
+        rates = motions_of(problem, rows).rates_at(log_policy.reshape(-1, problem.bandit.arms)[rows])
         flags += flags_of(rates.attracts, rates.repels)
     continuum = None in flags
     return replace(
@@ -229,17 +235,29 @@ def _attractors(problem: Problem) -> list[Solution] | None:
 
 
 def _by_flow(problem: Problem) -> Solution:
-    """All contexts, in blocks, by following the flow."""
+    """All contexts, by following the flow.
+
+    Raises:
+        NotConverged: the first that does not come to rest.
+    """
     found: list[Solution] = []
-    total = int(np.prod(problem.contexts))
-    with tqdm(
-        total=total, desc=f"fixed points of {problem.name}", unit="prompt", delay=3, leave=False
-    ) as bar:
-        for rows in _blocks(problem):
-            for solution in _block(problem, motions_of(problem).some(rows), rows):
-                found.append(solution)
-                bar.update()
+    with closing(_ends(problem)) as ends:
+        for end in ends:
+            if isinstance(end, NotConverged):
+                raise end
+            found.append(end)
     return gathered(found, problem.contexts)
+
+
+def _ends(problem: Problem) -> Generator[Solution | NotConverged]:
+    """Where the flow of each context ends, in C order, or why it does not; in blocks, side by side."""
+    total = int(np.prod(problem.contexts))
+    name = f"fixed points of {problem.name}"
+    with tqdm(total=total, desc=name, unit="prompt", delay=3, leave=False) as bar:
+        for rows in _blocks(problem):
+            for end in _block(problem, motions_of(problem, rows), rows):
+                yield end
+                bar.update()
 
 
 def _blocks(problem: Problem) -> Iterator[NDArray[np.intp]]:
@@ -249,7 +267,7 @@ def _blocks(problem: Problem) -> Iterator[NDArray[np.intp]]:
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterator[Solution]:
+def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterator[Solution | NotConverged]:
     """The ends of some contexts, in order."""
     contexts = [problem.at(np.unravel_index(row, problem.contexts)) for row in rows]
     known = [_attractors(one) for one in contexts]
@@ -264,12 +282,17 @@ def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterat
             continue
         i, x, slope, rested, attracts, repels = next(ends)
         alone = some.some(np.array([i]))
-        if not (rested and (attracts or repels)):
-            yield _alone(one, alone, each)
-        elif each is not None:
-            yield _nearest(each, np.exp(alone.log_policy(x[None])[0]), rested=True)
+        try:
+            if not (rested and (attracts or repels)):
+                end = _alone(one, alone, each)
+            elif each is not None:
+                end = _nearest(each, np.exp(alone.log_policy(x[None])[0]), rested=True)
+            else:
+                end = _accepted(one, alone, x[None], bool(attracts), "")
+        except NotConverged as error:
+            yield error
         else:
-            yield _accepted(one, alone, x[None], bool(attracts), "")
+            yield end
 
 
 def _alone(problem: Problem, motions: Motions, known: list[Solution] | None) -> Solution:

@@ -20,7 +20,7 @@ from scipy.special import log_softmax, softmax
 
 import bandits as b
 import strategies
-from bandits.policy import kl
+from bandits.policy import kl, spread
 from rows import every_row
 
 ARMS = st.integers(2, 50)
@@ -386,6 +386,21 @@ def test_attractors_of_a_baseline_that_moves_are_found_from_many_starts():
         assert_allclose([one.policy for one in again], [one.policy for one in found], atol=1e-9)
     with pytest.raises(ValueError, match="rng must be a numpy.random.Generator, but rng = 0"):
         b.fixed_points(algorithm, world, sampling, rng=0)
+
+
+@settings(max_examples=3)
+@given(data=st.data(), beta=strategies.betas(0.3, 1))
+def test_starts_side_by_side_find_what_each_finds_alone(data, beta):
+    world = data.draw(strategies.bandits_with_reward(3, 4, smallest=0.1, scale=2.0))
+    sampling = b.Offline(data.draw(strategies.policies(world.arms, smallest=0.1, salt=5)))
+    alone = [
+        b.fixed_point(b.ReMax(beta), world, sampling, start).policy
+        for start in (world.reference, *spread(world.reference, 1, np.random.default_rng(3)))
+    ]
+    found = b.fixed_points(b.ReMax(beta), world, sampling, starts=1, rng=np.random.default_rng(3))
+    for policy in alone:  # 1e-9: Newton's method leaves less, and attractors are 1e-6 apart
+        assert min(np.abs(one.policy - policy).max() for one in found) < 1e-9
+    assert all(min(np.abs(one.policy - policy).max() for policy in alone) < 1e-9 for one in found)
 
 
 def test_flows_that_diverge_are_no_attractors():
