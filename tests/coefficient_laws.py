@@ -1,4 +1,4 @@
-"""The laws of a coefficient, as functions that raise AssertionError, and the cases that they are tried on.
+"""The laws of `bandits.testing`, told what a row knows, and those that need torch.
 
 Four routes to one number:
     the formula           `Row.formula`, written from the papers, one group at a time
@@ -13,106 +13,62 @@ In each law `algorithm` is on trial, `right` is what it claims to be, and `row` 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.special import softmax
 
-import answer_key
 import bandits as b
-import strategies
-import twins
-from answer_key import Case
-from bandits import expected_loss, expected_update
-from rows import Row, reads
+from bandits.testing import laws
+from bandits.testing.cases import cases, every_field
+from bandits.testing.enumeration import Case, stacked
+from bandits.testing.laws import update_of
+from bandits.testing.twins import Twin
+from rows import Row
 
 
-@st.composite
-def cases(
-    draw,
-    algorithm,
-    min_arms: int = 2,
-    max_arms: int = 4,
-    smallest: float = 1e-3,
-    value: float | None = None,
-    listed: bool = True,
-) -> Case:
-    """A world with rewards and unrelated preferences, a sampling rule that fits the algorithm, a policy.
-
-    With two arms Nash-MD's opponent makes no difference, and a finite list of pairs may say "a > b" as
-    often as "b > a", so that labels make none: no world to catch a mistake in.
-    """
-    world = draw(strategies.bandits_with_both(min_arms, max_arms, smallest=smallest))
-    arms = world.arms
-    rules = [strategies.offline(arms, 1), strategies.offline(arms, algorithm.k)]
-    if algorithm.k == 2:
-        rules += [strategies.joints(arms).map(b.Pairs)] + [strategies.datasets(arms)] * listed
-    if getattr(algorithm, "needs_on_policy", False):
-        rules = [st.just(b.OnPolicy())]
-    revision = (
-        draw(strategies.policies(arms, (arms,), smallest))
-        if "revision_log_prob" in reads(algorithm)
-        else None
-    )
-    return Case(
-        bandit=world,
-        sampling=draw(st.one_of(rules)),
-        policy=draw(strategies.policies(arms, smallest=smallest)),
-        value=value,
-        revision=revision,
-    )
-
-
-def connected_case(data, algorithm) -> Case:
-    """A case whose sampling graph is connected."""
-    case = data.draw(cases(algorithm, smallest=1e-2))
-    if isinstance(case.sampling, b.Dataset):
-        case = replace(case, sampling=data.draw(strategies.connected_datasets(case.bandit.arms)))
-    return case
+def some_case(data, algorithm, arms=(2, 4), smallest: float = 1e-3, **given) -> Case:
+    """A random case with this many arms."""
+    worlds = every_field(st.integers(*arms), smallest=smallest)
+    return data.draw(cases(algorithm, worlds, smallest=smallest, **given))
 
 
 # ---- the laws: `algorithm` is on trial, `right` is what it claims to be ------------------------------------
 
 
 def coefficients_follow_the_formula(algorithm, right, row: Row, case: Case) -> None:
-    """Tolerance: a coefficient is a difference of at most 2k terms R or h/beta, each rounded to 1e-16."""
-    _, arms, samples = answer_key.stacked(right, case)
-    by_formula = [row.formula(right, s) for _, _, s in answer_key.groups(right, case)]
-    assert_close(algorithm.update(samples).log_prob, np.array(by_formula), 1e-12, _size(row, right, case))
+    laws.follows(algorithm, row.formula, case, right=right, size=_size(row, right, case))
 
 
 def expectation_is_the_sum_over_all_groups(algorithm, right, row: Row, case: Case) -> None:
-    """Tolerance: as the coefficients; the sum of probabilities times them adds no more."""
-    by_hand = answer_key.expected_by_hand(row.formula, right, case)
-    assert_close(update_of(algorithm, case), by_hand, 1e-12, _size(row, right, case))
+    size = _size(row, right, case)
+    laws.is_its_expectation(algorithm, case, formula=row.formula, right=right, size=size)
 
 
 def expectation_descends_the_loss(algorithm, right, row: Row, case: Case) -> None:
-    """-d expected loss / d logits, extrapolated: truncation (4e-3)^4 / 100, cancellation 1e-16 / 4e-3."""
-    if isinstance(case.sampling, b.OnPolicy):
-        weights = answer_key.stacked(right, case)[0]  # the sampler stays where it is
+    laws.descends_its_loss(algorithm, case, right=right, size=_size(row, right, case))
 
-        def loss(logits):
-            moved = replace(case, policy=softmax(logits))
-            return weights @ algorithm.loss(_with_log_prob(right, case, moved))
-    else:
 
-        def loss(logits):
-            return _expected_loss(algorithm, replace(case, policy=softmax(logits)))
+def on_policy_it_climbs(algorithm, right, row: Row, case: Case) -> None:
+    """The opponent of a preference objective is held fixed (that is what "self-play" differentiates)."""
+    case = replace(case, sampling=b.OnPolicy())
+    scale, score = row.climbs(right, case)
+    beta, size = right.beta, _size(row, right, case)
+    laws.is_unbiased(algorithm, case, scale=scale, score=lambda _: score, beta=beta, size=size)
 
-    slope = gradient(loss, np.log(case.policy))
-    scale = abs(loss(np.log(case.policy))) + _size(row, right, case)
-    assert_close(-slope, update_of(algorithm, case), 1e-9, scale)
+
+def it_rests_where_theory_says(algorithm, right, row: Row, case: Case) -> None:
+    case = replace(case, policy=row.target(right, case))
+    laws.rests_at(algorithm, lambda c: c.policy, case, size=_size(row, right, case))
 
 
 def coefficients_differentiate_the_loss(algorithm, right, row: Row, case: Case) -> None:
     """Autograd of the loss of each group in log pi(y_i): exact up to rounding."""
-    _, _, samples = answer_key.stacked(right, case)
+    _, _, samples = stacked(right, case)
     found = algorithm.update(samples).log_prob
-    leaves = twins.to_torch(samples)
+    leaves = to_torch(samples)
     leaves.log_prob.requires_grad_()
     (slope,) = torch.autograd.grad(algorithm.loss(leaves).sum(), leaves.log_prob)
     assert_close(found, -slope.numpy(), 1e-12, _size(row, right, case))
@@ -120,38 +76,14 @@ def coefficients_differentiate_the_loss(algorithm, right, row: Row, case: Case) 
 
 def torch_trains_as_numpy_expects(algorithm, right, row: Row, case: Case) -> None:
     """-d/dlogits of -sum c.detach() log pi over torch tensors: the same object, the same update."""
-    weights, arms, samples = answer_key.stacked(right, case)
+    weights, arms, samples = stacked(right, case)
     logits = torch.tensor(np.log(case.policy), requires_grad=True)
     log_prob = torch.log_softmax(logits, 0)[torch.as_tensor(arms)]
-    c = algorithm.update(replace(twins.to_torch(samples), log_prob=log_prob)).log_prob
+    c = algorithm.update(replace(to_torch(samples), log_prob=log_prob)).log_prob
     assert c.dtype == torch.float64
     surrogate = (torch.as_tensor(weights)[:, None] * c.detach() * log_prob).sum()
     (ascent,) = torch.autograd.grad(surrogate, logits)
     assert_close(ascent.numpy(), update_of(right, case), 1e-12, _size(row, right, case))
-
-
-def on_policy_it_climbs(algorithm, right, row: Row, case: Case) -> None:
-    """E[update] on the policy's own samples = scale * grad of the objective, by autograd in float64.
-
-    The opponent of a preference objective is held fixed (that is what "self-play" differentiates).
-    """
-    case = replace(case, sampling=b.OnPolicy())
-    scale, score = row.climbs(right, case)
-    logits = torch.tensor(np.log(case.policy), requires_grad=True)
-    log_pi = torch.log_softmax(logits, 0)
-    h = log_pi - torch.as_tensor(np.log(case.bandit.reference))
-    value = (log_pi.exp() * (torch.tensor(score) - right.beta * h)).sum()
-    (gradient,) = torch.autograd.grad(value, logits)
-    assert_close(update_of(algorithm, case), scale * gradient.numpy(), 1e-12, scale * _size(row, right, case))
-
-
-def it_rests_where_theory_says(algorithm, right, row: Row, case: Case) -> None:
-    """The expected update vanishes at the closed form, and nowhere near it."""
-    case = replace(case, policy=row.target(right, case))
-    size = _size(row, right, case)
-    assert_close(update_of(algorithm, case), np.zeros(case.bandit.arms), 1e-11, size)
-    away = replace(case, policy=softmax(np.log(case.policy) + np.linspace(0, 1, case.bandit.arms) ** 2))
-    assert np.abs(update_of(algorithm, away)).max() > 1e-7
 
 
 # ---- tools ------------------------------------------------------------------------------------------------
@@ -167,29 +99,24 @@ def _size(row: Row, right, case: Case) -> float:
     return float(4 * right.k * row.size(right, case))
 
 
-def _state(algorithm, case: Case) -> dict:
-    return {"value": case.value, "revision_policy": case.revision}
+def to_torch(samples: b.Samples) -> b.Samples:
+    """The same samples as float64 tensors."""
+    values = {field.name: getattr(samples, field.name) for field in fields(samples)}
+    converted = {
+        name: torch.as_tensor(np.array(value))
+        for name, value in values.items()
+        if value is not None and name != "population"
+    }
+    if samples.population is not None:
+        converted["population"] = to_torch(samples.population)
+    return b.Samples(**converted)
 
 
-def update_of(algorithm, case: Case):
-    return expected_update(algorithm, case.bandit, case.sampling, case.policy, **_state(algorithm, case))
+def single_precision(algorithm):
+    """A wrong twin: computes in float32 on the way."""
 
+    def rounded(_, __, u: b.Update) -> b.Update:
+        narrow = u.log_prob.float().double() if torch.is_tensor(u.log_prob) else u.log_prob
+        return replace(u, log_prob=narrow)
 
-def _expected_loss(algorithm, case: Case) -> float:
-    return float(expected_loss(algorithm, case.bandit, case.sampling, case.policy, **_state(algorithm, case)))
-
-
-def _with_log_prob(algorithm, case: Case, moved: Case) -> b.Samples:
-    """The groups of `case` seen with the policy of `moved`."""
-    _, arms, samples = answer_key.stacked(algorithm, case)
-    return replace(samples, log_prob=np.log(moved.policy)[arms])
-
-
-def gradient(function, point, step: float = 4e-3):
-    """Central differences at steps h and h/2, extrapolated: the error is of order h^4."""
-
-    def central(h):
-        shifts = h * np.eye(len(point))
-        return np.array([(function(point + e) - function(point - e)) / (2 * h) for e in shifts])
-
-    return (4 * central(step / 2) - central(step)) / 3
+    return Twin(algorithm, change_update=rounded)

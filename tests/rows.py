@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-import answer_key
 import bandits as b
-import worlds
-from answer_key import Case, Floats
-from bandits.sampling.observation import fields_read
+from answer_key import Floats
+from bandits.testing.enumeration import Case, stacked
+from bandits.testing.twins import reads
 
 Algorithm = Any
 
@@ -41,7 +41,7 @@ def log_ratios(case: Case) -> float:
 
 def largest_weight(algorithm: Algorithm, case: Case) -> float:
     """The largest pi/mu of a sample, at least 1."""
-    samples = answer_key.stacked(algorithm, case)[2]
+    samples = stacked(algorithm, case)[2]
     return max(1.0, np.exp((samples.log_prob - samples.behavior_log_prob).max()))
 
 
@@ -96,19 +96,6 @@ class Row:
         return name in reads(self.make(1.0))
 
 
-def reads(algorithm: Algorithm) -> frozenset[str]:
-    """The fields that an algorithm looks at where all of them are filled."""
-    case = Case(
-        bandit=worlds.MIXED,
-        sampling=b.OnPolicy(),
-        policy=worlds.POLICY,
-        value=0.3,
-        revision=worlds.REVISION,
-    )
-    _, _, samples = next(answer_key.groups(algorithm, case))
-    return fields_read(algorithm, samples)[0]
-
-
 @functools.cache
 def every_row() -> dict[str, Row]:
     """All rows of all of `ALGORITHMS`, by name."""
@@ -121,6 +108,11 @@ def every_row() -> dict[str, Row]:
         assert not twice, f"two rows are called {sorted(twice)}"
         found |= rows
     return found
+
+
+def name_of(algorithm: Algorithm) -> str:
+    """A test's name: no address of a function, so that every process collects the same tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(algorithm))
 
 
 def row_of(algorithm: Algorithm) -> Row:

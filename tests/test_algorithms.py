@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import log_softmax, softmax
 
-import answer_key
 import bandits as b
 import coefficient_laws as laws
-import strategies
 import worlds
-from answer_key import Case
-from coefficient_laws import cases, connected_case, gradient, update_of
-from rows import Row, every_row, reads
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
+from bandits.testing.laws import gradient, update_of
+from bandits.testing.twins import reads
+from coefficient_laws import some_case
+from rows import Row, every_row
 
 EXAMPLES = settings(max_examples=12)
 TORCH_EXAMPLES = settings(max_examples=6)
@@ -44,7 +45,7 @@ every_algorithm = of_rows()
 @given(data=st.data())
 def test_coefficients_follow_the_formula(row, data):
     algorithm = row.make(data.draw(strategies.betas()))
-    case = data.draw(cases(algorithm, smallest=1e-12))
+    case = some_case(data, algorithm, smallest=1e-12)
     laws.coefficients_follow_the_formula(algorithm, algorithm, row, case)
 
 
@@ -53,7 +54,7 @@ def test_coefficients_follow_the_formula(row, data):
 @given(data=st.data())
 def test_expectation_is_the_sum_over_all_groups(row, data):
     algorithm = row.make(data.draw(strategies.betas()))
-    case = data.draw(cases(algorithm, smallest=1e-12))
+    case = some_case(data, algorithm, smallest=1e-12)
     laws.expectation_is_the_sum_over_all_groups(algorithm, algorithm, row, case)
 
 
@@ -64,7 +65,7 @@ def test_many_arms_are_no_different(row, data):
     """50 arms where groups are single samples, 30 in pairs (900 groups), 8 in triples."""
     algorithm = row.make(data.draw(strategies.betas()))
     arms = {1: 50, 2: 30, 3: 8}[algorithm.k]
-    case = data.draw(cases(algorithm, min_arms=arms, max_arms=arms, smallest=1e-12))
+    case = some_case(data, algorithm, (arms, arms), smallest=1e-12)
     laws.expectation_is_the_sum_over_all_groups(algorithm, algorithm, row, case)
 
 
@@ -73,7 +74,7 @@ def test_many_arms_are_no_different(row, data):
 @given(data=st.data())
 def test_expectation_descends_the_loss(row, data):
     algorithm = row.make(data.draw(strategies.betas(0.05, 20)))
-    laws.expectation_descends_the_loss(algorithm, algorithm, row, data.draw(cases(algorithm, smallest=1e-2)))
+    laws.expectation_descends_the_loss(algorithm, algorithm, row, some_case(data, algorithm, smallest=1e-2))
 
 
 @of_rows(lambda row: row.has_loss)
@@ -83,7 +84,7 @@ def test_coefficients_differentiate_the_loss(row, data):
     algorithm = row.make(data.draw(strategies.betas()))
     value = data.draw(st.floats(-2, 2)) if row.reads("value") else None
     laws.coefficients_differentiate_the_loss(
-        algorithm, algorithm, row, data.draw(cases(algorithm, value=value))
+        algorithm, algorithm, row, some_case(data, algorithm, value=value)
     )
 
 
@@ -92,7 +93,7 @@ def test_coefficients_differentiate_the_loss(row, data):
 @given(data=st.data())
 def test_torch_trains_as_numpy_expects(row, data):
     algorithm = row.make(data.draw(strategies.betas()))
-    laws.torch_trains_as_numpy_expects(algorithm, algorithm, row, data.draw(cases(algorithm)))
+    laws.torch_trains_as_numpy_expects(algorithm, algorithm, row, some_case(data, algorithm))
 
 
 @of_rows(lambda row: row.climbs)
@@ -100,7 +101,7 @@ def test_torch_trains_as_numpy_expects(row, data):
 @given(data=st.data())
 def test_on_policy_it_climbs(row, data):
     algorithm = row.make(data.draw(strategies.betas()))
-    laws.on_policy_it_climbs(algorithm, algorithm, row, data.draw(cases(algorithm)))
+    laws.on_policy_it_climbs(algorithm, algorithm, row, some_case(data, algorithm))
 
 
 @of_rows(lambda row: row.target)
@@ -108,7 +109,8 @@ def test_on_policy_it_climbs(row, data):
 @given(data=st.data())
 def test_it_rests_where_theory_says(row, data):
     algorithm = row.make(data.draw(strategies.betas(0.3, 30)))
-    laws.it_rests_where_theory_says(algorithm, algorithm, row, connected_case(data, algorithm))
+    case = some_case(data, algorithm, smallest=1e-2, connected=True)
+    laws.it_rests_where_theory_says(algorithm, algorithm, row, case)
 
 
 # ---- every algorithm has its rows --------------------------------------------------------------------------
@@ -145,9 +147,9 @@ def test_batch_axes_do_not_mix(row):
     """A batch of groups in any shape gives each group what it gets alone."""
     algorithm = row.make(0.7)
     case = one_case(algorithm)
-    _, _, samples = answer_key.stacked(algorithm, case)
+    _, _, samples = enumeration.stacked(algorithm, case)
     together = algorithm.update(samples).log_prob
-    alone = [algorithm.update(s).log_prob for _, _, s in answer_key.groups(algorithm, case)]
+    alone = [algorithm.update(s).log_prob for _, _, s in enumeration.groups(algorithm, case)]
     assert_allclose(together, np.stack(alone), rtol=0, atol=1e-14)
 
 
@@ -155,7 +157,7 @@ def test_batch_axes_do_not_mix(row):
 def test_samples_are_not_written_to(row):
     """Read-only arrays pass through every algorithm: nothing is computed in place."""
     algorithm = row.make(0.7)
-    _, _, samples = answer_key.stacked(algorithm, one_case(algorithm))
+    _, _, samples = enumeration.stacked(algorithm, one_case(algorithm))
     for each in (samples, samples.population):
         for field in fields(each):
             if isinstance(getattr(each, field.name), np.ndarray):
@@ -191,7 +193,7 @@ def test_expected_update_keeps_the_mean_logit(row):
 def test_contrastive_coefficients_sum_to_zero_and_no_others_do(row):
     """What one answer gains the others lose, so that log Z of the policy never matters."""
     algorithm = row.make(0.7)
-    _, _, samples = answer_key.stacked(algorithm, one_case(algorithm))
+    _, _, samples = enumeration.stacked(algorithm, one_case(algorithm))
     sums = np.abs(algorithm.update(samples).log_prob.sum(-1)).max()
     if getattr(algorithm, "contrastive", False) or row.zero_sum:
         assert sums < 1e-13
@@ -203,7 +205,7 @@ def test_contrastive_coefficients_sum_to_zero_and_no_others_do(row):
 def test_contrastive_coefficients_see_only_differences_of_log_probabilities(row):
     """The other half of the word: the normaliser of the policy may be left out."""
     algorithm = row.make(0.7)
-    _, _, samples = answer_key.stacked(algorithm, one_case(algorithm))
+    _, _, samples = enumeration.stacked(algorithm, one_case(algorithm))
     shifted = replace(samples, log_prob=samples.log_prob + 3.0)
     found, shift_free = (algorithm.update(s).log_prob for s in (samples, shifted))
     assert_allclose(found, shift_free, rtol=0, atol=1e-13)

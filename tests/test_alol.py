@@ -12,8 +12,8 @@ from scipy.special import softmax
 
 import answer_key
 import bandits as b
-import strategies
-from answer_key import Case
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
 from rows import Row, log_ratios
 
 # ---- the row ----------------------------------------------------------------------------------------------

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logsumexp, softmax
 
-import strategies
 from bandits import Bandit, bandit
-from strategies import bandits_with_both, bandits_with_preference, bandits_with_reward, betas, policies
+from bandits.testing import strategies
+from bandits.testing.strategies import (
+    bandits_with_both,
+    bandits_with_preference,
+    bandits_with_reward,
+    betas,
+    policies,
+)
 
 EXAMPLES = settings(max_examples=40)
 SLOW = settings(max_examples=15)

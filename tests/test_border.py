@@ -33,7 +33,7 @@ from bandits import (
 from bandits.policy import log_policy_of
 from bandits.problem import bind
 from bandits.sampling.observation import State, samples_of
-from strategies import bandits_with_both, generators, policies
+from bandits.testing.strategies import bandits_with_both, generators, policies
 
 FEW = settings(max_examples=12, deadline=None)
 FEWEST = settings(max_examples=2, deadline=None)  # of laws over a table of a hundred calls

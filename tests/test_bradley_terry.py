@@ -15,7 +15,7 @@ from scipy.special import expit, log_expit, softmax
 
 from bandits.solvers import bradley_terry
 from bandits.solvers.bradley_terry import fit
-from strategies import generators
+from bandits.testing.strategies import generators
 
 SIZES = st.integers(2, 20)
 

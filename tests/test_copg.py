@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import answer_key
-import strategies
 import worlds
 from bandits import (
     DRO,
@@ -25,6 +24,7 @@ from bandits import (
     expected_loss,
     expected_update,
 )
+from bandits.testing import enumeration, strategies
 from rows import Row, optimum
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_the_graph_form_equals_enumeration(data, beta):
         rules += [strategies.joints(world.arms).map(Pairs), strategies.datasets(world.arms)]
     sampling, policy = data.draw(st.one_of(rules)), data.draw(strategies.policies(world.arms))
     algorithm = CoPG(beta, k)
-    slowly = answer_key.expected_by_hand(formula, algorithm, answer_key.Case(world, sampling, policy))
+    slowly = enumeration.expected_by_hand(formula, algorithm, enumeration.Case(world, sampling, policy))
     size = np.abs(world.reward).max() + beta * np.abs(np.log(policy / world.reference)).max()
     assert_allclose(
         expected_update(algorithm, world, sampling, policy), slowly, rtol=0, atol=1e-13 * 6 * size

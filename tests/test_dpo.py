@@ -10,9 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.special import expit, log_softmax, softmax
 
 import answer_key
-import strategies
 import worlds
-from answer_key import Case
 from bandits import (
     DPO,
     IPO,
@@ -26,6 +24,8 @@ from bandits import (
     fixed_point,
 )
 from bandits.solvers import bradley_terry
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
 from rows import Row, size_of_rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import answer_key
-import strategies
-from answer_key import Case
 from bandits import DRO, DROV, Bandit, Offline, OnPolicy, Samples, expected_loss, expected_update, fixed_point
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
 from rows import Row, optimum, size_of_rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from scipy.linalg import expm
 from scipy.special import softmax
 
 import bandits as b
-import strategies
 from bandits import examples
 from bandits.dynamics import gradient, linear
 from bandits.problem import bind
 from bandits.sampling.laws import Product
 from bandits.solvers import paths
+from bandits.testing import strategies
 
 START = np.array([0.2, 0.3, 0.5])
 

@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 import bandits as b
-import strategies
+from bandits.testing import strategies
 
 FEW = settings(max_examples=6)
 

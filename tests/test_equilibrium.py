@@ -16,7 +16,7 @@ from bandits.policy import kl, mixture, tilt
 from bandits.solution import NotConverged
 from bandits.solvers import equilibrium as solver
 from bandits.solvers.equilibrium import duality_gap, equilibrium, von_neumann_winner
-from strategies import betas, generators, partial_policies, policies, preferences, references
+from bandits.testing.strategies import betas, generators, partial_policies, policies, preferences, references
 
 
 @st.composite

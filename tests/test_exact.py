@@ -13,15 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-import answer_key
 import bandits as b
-import strategies
-from answer_key import Case
 from bandits import exact
 from bandits.policy import log_policy_of, log_ratio
 from bandits.problem import bind
 from bandits.sampling.observation import State
-from rows import row_of
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
+from rows import name_of, row_of
 
 # Every algorithm that knows E[c] of each arm by a formula.
 KNOWN = {
@@ -114,11 +113,11 @@ ENUMERATED = [
 ]
 
 
-@pytest.mark.parametrize("algorithm", ENUMERATED, ids=strategies.name_of)
+@pytest.mark.parametrize("algorithm", ENUMERATED, ids=name_of)
 @settings(max_examples=8)
 @given(data=st.data())
 def test_enumeration_sums_group_by_group(algorithm, data):
-    """Against `answer_key`, one group at a time, in every context of a (2, 3) batch."""
+    """Against `bandits.testing.enumeration`, one group at a time, in every context of a (2, 3) batch."""
     arms, on_policy = 3, getattr(algorithm, "needs_on_policy", False)
     world = b.Bandit(
         data.draw(strategies.rewards(arms, (3,))),
@@ -131,7 +130,7 @@ def test_enumeration_sums_group_by_group(algorithm, data):
     together = b.expected_update(algorithm, world, sampling, policy)
     for index in np.ndindex(2, 3):
         case = Case(world.at(index), sampling.at(index, (2, 3)), policy[index])
-        by_hand = answer_key.expected_by_hand(row_of(algorithm).formula, algorithm, case)
+        by_hand = enumeration.expected_by_hand(row_of(algorithm).formula, algorithm, case)
         assert_allclose(together[index], by_hand, rtol=0, atol=1e-13)
 
 

@@ -19,8 +19,8 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax, softmax
 
 import bandits as b
-import strategies
 from bandits.policy import kl, spread
+from bandits.testing import strategies
 from rows import every_row
 
 ARMS = st.integers(2, 50)

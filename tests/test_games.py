@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 
 import bandits as b
-import strategies
 import worlds
 from bandits import examples
 from bandits.dynamics import games, gradient
@@ -19,6 +18,7 @@ from bandits.policy import kl
 from bandits.problem import bind
 from bandits.solvers import paths
 from bandits.solvers.equilibrium import equilibrium, von_neumann_winner
+from bandits.testing import strategies
 
 CYCLE = b.Bandit(preference=worlds.CYCLE)  # T6.8
 SKEWED = b.Bandit(preference=CYCLE.preference, reference=[0.2, 0.5, 0.3])

@@ -10,8 +10,8 @@ from independent_solvers import connected, least_squares
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-import strategies
 from bandits.solvers import graph
+from bandits.testing import strategies
 
 SIZES = st.integers(2, 8)
 

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bandits as b
-import strategies
 from bandits import exact
 from bandits.problem import bind
 from bandits.sampling import groups
 from bandits.sampling.laws import Product
 from bandits.sampling.observation import State
-from rows import every_row
+from bandits.testing import strategies
+from rows import every_row, name_of
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_an_update_that_mixes_contexts_has_none_either(data):
         b.expected_update(algorithm, world, b.OnPolicy(), policy)
 
 
-@pytest.mark.parametrize("algorithm", [row.make(0.6) for row in every_row().values()], ids=strategies.name_of)
+@pytest.mark.parametrize("algorithm", [row.make(0.6) for row in every_row().values()], ids=name_of)
 @settings(max_examples=5)
 @given(data=st.data())
 def test_no_algorithm_of_the_package_is_suspected(algorithm, data):

@@ -18,12 +18,12 @@ from scipy.special import logsumexp, softmax
 
 import answer_key
 import bandits as b
-import strategies
 import worlds
-from answer_key import Case
 from bandits import GRPO, Samples, standard_deviation, unit_spread
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
+from bandits.testing.strategies import unrelated_groups
 from rows import WIDE, Row, largest_weight, log_ratios, size_of_rewards
-from strategies import unrelated_groups
 
 
 def formula(a: GRPO, s: Samples) -> list[float]:

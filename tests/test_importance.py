@@ -8,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-import answer_key
-import strategies
-from answer_key import Case
 from bandits import (
     DRO,
     IPO,
@@ -27,6 +24,8 @@ from bandits import (
     expected_update,
     update_covariance,
 )
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
 from rows import WIDE, Row, row_of
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -40,7 +39,7 @@ def formula(a: ImportanceWeighted, s: Samples) -> list[float]:
 
 def size(a: ImportanceWeighted, case: Case) -> float:
     """The terms of what is weighted, times the largest weight."""
-    listed = [s for _, _, s in answer_key.groups(a, case)]
+    listed = [s for _, _, s in enumeration.groups(a, case)]
     largest = max(np.exp((s.log_prob - s.behavior_log_prob).sum()) for s in listed)
     return row_of(a.algorithm).size(a.algorithm, case) * max(1.0, min(largest, a.clip))
 

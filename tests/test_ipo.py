@@ -11,9 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.special import softmax
 
 import answer_key
-import strategies
 import worlds
-from answer_key import Case
 from bandits import (
     IPO,
     Bandit,
@@ -27,6 +25,8 @@ from bandits import (
     expected_update,
     fixed_point,
 )
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
 from rows import Row, log_ratios
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def ranking(a: IPO, case: Case):
 
 def tilt_by_psi(a: PsiPO, case: Case):
     """T4.1 with the law of the third sample."""
-    score = a.psi(case.bandit.preference) @ answer_key.place_laws(a, case)[2]
+    score = a.psi(case.bandit.preference) @ enumeration.place_laws(a, case)[2]
     return softmax(case.bandit.log_reference + score / a.beta)
 
 

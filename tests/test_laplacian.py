@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import eigvalsh
 
 from bandits.solvers.laplacian import conjugate_gradients, eliminate, spectral_gap_bound
-from strategies import generators
+from bandits.testing.strategies import generators
 
 SIZES = st.sampled_from([2, 3, 7, 63, 64, 65, 66, 130])  # around the block of 64
 

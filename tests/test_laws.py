@@ -10,9 +10,9 @@ from independent_solvers import connected
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
-import strategies
 from bandits import Bandit, CoPG
 from bandits.sampling.laws import Joint, Labelled, Product
+from bandits.testing import strategies
 
 SIZES = st.integers(2, 6)
 

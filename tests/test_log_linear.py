@@ -11,9 +11,9 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import softmax
 
 import bandits as b
-import strategies
 from bandits.log_linear import fixed_point
 from bandits.log_linear.best_in_class import class_optimum
+from bandits.testing import strategies
 
 WORLD = b.Bandit([2.0, -1.0, 0.5, 1.0], reference=[0.1, 0.4, 0.2, 0.3])
 LINE = np.array([[0.3], [1.0], [1.7], [-0.5]])

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 import bandits as b
-import strategies
 import worlds
 from bandits import examples
 from bandits.dynamics import moments
 from bandits.dynamics.pairs import Noise, affine_pairs
 from bandits.problem import bind
+from bandits.testing import strategies
 
 START = np.array([0.2, 0.3, 0.5])
 TOY, TOY_LAW = examples.copg_toy()

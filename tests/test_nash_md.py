@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose
 from scipy.special import softmax
 
 import answer_key
-import strategies
 import worlds
-from answer_key import Case
 from bandits import IPO, Bandit, NashMD, Offline, OnPolicy, Samples, expected_update, fixed_point
 from bandits.policy import kl
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
 from rows import Row
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def _row(mixture: float) -> Row:
         make=lambda beta: NashMD(beta, mixture=mixture),
         formula=formula,
         target=answer_to_mixture,
-        climbs=lambda a, c: (1, c.bandit.preference @ answer_key.place_laws(a, c)[1]),  # T6.5
+        climbs=lambda a, c: (1, c.bandit.preference @ enumeration.place_laws(a, c)[1]),  # T6.5
     )
 
 

@@ -6,8 +6,8 @@ import independent_solvers
 import numpy as np
 import test_ipo
 
-from answer_key import Case
 from bandits import OnlineIPO
+from bandits.testing.enumeration import Case
 from rows import Row
 
 

@@ -14,8 +14,6 @@ from scipy.optimize import brentq, root
 from scipy.special import lambertw, logsumexp, softmax
 
 import answer_key
-import strategies
-from answer_key import Case
 from bandits import (
     Bandit,
     CoPG,
@@ -28,6 +26,8 @@ from bandits import (
     fixed_point,
     fixed_points,
 )
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
 from rows import Row
 
 EXAMPLES = settings(max_examples=25)
@@ -61,7 +61,7 @@ def rest(log_reference, mu, score, beta: float) -> np.ndarray:
 def end(a: PMDMean, case: Case) -> np.ndarray:
     """T13.3 on any law: score(y) = E[r_i - mean of the group | y_i = y], group by group."""
     pull, mu = np.zeros((2, case.bandit.arms))
-    for weight, arms, s in answer_key.groups(a, case):
+    for weight, arms, s in enumeration.groups(a, case):
         for y, r in zip(arms, s.reward, strict=True):
             pull[y] += weight * (r - math.fsum(s.reward) / a.k) / a.k
             mu[y] += weight / a.k

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-import strategies
 from bandits.policy import entropy, kl, log_policy_of, log_ratio, mixture, tilt
+from bandits.testing import strategies
 
 EXAMPLES = settings(max_examples=50)
 ARMS = st.integers(2, 50)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import answer_key
-import strategies
 import worlds
 from bandits import (
     Offline,
@@ -23,6 +22,7 @@ from bandits import (
     policy_value,
     update_covariance,
 )
+from bandits.testing import strategies
 from rows import Row, optimum, rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------

@@ -13,12 +13,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import answer_key
 import bandits as b
-import strategies
 import worlds
-from answer_key import Case
 from bandits import PPO, Samples
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
+from bandits.testing.strategies import unrelated_groups
 from rows import WIDE, Row, largest_weight, rewards, size_of_rewards
-from strategies import unrelated_groups
 
 
 def formula(a: PPO, s: Samples) -> list[float]:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import answer_key
-import strategies
 from bandits import (
     Bandit,
     Offline,
@@ -20,6 +19,7 @@ from bandits import (
     greedy,
     update_covariance,
 )
+from bandits.testing import strategies
 from rows import Row, rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import bandits as b
-import strategies
 from bandits.solvers import rest
 from bandits.solvers.endings import ending
 from bandits.solvers.rest import graded_rates
+from bandits.testing import strategies
 
 
 @dataclass(frozen=True, eq=False)

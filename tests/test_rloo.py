@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import answer_key
-import strategies
 import worlds
 from bandits import RLOO, OnPolicy, Samples, update_covariance
+from bandits.testing import strategies
 from rows import Row, optimum, rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------

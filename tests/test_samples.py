@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import bandits as b
-import strategies
 from bandits.policy import log_policy_of
 from bandits.samples import EVERYONE, Samples, Update, choose, present, sample_axes
 from bandits.sampling.observation import State, samples_of
+from bandits.testing import strategies
 from llm.loss import every_choice
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-import strategies
 from bandits import (
     IPO,
     RLOO,
@@ -23,6 +22,7 @@ from bandits import (
     PolicyGradient,
 )
 from bandits.policy import log_policy_of
+from bandits.testing import strategies
 
 WORLD = Bandit([1.0, 0.2, 0.5], reference=[0.5, 0.3, 0.2])
 MU, NU = np.array([0.6, 0.3, 0.1]), np.array([0.2, 0.2, 0.6])

@@ -21,12 +21,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
-import strategies
 import worlds
-from answer_key import Case
 from bandits import Bandit, NashMD, Offline, OnlineIPO, OnPolicy, Pairs, fixed_point
 from bandits.exact import enumerated_coefficient
 from bandits.sampling.observation import State
+from bandits.testing import strategies
+from bandits.testing.enumeration import Case
 from rows import Row, every_row
 
 RESIDUAL, AGREEMENT = 1e-10, 1e-8

@@ -13,10 +13,7 @@ from numpy.testing import assert_allclose
 from scipy.special import log_softmax, softmax
 
 import answer_key
-import strategies
-import twins
 import worlds
-from answer_key import Case
 from bandits import (
     SRPO,
     Bandit,
@@ -28,6 +25,9 @@ from bandits import (
     expected_update,
     fixed_point,
 )
+from bandits.testing import enumeration, strategies
+from bandits.testing.enumeration import Case
+from coefficient_laws import to_torch
 from rows import Row, size_of_rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -109,12 +109,12 @@ def trained_cases(draw):
 def test_the_revision_coefficients_follow_the_formula_and_differentiate_the_loss(case, beta, alpha):
     """T7.3: by hand, and by autograd in log pi'(y_i | y_j)."""
     algorithm = SRPO(beta, alpha)
-    _, _, samples = answer_key.stacked(algorithm, case)
+    _, _, samples = enumeration.stacked(algorithm, case)
     found = algorithm.update(samples).revision_log_prob
-    by_hand = [revision_formula(algorithm, s) for _, _, s in answer_key.groups(algorithm, case)]
+    by_hand = [revision_formula(algorithm, s) for _, _, s in enumeration.groups(algorithm, case)]
     size = 1e-13 * beta * (1 + 40 * beta)
     assert_allclose(found, by_hand, rtol=0, atol=size)
-    leaves = twins.to_torch(samples)
+    leaves = to_torch(samples)
     leaves.revision_log_prob.requires_grad_()
     (slope,) = torch.autograd.grad(algorithm.loss(leaves).sum(), leaves.revision_log_prob)
     assert_allclose(found, -slope.numpy(), rtol=0, atol=size)
@@ -126,7 +126,7 @@ def test_the_revision_update_descends_the_expected_loss(case, beta, alpha):
     """Third route: E[sum_ij c'_ij (e_{y_i} - pi'(.|y_j))] in row y_j = -dE[loss]/dlogits', by differences."""
     algorithm, arms = SRPO(beta, alpha), case.bandit.arms
     ascent = np.zeros((arms, arms))
-    for weight, group, samples in answer_key.groups(algorithm, case):
+    for weight, group, samples in enumeration.groups(algorithm, case):
         c = algorithm.update(samples).revision_log_prob
         for j, given_arm in enumerate(group):
             for i, answer in enumerate(group):
@@ -155,7 +155,7 @@ def test_both_policies_rest_at_the_same_place_for_every_law_and_every_alpha(case
     policy, revision = optimum(case.bandit, beta)
     at_optimum = replace(case, policy=policy, revision=revision)
     algorithm = SRPO(beta, alpha)
-    for _, _, samples in answer_key.groups(algorithm, at_optimum):
+    for _, _, samples in enumeration.groups(algorithm, at_optimum):
         update = algorithm.update(samples)
         assert_allclose(update.log_prob, 0, atol=1e-12 * (1 + beta))
         assert_allclose(update.revision_log_prob, 0, atol=1e-12 * (1 + beta))
@@ -171,7 +171,7 @@ def test_elsewhere_they_do_not_rest(case, beta, alpha):
     for moved in (replace(case, policy=policy), replace(case, revision=revision)):
         pushed = [
             np.abs(u.log_prob).max() + np.abs(u.revision_log_prob).max()
-            for u in (SRPO(beta, alpha).update(s) for _, _, s in answer_key.groups(SRPO(beta, alpha), moved))
+            for u in (SRPO(beta, alpha).update(s) for _, _, s in enumeration.groups(SRPO(beta, alpha), moved))
         ]
         assert max(pushed) > 1e-9
 
@@ -230,7 +230,7 @@ def test_a_label_enters_through_its_mean():
     )
     win = np.array([[0.5, 1.0], [0.0, 0.5]])
     for algorithm in (SRPO(0.4), *(cls(0.4) for cls in (answer_key.b.DPO, answer_key.b.IPO))):
-        _, _, samples = next(g for g in answer_key.groups(algorithm, case) if g[1] == (0, 1))
+        _, _, samples = next(g for g in enumeration.groups(algorithm, case) if g[1] == (0, 1))
         mean, won, lost = (
             algorithm.update(replace(samples, preference=p)).log_prob
             for p in (samples.preference, win, win.T)

@@ -15,12 +15,12 @@ from numpy.testing import assert_allclose
 from scipy.special import expit, softmax
 
 import bandits as b
-import strategies
 import worlds
 from bandits import examples
 from bandits.dynamics.games import nash_md
 from bandits.policy import kl
 from bandits.solvers.equilibrium import von_neumann_winner
+from bandits.testing import strategies
 
 PRINTED = {1: 0.05, 2: 0.005, 3: 0.0005, 4: 0.00005, 5: 0.000005}  # half a unit of the last digit
 

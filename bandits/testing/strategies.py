@@ -1,29 +1,36 @@
-"""Random worlds for hypothesis: bandits, policies, sampling laws.  None of them is symmetric.
+"""Which random worlds should a test draw?  Strategies for hypothesis, uneven on purpose.
 
 Numbers come from a NumPy generator whose seed hypothesis draws, so that fifty arms cost no more than two and
 no point is special: uniform policies, equal rewards and ties do not occur by accident.  What decides
 the difficulty (number of arms, beta, smallest probability) is drawn by hypothesis and shrinks.
+
+    policies behaviors references partial_policies rewards preferences     arrays, for a number of arms
+    worlds                                                                 bandits of any of them
+    joints offline pair_samplings datasets                                 who sampled
+    betas generators                                                       numbers
 
 Axes: arms last, `contexts` are the leading axes.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bandits import Bandit, Dataset, Offline, Pairs, Samples
+from bandits.bandit import Bandit
+from bandits.checks import Floats
+from bandits.samples import Samples
+from bandits.sampling.rules import Dataset, Offline, Pairs
 
-Floats = NDArray[np.float64]
 Contexts = tuple[int, ...]
-
-
-def name_of(algorithm) -> str:
-    """A test's name: no address of a function, so that every process collects the same tests."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(algorithm))
+ArraysOf: TypeAlias = Callable[
+    [int, Contexts], st.SearchStrategy[Floats]
+]  # of a number of arms, and contexts
 
 
 def generators(salt: int = 0) -> st.SearchStrategy[np.random.Generator]:
@@ -37,7 +44,9 @@ def betas(low: float = 1e-3, high: float = 1e3) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def policies(draw, arms: int, contexts: Contexts = (), smallest: float = 1e-3, salt: int = 0) -> Floats:
+def policies(
+    draw: st.DrawFn, arms: int, contexts: Contexts = (), smallest: float = 1e-3, salt: int = 0
+) -> Floats:
     """Probabilities, log-uniform before they are normalised: none is much below `smallest`."""
     rng, spread = draw(generators(salt)), draw(st.floats(0.5, max(0.5, -np.log(smallest))))
     weights = np.exp(-spread * rng.random((*contexts, arms)))
@@ -55,7 +64,7 @@ def references(arms: int, contexts: Contexts = (), smallest: float = 1e-12) -> s
 
 
 @st.composite
-def partial_policies(draw, arms: int, contexts: Contexts = ()) -> Floats:
+def partial_policies(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
     """Policies with zeros: at least one arm has no mass, at least one has."""
     rng, policy = draw(generators()), draw(policies(arms, contexts))
     order = rng.random(policy.shape).argsort(axis=-1)
@@ -64,10 +73,24 @@ def partial_policies(draw, arms: int, contexts: Contexts = ()) -> Floats:
 
 
 @st.composite
-def rewards(draw, arms: int, contexts: Contexts = (), scale: float = 2.0) -> Floats:
+def rewards(draw: st.DrawFn, arms: int, contexts: Contexts = (), scale: float = 2.0) -> Floats:
     """Normal rewards around a normal offset, (..., A)."""
     rng = draw(generators())
     return scale * (rng.normal() + rng.normal(size=(*contexts, arms)))
+
+
+@st.composite
+def lengths(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
+    """Tokens of each arm, 1 to 12, no two arms alike among the first twelve, (..., A)."""
+    rng = draw(generators(3))
+    first = rng.permuted(np.broadcast_to(np.arange(1.0, 13.0), (*contexts, 12)), axis=-1)
+    return first[..., np.arange(arms) % 12]
+
+
+@st.composite
+def labels(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
+    """P(label 1) of each arm alone, (..., A)."""
+    return draw(generators(4)).random((*contexts, arms))
 
 
 # ---- preference matrices, (..., A, A) ---------------------------------------------------------------------
@@ -80,13 +103,13 @@ def _from_upper(upper: Floats) -> Floats:
 
 
 @st.composite
-def any_preferences(draw, arms: int, contexts: Contexts = ()) -> Floats:
+def any_preferences(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
     """Independent uniform probabilities."""
     return _from_upper(draw(generators()).random((*contexts, arms, arms)))
 
 
 @st.composite
-def cyclic_preferences(draw, arms: int, contexts: Contexts = ()) -> Floats:
+def cyclic_preferences(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
     """Every arm beats the half of the arms that follow it around a circle, by a random margin."""
     rng, ahead = draw(generators()), (np.arange(arms) - np.arange(arms)[:, None]) % arms
     side = np.where(ahead <= arms // 2, 1.0, -1.0)
@@ -94,7 +117,7 @@ def cyclic_preferences(draw, arms: int, contexts: Contexts = ()) -> Floats:
 
 
 @st.composite
-def deterministic_preferences(draw, arms: int, contexts: Contexts = ()) -> Floats:
+def deterministic_preferences(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
     """A random tournament: every entry off the diagonal is 0 or 1."""
     return _from_upper(draw(generators()).integers(0, 2, size=(*contexts, arms, arms)).astype(float))
 
@@ -122,48 +145,89 @@ def unrelated_groups(k: int, seed: int, count: int = 200) -> Samples:
 
 
 @st.composite
+def worlds(
+    draw: st.DrawFn,
+    arms: int | st.SearchStrategy[int] = st.integers(2, 6),  # noqa: B008  a strategy never changes
+    contexts: Contexts = (),
+    *,
+    reward: ArraysOf | None = None,
+    preference: ArraysOf | None = None,
+    reference: ArraysOf = references,
+    length: ArraysOf | None = None,
+    desirable: ArraysOf | None = None,
+) -> Bandit:
+    """A bandit of these rewards or preferences, or both, and a reference of full support.
+
+    Args:
+        arms: how many, or a strategy for it.
+        contexts: leading axes of all arrays.
+        reward: a function of the number of arms and the contexts to a strategy, such as `rewards`.
+        preference: the same for p(y beats y'), such as `preferences`; None: Bradley-Terry of the reward.
+        reference: the same for the reference policy.
+        length, desirable: the same for tokens and P(label 1), such as `lengths` and `labels`.
+
+    With neither reward nor preference it has rewards, and preferences that have nothing to do with them:
+    every algorithm runs on such a world.
+
+    Raises:
+        ValueError: a strategy gives something that is no such array.
+
+    Example:
+        >>> worlds(st.just(3), reward=lambda arms, contexts: st.just(np.arange(arms))).example().reward
+        array([0., 1., 2.])
+    """
+    size = arms if isinstance(arms, int) else draw(arms)
+    both = reward is None and preference is None
+    chosen = {
+        "reward": rewards if both else reward,
+        "preference": preferences if both else preference,
+        "reference": reference,
+        "length": length,
+        "desirable": desirable,
+    }
+    arrays: dict[str, Any] = {name: draw(of(size, contexts)) for name, of in chosen.items() if of is not None}
+    bandit = Bandit(**arrays)
+    if (found := (*bandit.contexts, bandit.arms)) != (*contexts, size):
+        raise ValueError(
+            f"the strategies must give arrays of {size} arms in contexts {contexts}, but the world that they "
+            f"make has the shape {found}; draw arrays of shape (*contexts, arms)"
+        )
+    return bandit
+
+
 def bandits_with_reward(
-    draw,
     min_arms: int = 2,
     max_arms: int = 6,
     contexts: Contexts = (),
     smallest: float = 1e-12,
     scale: float = 2.0,
-) -> Bandit:
+) -> st.SearchStrategy[Bandit]:
     """A reward and a reference of full support; preferences are Bradley-Terry."""
-    arms = draw(st.integers(min_arms, max_arms))
-    return Bandit(draw(rewards(arms, contexts, scale)), reference=draw(references(arms, contexts, smallest)))
+    arms, reference = st.integers(min_arms, max_arms), partial(references, smallest=smallest)
+    return worlds(arms, contexts, reward=partial(rewards, scale=scale), reference=reference)
 
 
-@st.composite
 def bandits_with_preference(
-    draw, min_arms: int = 2, max_arms: int = 6, contexts: Contexts = (), smallest: float = 1e-12
-) -> Bandit:
+    min_arms: int = 2, max_arms: int = 6, contexts: Contexts = (), smallest: float = 1e-12
+) -> st.SearchStrategy[Bandit]:
     """Preferences of any kind and a reference of full support; no reward."""
-    arms = draw(st.integers(min_arms, max_arms))
-    return Bandit(
-        preference=draw(preferences(arms, contexts)), reference=draw(references(arms, contexts, smallest))
-    )
+    arms, reference = st.integers(min_arms, max_arms), partial(references, smallest=smallest)
+    return worlds(arms, contexts, preference=preferences, reference=reference)
 
 
-@st.composite
 def bandits_with_both(
-    draw, min_arms: int = 2, max_arms: int = 6, contexts: Contexts = (), smallest: float = 1e-12
-) -> Bandit:
+    min_arms: int = 2, max_arms: int = 6, contexts: Contexts = (), smallest: float = 1e-12
+) -> st.SearchStrategy[Bandit]:
     """A reward, and preferences that have nothing to do with it: every algorithm runs on these."""
-    arms = draw(st.integers(min_arms, max_arms))
-    return Bandit(
-        draw(rewards(arms, contexts)),
-        preference=draw(preferences(arms, contexts)),
-        reference=draw(references(arms, contexts, smallest)),
-    )
+    arms, reference = st.integers(min_arms, max_arms), partial(references, smallest=smallest)
+    return worlds(arms, contexts, reference=reference)
 
 
 # ---- who sampled ------------------------------------------------------------------------------------------
 
 
 @st.composite
-def joints(draw, arms: int, contexts: Contexts = ()) -> Floats:
+def joints(draw: st.DrawFn, arms: int, contexts: Contexts = ()) -> Floats:
     """Joint laws of a pair, not symmetric, every pair possible, (..., A, A)."""
     flat = draw(policies(arms * arms, contexts))
     return flat.reshape(*contexts, arms, arms)
@@ -184,7 +248,7 @@ def pair_samplings(arms: int, contexts: Contexts = ()) -> st.SearchStrategy[Offl
 
 
 @st.composite
-def _random_pairs(draw, arms: int) -> NDArray[np.intp]:
+def _random_pairs(draw: st.DrawFn, arms: int) -> NDArray[np.intp]:
     rng, count = draw(generators()), draw(st.integers(1, 3 * arms))
     winner = rng.integers(arms, size=count)
     return np.stack([winner, (winner + rng.integers(1, arms, size=count)) % arms], axis=-1)
@@ -196,7 +260,7 @@ def datasets(arms: int) -> st.SearchStrategy[Dataset]:
 
 
 @st.composite
-def connected_datasets(draw, arms: int) -> Dataset:
+def connected_datasets(draw: st.DrawFn, arms: int) -> Dataset:
     """Comparisons that connect all arms: those of a random path, in random directions, and more."""
     rng = draw(generators())
     path = rng.permutation(arms)
@@ -206,7 +270,7 @@ def connected_datasets(draw, arms: int) -> Dataset:
 
 
 @st.composite
-def strongly_connected_datasets(draw, arms: int) -> Dataset:
+def strongly_connected_datasets(draw: st.DrawFn, arms: int) -> Dataset:
     """Comparisons that fulfil Ford's condition (T5.3): those of a random cycle, and more."""
     ring = draw(generators()).permutation(arms)
     links = np.stack([ring, np.roll(ring, -1)], axis=-1)
