@@ -19,6 +19,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     simulation/    and with sampled data?
     tabular/       and the neighbours that have states?         nothing imports it but its figures
     plots/         how is it drawn?
+    testing/       is my algorithm what I claim?                laws, random worlds, wrong twins
     experiments/   what does each figure ask?                   one file a figure
 
 A tag such as (T2.5) is a statement of `theory.md`, in this folder: assumptions, proof or source, numbers.

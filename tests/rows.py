@@ -21,7 +21,7 @@ import numpy as np
 import bandits as b
 from answer_key import Floats
 from bandits.testing.enumeration import Case, stacked
-from bandits.testing.twins import reads
+from bandits.testing.reading import reads
 
 Algorithm = Any
 

@@ -20,7 +20,7 @@ import worlds
 from bandits.testing import enumeration, strategies
 from bandits.testing.enumeration import Case
 from bandits.testing.laws import gradient, update_of
-from bandits.testing.twins import reads
+from bandits.testing.reading import reads
 from coefficient_laws import some_case
 from rows import Row, every_row
 

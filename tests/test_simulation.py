@@ -20,7 +20,7 @@ from bandits.sampling.observation import State, samples_of
 from bandits.simulation import batches
 from bandits.simulation.optimizers import SGD, Adam
 from bandits.simulation.simulate import simulate
-from bandits.testing.twins import reads
+from bandits.testing.reading import reads
 from rows import every_row
 
 Floats = NDArray[np.float64]

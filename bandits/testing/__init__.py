@@ -2,8 +2,10 @@
 
 Read in this order (pytest and hypothesis come with `pip install 'alignment-bandits[testing]'`):
 
+    reading        which fields of its samples does an algorithm look at?
     twins          which mistakes must a law reject?
     strategies     which random worlds should a test draw?
+    enumeration    which groups of samples can be drawn, one at a time?
     cases          on which world, sampled how, at which policy is a law tried?
     laws           which properties can be claimed, and how is a claim refuted?
 

@@ -16,7 +16,7 @@ from bandits.samples import Algorithm
 from bandits.sampling.rules import OnPolicy, Pairs
 from bandits.testing import strategies
 from bandits.testing.enumeration import Case
-from bandits.testing.twins import reads
+from bandits.testing.reading import reads
 
 ARMS = st.integers(2, 4)  # of the worlds that laws are tried on: A^k groups are summed one at a time
 

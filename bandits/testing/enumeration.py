@@ -84,7 +84,7 @@ def groups(algorithm: Algorithm, case: Case) -> Iterator[tuple[float, tuple[int,
             yield weight, arms, _samples(case, places, arms, label)
 
 
-def place_laws(algorithm: Algorithm, case: Case) -> list[Floats]:
+def place_laws(algorithm: Any, case: Case) -> list[Floats]:
     """Who sampled each place of the group, k times (A,)."""
     sampling, k = case.sampling, algorithm.k
     if isinstance(sampling, Offline):
@@ -95,8 +95,8 @@ def place_laws(algorithm: Algorithm, case: Case) -> list[Floats]:
         listed = sampling.pairs
         return [np.array([np.mean(listed[:, i] == y) for y in range(case.bandit.arms)]) for i in (0, 1)]
     laws = [case.policy] * k
-    mixture = getattr(algorithm, "mixture", None)
-    if mixture is not None:  # Nash-MD's opponent
+    if hasattr(algorithm, "opponent"):  # Nash-MD's
+        mixture = algorithm.mixture
         mix = case.policy ** (1 - mixture) * case.bandit.reference**mixture
         laws[-1] = mix / mix.sum()
     return laws

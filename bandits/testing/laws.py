@@ -19,7 +19,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from hypothesis import HealthCheck, Verbosity, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import softmax
@@ -42,6 +42,7 @@ SEARCH = settings(
     database=None,
     derandomize=True,
     report_multiple_bugs=False,
+    phases=(Phase.generate, Phase.shrink),
     verbosity=Verbosity.quiet,
     suppress_health_check=list(HealthCheck),
 )
@@ -171,7 +172,7 @@ def is_unbiased(
         score: of each arm, held fixed; the reward by default, so that the objective is J.
         beta: that of the algorithm by default.
     """
-    strength = float(getattr(algorithm, "beta", 0.0)) if beta is None else beta
+    strength = beta_of(algorithm) if beta is None else beta
 
     def holds(case: Case) -> None:
         case = replace(case, sampling=OnPolicy())
@@ -289,6 +290,11 @@ def rejects(law: Callable[[Algorithm], None], algorithm: Algorithm, *twins: Make
 # ---- tools ------------------------------------------------------------------------------------------------
 
 
+def beta_of(claimed: Algorithm) -> float:
+    """Strength of the KL of an algorithm, 0 where it has none."""
+    return float(getattr(claimed, "beta", 0.0))
+
+
 def update_of(algorithm: Algorithm, case: Case) -> Floats:
     """The expected update of a case, (A,)."""
     return expected_update(
@@ -362,7 +368,7 @@ def _size(algorithm: Algorithm, case: Case) -> float:
     r = 0.0 if case.bandit.reward is None else np.abs(case.bandit.reward).max()
     h = np.abs(np.log(case.policy / case.bandit.reference)).max()
     c = np.abs(algorithm.update(stacked(algorithm, case)[2]).log_prob).max()
-    return float(4 * algorithm.k * (2 + r + (1 + getattr(algorithm, "beta", 0.0)) * h + c))
+    return float(4 * algorithm.k * (2 + r + (1 + beta_of(algorithm)) * h + c))
 
 
 def _one_group(algorithm: Algorithm, samples: Samples) -> list[float]:

@@ -173,8 +173,12 @@ def worlds(
         ValueError: a strategy gives something that is no such array.
 
     Example:
-        >>> worlds(st.just(3), reward=lambda arms, contexts: st.just(np.arange(arms))).example().reward
-        array([0., 1., 2.])
+        >>> from hypothesis import given, settings
+        >>> @settings(database=None)
+        ... @given(worlds(3, reward=lambda arms, contexts: st.just(np.arange(arms))))
+        ... def test_a_reward_of_my_own(world):
+        ...     assert world.reward.tolist() == [0, 1, 2]
+        >>> test_a_reward_of_my_own()
     """
     size = arms if isinstance(arms, int) else draw(arms)
     both = reward is None and preference is None

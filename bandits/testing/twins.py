@@ -16,13 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from bandits.algorithms.grpo import standard_deviation
 from bandits.algorithms.ppo import log_bounds, log_weight
 from bandits.samples import Algorithm, Array, Samples, Update, need
-from bandits.sampling.observation import fields_read
+from bandits.testing.reading import reads
 
 MakesTwin: TypeAlias = Callable[[Algorithm], "Algorithm | None"]
 
@@ -61,31 +60,6 @@ class Twin:
         if name in ("opponent", "needs_on_policy", "log_revision_policy", "mixture", "beta"):
             return getattr(self.right, name)
         raise AttributeError(name)
-
-
-def reads(algorithm: Algorithm) -> frozenset[str]:
-    """The fields that an algorithm looks at where all of them are filled."""
-    return fields_read(algorithm, _filled(algorithm.k))[0]
-
-
-def _filled(k: int) -> Samples:
-    """One group with a number in every field."""
-    rng = np.random.default_rng(0)
-    arrays = {
-        each.name: -rng.exponential(size=(k,) * each.metadata["axes"])
-        for each in fields(Samples)
-        if isinstance(each.metadata["axes"], int)
-    }
-    plain = {
-        "arm": np.arange(k),
-        "length": np.arange(1.0, k + 1),
-        "desirable": rng.random(k),
-        "preference": np.triu(np.full((k, k), 0.75), 1) + np.tril(np.full((k, k), 0.25)) + 0.25 * np.eye(k),
-    }
-    logs = np.log(rng.dirichlet(np.ones(k + 2), size=3))
-    names = ("log_prob", "reference_log_prob", "behavior_log_prob")
-    everyone = Samples(**dict(zip(names, logs, strict=True)), reward=rng.normal(size=k + 2))
-    return Samples(**{**arrays, **plain}, population=everyone)
 
 
 # ---- the coefficient as a whole ---------------------------------------------------------------------------
@@ -166,10 +140,10 @@ def undetached_reward(algorithm: Algorithm) -> Twin | None:
 def _slope(algorithm: Algorithm, samples: Samples, weight: Array, step: float = 1e-3) -> Array:
     """sum_j weight_j dc_j / dlog pi(y_i), (..., k), by central differences: an error of order step^4."""
     xp = array_namespace(samples.log_prob)
-    place = xp.arange(samples.log_prob.shape[-1])
+    place = xp.arange(samples.log_prob.shape[-1], device=samples.log_prob.device)
 
     def at(i: int, by: float) -> Array:
-        moved = samples.log_prob + xp.where(place == i, by, 0.0)
+        moved = xp.where(place == i, samples.log_prob + by, samples.log_prob)
         return (weight * algorithm.update(replace(samples, log_prob=moved)).log_prob).sum(-1)
 
     def central(i: int, h: float) -> Array:
@@ -262,7 +236,7 @@ def added_reference(algorithm: Algorithm) -> Twin | None:
 def _of_reward(algorithm: Algorithm) -> float | None:
     """beta of an algorithm that takes rewards and a KL; None of others."""
     both = {"reward", "reference_log_prob"} <= reads(algorithm)
-    return getattr(algorithm, "beta", None) if both else None
+    return _setting(algorithm, "beta", None) if both else None
 
 
 def _without_kl(samples: Samples) -> Samples:
@@ -363,7 +337,7 @@ def forgotten_ratio(algorithm: Algorithm) -> Twin | None:
 
 def forgotten_clip(algorithm: Algorithm) -> Algorithm | None:
     """Weights pi/mu without any bound."""
-    clip = getattr(algorithm, "clip", math.inf)
+    clip = _setting(algorithm, "clip", math.inf)
     return _with(algorithm, "clip", math.inf) if math.isfinite(clip) else None
 
 
@@ -394,7 +368,7 @@ def clip_without_minimum(algorithm: Algorithm) -> Twin | None:
     """clip(w) a without the minimum with w a: whatever left the trust region never comes back."""
     if forgotten_clip(algorithm) is None or not getattr(algorithm, "weighted", False):
         return None
-    up, down = log_bounds(getattr(algorithm, "clip", math.inf))
+    up, down = log_bounds(_setting(algorithm, "clip", math.inf))
 
     def stop(right: Algorithm, s: Samples, u: Update) -> Update:
         xp, log_w = array_namespace(u.log_prob), log_weight(s)
@@ -408,19 +382,24 @@ def clip_without_minimum(algorithm: Algorithm) -> Twin | None:
 
 def forgotten_beta(algorithm: Algorithm) -> Algorithm | None:
     """beta = 1, whatever was asked for."""
-    return _with(algorithm, "beta", 1.0) if getattr(algorithm, "beta", 1.0) != 1 else None
+    return _with(algorithm, "beta", 1.0) if _setting(algorithm, "beta", 1.0) != 1 else None
 
 
 def squared_beta(algorithm: Algorithm) -> Algorithm | None:
     """beta^2 in place of beta: it was multiplied in twice."""
-    beta = getattr(algorithm, "beta", 1.0)
+    beta = _setting(algorithm, "beta", 1.0)
     return _with(algorithm, "beta", beta**2) if beta != 1 else None
 
 
 def swapped_mixture(algorithm: Algorithm) -> Algorithm | None:
     """Nash-MD whose opponent has the weights of policy and reference exchanged."""
-    mixture = getattr(algorithm, "mixture", None)
+    mixture = _setting(algorithm, "mixture", None)
     return None if mixture is None else _with(algorithm, "mixture", 1 - mixture)
+
+
+def _setting(algorithm: Algorithm, name: str, otherwise: Any) -> Any:
+    """A hyper-parameter by its name."""
+    return getattr(algorithm, name, otherwise)
 
 
 def _with(algorithm: Algorithm, name: str, value: float) -> Algorithm | None:
