@@ -10,4 +10,8 @@ Read in this order; each imports only those above it.
     motion           where is a motion in continuous time?
     td               where does temporal-difference learning end, and how noisily?
     quantile_td      and quantile temporal-difference learning?
+    trees            what is a game in extensive form worth?
+    best_response    how much could each player gain alone?
+    games            which games have exact answers to compare with?
+    armac            how do regrets make policies, and is ARMAC CFR?
 """
