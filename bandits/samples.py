@@ -29,8 +29,12 @@ GROUP, SAMPLE, PAIR = 0, 1, 2  # of its last axes, so many are the samples of a 
 EVERYONE = "population"  # a `Samples` of its own, whose one sample axis are all the arms
 
 
-def _per(axes: int | str, default: Any = MISSING) -> Any:
-    return field(default=default, metadata={"axes": axes})
+def _per(axes: int | str, default: Any = MISSING, tokens: int = 0) -> Any:
+    return field(default=default, metadata={"axes": axes, "tokens": tokens})
+
+
+def _per_token(default: Any = MISSING) -> Any:
+    return _per(SAMPLE, default, tokens=1)  # one more axis, last: the tokens of each answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +83,41 @@ class Update:
     revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenSamples(Samples):
+    """Samples whose answers are made of tokens: what token-wise algorithms look at  (T10.1).
+
+    `token_log_prob[..., i, t]` is log pi(y_t | y_<t) of token t of sample i, zero where `mask` is zero:
+    behind the end of an answer, or where a trainer leaves a token out.  `log_prob` is its sum over t.
+    """
+
+    token_log_prob: Array = _per_token()  # (..., k, T)
+    mask: Array = _per_token()  # (..., k, T)  1 where there is a token, 0 where there is none
+    token_reference_log_prob: Array | None = _per_token(default=None)  # (..., k, T)
+    token_behavior_log_prob: Array | None = _per_token(default=None)  # (..., k, T)
+
+    @property
+    def token_log_ratio(self) -> Array:
+        """h_t = log pi(y_t | y_<t) / ref(y_t | y_<t), shape (..., k, T)."""
+        return self.token_log_prob - need(self, "token_reference_log_prob")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenUpdate:
+    """Coefficients of tokens: the parameters move by `sum_it token_log_prob[i, t] grad log pi(y_it | y_i<t)`.
+
+    A whole-answer algorithm is the case where all tokens of an answer share its coefficient  (T10.1).
+    """
+
+    token_log_prob: Array = _per_token()  # (..., k, T)
+
+
+Contract = Samples | Update | TokenUpdate  # a class of fields that declare their axes
+
+
 @cache
-def sample_axes(of: type[Samples] | type[Update]) -> dict[str, int]:
-    """How many of its last axes are samples of the group, for each field but the population.
+def sample_axes(of: type) -> dict[str, int]:
+    """How many axes are samples of the group, for each field but the population: the last, or before tokens.
 
     Example:
         >>> sample_axes(Update)
@@ -90,9 +126,16 @@ def sample_axes(of: type[Samples] | type[Update]) -> dict[str, int]:
     return {each.name: axes for each in fields(of) if (axes := each.metadata["axes"]) != EVERYONE}
 
 
-def present(of: Samples | Update) -> dict[str, Array]:
+@cache
+def token_axes(of: type) -> dict[str, int]:
+    """How many axes behind those of the samples are tokens, 0 or 1, for each field but the population."""
+    return {each.name: each.metadata["tokens"] for each in fields(of) if each.metadata["axes"] != EVERYONE}
+
+
+def present(of: Contract) -> dict[str, Array]:
     """The fields that are there, but the population."""
-    found = {name: getattr(of, name) for name in sample_axes(Samples if isinstance(of, Samples) else Update)}
+    kind: type = type(of)
+    found = {name: getattr(of, name) for name in sample_axes(kind)}
     return {name: array for name, array in found.items() if array is not None}
 
 
@@ -108,12 +151,13 @@ def choose(samples: Samples, places: Array) -> Samples:
         >>> pairs.log_prob.tolist(), pairs.value.tolist()
         ([[1.0, 2.0], [3.0, 1.0]], [7.0, 7.0])
     """
-    axes, new = sample_axes(Samples), places.shape[:-1]
-    which = {SAMPLE: (..., places), PAIR: (..., places[..., :, None], places[..., None, :])}
-    chosen = {
-        name: array[which[axes[name]]] if axes[name] in which else _repeated(array, new)
-        for name, array in present(samples).items()
-    }
+    kind: type = type(samples)
+    new = places.shape[:-1]
+    which = {SAMPLE: (places,), PAIR: (places[..., :, None], places[..., None, :])}
+    chosen = {}
+    for name, array in present(samples).items():
+        axes, tokens = sample_axes(kind)[name], (slice(None),) * token_axes(kind)[name]
+        chosen[name] = array[(..., *which[axes], *tokens)] if axes in which else _repeated(array, new)
     everyone = samples.population
     return replace(samples, **chosen, population=everyone and _with_batch_axes(everyone, len(new)))
 
@@ -126,9 +170,13 @@ def _repeated(array: Array, new: tuple[int, ...]) -> Array:
 
 def _with_batch_axes(everyone: Samples, count: int) -> Samples:
     """The same population for all groups that are made of one: (..., 1, ..., 1, A)."""
-    axes, new = sample_axes(Samples), (None,) * count
+    kind: type = type(everyone)
+    axes, new = sample_axes(kind), (None,) * count
     arrays = present(everyone).items()
     return replace(everyone, **{name: x[(..., *new, *[slice(None)] * axes[name])] for name, x in arrays})
+
+
+_TOKEN_FIELDS = frozenset(TokenSamples.__dataclass_fields__) - frozenset(Samples.__dataclass_fields__)
 
 
 def need(samples: Samples, field: str) -> Array:
@@ -139,7 +187,12 @@ def need(samples: Samples, field: str) -> Array:
     """
     if not isinstance(samples, Samples):
         raise ValueError(f"samples must be Samples, but samples = {checks.shown(samples)}")
-    found = getattr(samples, field)
+    found = getattr(samples, field, None)
+    if found is None and field in _TOKEN_FIELDS:
+        raise ValueError(
+            f"samples.{field} is missing, but this algorithm looks at tokens; take it to a world whose "
+            f"answers are made of tokens: bandits.sequences.TokenTable"
+        )
     if found is None:
         raise ValueError(
             f"samples.{field} is None, but this algorithm needs it; fill the field "
