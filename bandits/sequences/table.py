@@ -9,7 +9,7 @@ With a row for every prefix the table can represent every policy over answers wi
 shared (`row`), as a model shares its parameters between prefixes: then it can represent fewer.
 
 Axes: A answers, T tokens of each (padded on the right), R rows, V vocabulary.  Prefixes come shorter ones
-first, answers in the order in which they end.
+first, answers in lexicographic order.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class TokenTable:
 
         >>> table = TokenTable(np.log([0.75, 0.25]), length=2, end=1)
         >>> table.sequences
-        ((1,), (0, 0), (0, 1))
+        ((0, 0), (0, 1), (1,))
         >>> np.exp(table.log_prob()).round(4)
-        array([0.25  , 0.5625, 0.1875])
+        array([0.5625, 0.1875, 0.25  ])
     """
 
     logits: Floats  # (R, V)  of the reference
@@ -245,7 +245,7 @@ def _refuse_too_many(vocabulary: int, length: int, end: int | None, most: int) -
 
 
 def _grown(vocabulary: int, length: int, end: int | None) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:
-    """All prefixes that have not ended, and all answers; shorter ones first."""
+    """All prefixes that have not ended, shorter ones first, and all answers, in lexicographic order."""
     prefixes: list[Prefix] = []
     sequences: list[Prefix] = []
     level: list[Prefix] = [()]
@@ -255,7 +255,7 @@ def _grown(vocabulary: int, length: int, end: int | None) -> tuple[tuple[Prefix,
         done = [y for y in grown if t == length - 1 or y[-1] == end]
         sequences += done
         level = [y for y in grown if y[-1] != end]
-    return tuple(prefixes), tuple(sequences)
+    return tuple(prefixes), tuple(sorted(sequences))
 
 
 def _row(row: Rows, prefix: Prefix) -> int:
