@@ -18,7 +18,6 @@ from scipy.optimize import approx_fprime
 from scipy.special import log_softmax, logsumexp
 
 import bandits as b
-import strategies
 from bandits.samples import Samples, TokenSamples, TokenUpdate
 from bandits.sampling.rules import Sampling
 from bandits.sequences import (
@@ -43,6 +42,7 @@ from bandits.sequences import (
     table_update,
 )
 from bandits.sequences.token_kl import forgetful_optimum
+from bandits.testing import strategies
 
 E_REWARD = np.array([1.0, 0.6, 0.2, 0.0])  # the common example of chapter T13
 E_LAW = np.array([0.4, 0.1, 0.2, 0.3])
