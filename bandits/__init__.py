@@ -20,6 +20,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     sequences/     and if answers are made of tokens?
     tabular/       and the neighbours that have states?         nothing imports it but its figures
     plots/         how is it drawn?
+    verdict/       what is the verdict on any algorithm?        behind `report`
     testing/       is my algorithm what I claim?                laws, random worlds, wrong twins
     experiments/   what does each figure ask?                   one file a figure
 
@@ -53,6 +54,8 @@ from bandits.simulation.simulate import simulate
 from bandits.simulation.sweep import sweep
 from bandits.simulation.trace import Trace
 from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.verdict.card import Report
+from bandits.verdict.report import report
 
 __version__ = "0.1.0"
 
@@ -65,6 +68,7 @@ __all__ = [
     "Offline",
     "OnPolicy",
     "Pairs",
+    "Report",
     "SGD",
     "Solution",
     "Trace",
@@ -81,6 +85,7 @@ __all__ = [
     "log_linear_flow",
     "log_linear_policy",
     "natural_flow",
+    "report",
     "sgd_moments",
     "simulate",
     "stationary_covariance",

@@ -45,13 +45,13 @@ class Ending(NamedTuple):
     inward: bool = False  # a loop that winds inwards: there is a rest point in the middle
 
 
-def ending(field: Field, start: Floats) -> Ending:
+def ending(field: Field, start: Floats, tolerance: float = TOLERANCE) -> Ending:
     """How the motion along `field` from `start` ends."""
     speed = np.abs(field(start)).max(initial=0.0)
     if speed == 0:
         return Ending("rests", start)
     path: list[Leg] = []
-    for leg in legs(field, start, HORIZON / speed, TOLERANCE):
+    for leg in legs(field, start, HORIZON / speed, tolerance):
         path.append(leg)
         if np.abs(leg.speed).max() * max(leg.end, 1 / speed) <= STILL:
             return Ending("rests", leg.x) if leg.surfaces is None else _held(leg)

@@ -1,0 +1,117 @@
+"""Which known algorithm is it nearest to?  By the expected update, over all worlds and laws at once.
+
+Let u be the expected updates of the algorithm in question, at policies where nothing cancels, world after
+world, each world's scaled to length one; and v those of a known algorithm, scaled by the same numbers.  The
+factor s that brings s v nearest to u, and the distance |u - s v| / |u| that is left, say how they are akin:
+
+    equal           no distance, s = 1
+    proportional    no distance, any s, negative if it goes the other way
+    near            the shortest distance that a positive factor leaves
+
+An expectation is all that decides where an algorithm ends; two kin may differ in their noise.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bandits import algorithms as known
+from bandits.checks import Floats
+from bandits.exact import expected_update
+from bandits.samples import Algorithm
+from bandits.verdict.claims import Bare, probes
+from bandits.verdict.worlds import MOST_GROUPS, Trial
+
+EXACT = 1e-8  # a distance below this is rounding
+INFERRED = 1e-5  # the same where beta itself was inferred from an end
+UNLIT = 1e-300  # updates so small are none
+
+
+class Kin(NamedTuple):
+    """The nearest known algorithm."""
+
+    name: str | None  # None: no known algorithm looks at what these worlds show
+    agreement: str | None  # "equal", "proportional" or "near"
+    scale: float | None  # the update is this many times the known one's
+    distance: float | None  # |u - s v| / |u|, 0 to 1
+
+
+def relatives(beta: float, k: int) -> dict[str, Algorithm]:
+    """Known algorithms by name, those with few choices first."""
+    group = max(k, 2)
+    return {
+        "CoPG": known.CoPG(beta, k=group),
+        "DPO": known.DPO(beta),
+        "IPO": known.IPO(beta),
+        "PolicyGradient": known.PolicyGradient(beta),
+        "RLOO": known.RLOO(beta, k=group),
+        "ReMax": known.ReMax(beta),
+        "GRPO": known.GRPO(beta, k=group),
+        "PPO": known.PPO(beta),
+        "NashMD": known.NashMD(beta),
+        "SRPO": known.SRPO(beta),
+        "DRO": known.DRO(beta),
+        "DROV": known.DROV(beta),
+        "PsiPO": known.PsiPO(beta),
+        "ALoL": known.ALoL(),
+        "PMDMean": known.PMDMean(beta, k=group),
+        "ImportanceWeighted(PolicyGradient)": known.ImportanceWeighted(known.PolicyGradient(beta)),
+        "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
+        "GRPO(unit_spread)": known.GRPO(beta, k=group, spread=known.unit_spread),
+        "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),
+        "PolicyGradient(policy_reward)": known.PolicyGradient(beta, known.policy_reward),
+        "PolicyGradient(behavior_value)": known.PolicyGradient(beta, known.behavior_value),
+    }
+
+
+def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool) -> Kin:
+    """The nearest known algorithm over all trials; one of the same class goes before its equals."""
+    found = _updates(Bare(algorithm), trials)
+    if beta is None or found is None or not any(np.abs(u).max() > UNLIT for u in found):
+        return Kin(None, None, None, None)
+    lengths = [np.linalg.norm(u) or 1.0 for u in found]
+    mine = np.concatenate([u.ravel() / size for u, size in zip(found, lengths, strict=True)])
+    rounding, nearest = INFERRED if inferred else EXACT, Kin(None, None, None, None)
+    own = type(algorithm).__name__
+    candidates = relatives(beta, algorithm.k)
+    for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
+        theirs = _updates(Bare(candidates[name]), trials)
+        if theirs is None:
+            continue
+        flat = np.concatenate([v.ravel() / size for v, size in zip(theirs, lengths, strict=True)])
+        kin = _akin(name, mine, flat, rounding)
+        if _rank(kin) < _rank(nearest):
+            nearest = kin
+    return nearest
+
+
+def _updates(algorithm: Any, trials: list[Trial]) -> list[Floats] | None:
+    """Expected updates at the probes of each trial, (count, A) each; None if it cannot run in one of them."""
+    try:
+        return [
+            expected_update(algorithm, one.bandit, one.sampling, probes(one.bandit), max_groups=MOST_GROUPS)
+            for one in trials
+        ]
+    except ValueError:  # its group size, or a field that this world does not have
+        return None
+
+
+def _akin(name: str, mine: Floats, theirs: Floats, rounding: float) -> Kin:
+    size = theirs @ theirs
+    scale = float(mine @ theirs / size) if size > UNLIT else 0.0
+    distance = float(np.linalg.norm(mine - scale * theirs) / np.linalg.norm(mine))
+    if distance > rounding:
+        scale = max(scale, 0.0)
+        distance = float(np.linalg.norm(mine - scale * theirs) / np.linalg.norm(mine))
+        return Kin(name, "near", scale, distance)
+    return Kin(name, "equal" if abs(scale - 1) <= rounding else "proportional", scale, distance)
+
+
+def _rank(kin: Kin) -> tuple[int, float]:
+    """Equal before proportional before near, and among the near the shorter distance."""
+    if kin.agreement is None or kin.distance is None:
+        return 3, 0.0
+    place = ("equal", "proportional", "near").index(kin.agreement)
+    return place, kin.distance if kin.agreement == "near" else 0.0

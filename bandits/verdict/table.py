@@ -1,0 +1,119 @@
+"""How does a verdict read?  Head, one line a world and law, words under the table: for terminals and pages.
+
+Every renderer is fed by the same three; digits are chosen here, the numbers themselves are kept.
+Text that others chose (names of worlds, of algorithms) is shown as it is, never as markup.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from io import StringIO
+from typing import Any
+
+Card = Any  # a `Report`, whose methods call these
+WIDTH = 118  # of the text
+COLUMNS = ("world", "sampling", "end", "policy", "regret", "KL", "residual", "attractors")
+
+
+def digits(value: float | None) -> str:
+    """Three significant digits; a dash where there is no number.
+
+    Example:
+        >>> digits(0.15249), digits(1.2e-17), digits(None)
+        ('0.152', '1.2e-17', '-')
+    """
+    if value is None:
+        return "-"
+    if value != 0 and abs(value) < 1e-4:
+        return f"{value:.2g}"
+    return f"{value:.3g}"
+
+
+def head(card: Card) -> list[str]:
+    """What stands above the table."""
+    beta = "no beta" if card.beta is None else f"beta = {card.beta:.4g}"
+    inferred = " (inferred from where it ends)" if card.inferred else ""
+    ends = "the end depends on the world and on who sampled" if card.end == "depends" else card.end
+    return [f"{card.algorithm}, {beta}{inferred}", f"ends: {ends}", f"kin: {kin_words(card)}"]
+
+
+def kin_words(card: Card) -> str:
+    """The nearest known algorithm in words."""
+    if card.kin is None:
+        return "none of the known algorithms can be compared here"
+    if card.agreement == "equal":
+        return f"equal to {card.kin} in expectation"
+    if card.agreement == "proportional":
+        return f"{card.scale:.6g} times {card.kin} in expectation"
+    return f"nearest to {card.kin}, but another algorithm: {card.distance:.2g} of its update is left over"
+
+
+def lines(card: Card) -> list[list[str]]:
+    """The cells of each row, in the order of `COLUMNS`."""
+    return [
+        [
+            row.world,
+            row.sampling,
+            row.end,
+            "-" if row.policy is None else " ".join(f"{p:.3f}" for p in row.policy),
+            digits(row.regret),
+            digits(row.kl),
+            digits(row.residual),
+            basins(row),
+        ]
+        for row in card.rows
+    ]
+
+
+def basins(row: Any) -> str:
+    """How many attractors, with the shares of their basins."""
+    if row.unique:
+        return "unique"
+    if not row.attractors:
+        return "none isolated" if not row.end.startswith("none") else "-"
+    return f"{len(row.attractors)}: " + ", ".join(f"{one.share:.0%}" for one in row.attractors)
+
+
+def foot(card: Card) -> list[str]:
+    """What stands under the table: one line for each note, with the rows that it belongs to."""
+    notes: dict[str, list[str]] = {}
+    for row in card.rows:
+        for note in filter(None, row.note.split("; ")):
+            notes.setdefault(note, []).append(f"{row.world}, {row.sampling}")
+    words = [f"{note} ({places[0]}{_more(places)})" for note, places in notes.items()]
+    blind = [name for name, is_blind in card.blind.items() if is_blind]
+    return [f"blind to: {', '.join(blind) or 'nothing'}", *words] if card.blind else words
+
+
+def _more(places: list[str]) -> str:
+    return "" if len(places) == 1 else f" and {len(places) - 1} more"
+
+
+def text(card: Card) -> str:
+    """The verdict for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rich_table = Table(*COLUMNS, box=None, pad_edge=False)
+    for cells in lines(card):
+        rich_table.add_row(*(Text(cell) for cell in cells))
+    console = Console(file=StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
+    for line in head(card):
+        console.print(Text(line))
+    console.print(rich_table)
+    for line in foot(card):
+        console.print(Text(line))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in printed.splitlines())
+
+
+def html_page(card: Card) -> str:
+    """The verdict as HTML; what others named is escaped."""
+    above = "<br>".join(escape(line) for line in head(card))
+    names = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in lines(card)
+    )
+    below = "".join(f"<li>{escape(line)}</li>" for line in foot(card))
+    return f"<p>{above}</p><table><tr>{names}</tr>{rows}</table><ul>{below}</ul>"
