@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.checks import Floats
-from bandits.exact import Motions, expected_update, motions_of
+from bandits.exact import expected_update, motions_of
 from bandits.fixed_point import fixed_point
 from bandits.policy import spread
 from bandits.problem import Problem, bind
@@ -25,6 +25,7 @@ from bandits.samples import Algorithm
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 from bandits.solvers import rest
 from bandits.solvers.endings import Ending, ending
+from bandits.solvers.motions import Motions
 from bandits.verdict.claims import believable
 from bandits.verdict.worlds import MOST_GROUPS, Trial
 

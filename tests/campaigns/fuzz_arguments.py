@@ -206,6 +206,8 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "largest_stable_step": extended(problems(), start=start, **few),
         "sgd_moments": extended(affine(), learning_rate=0.1, steps=[0, 2], start=start, **noise),
         "stationary_covariance": extended(affine(), learning_rate=0.1, **noise),
+        "report": [{**problem(b.CoPG(0.5), b.Offline(np.array(MU))), "beta": 0.7}],
+        "Report": [{}],  # `report` makes it, and `Report.from_json`
         "log_linear_policy": [{"bandit": world(), **features, "weights": np.array([0.5, -0.2])}],
         "log_linear_flow": extended(problems()[:2], **features, times=times, start=np.array([0.1, 0.2])),
         "log_linear_fixed_point": extended(problems()[:2], **features, start=np.array([0.1, 0.2])),
@@ -399,6 +401,7 @@ RECORDS = {
     "Update",
     "Solution",
     "Trace",
+    "Report",
     "NoFixedPoint",
     "NotConverged",
 }  # hold what they are given
