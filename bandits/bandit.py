@@ -79,13 +79,11 @@ class Bandit:
         matrix = None if preference is None else _preference_matrix(preference)
         size = next(x.shape[-1] for x in (rewards, matrix) if x is not None)
         ref = checks.distribution(np.full(size, 1 / size) if reference is None else reference, "reference")
-        tokens = None if length is None else _lengths(length)
-        labels = None if desirable is None else _probabilities(desirable, "desirable")
         of_arms = {
             "reward": rewards,
             "preference": None if matrix is None else matrix[..., 0],
-            "length": tokens,
-            "desirable": labels,
+            "length": None if length is None else _lengths(length),
+            "desirable": None if desirable is None else _probabilities(desirable, "desirable"),
         }
         _check_shapes(of_arms, ref)
         log_ref = log_policy_of(ref)
@@ -95,8 +93,8 @@ class Bandit:
             ("reference", ref),
             ("log_reference", log_ref),
             ("given_preference", matrix),
-            ("length", tokens),
-            ("desirable", labels),
+            ("length", of_arms["length"]),
+            ("desirable", of_arms["desirable"]),
             ("names", None if names is None else _names(names, size)),
         ]:
             object.__setattr__(self, name, value)

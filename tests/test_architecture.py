@@ -370,14 +370,63 @@ def test_each_module_asks_its_question_first(name):
     assert says or "?" in first, f"bandits.{name} begins with {first!r}: begin with its question"
 
 
+# What may be longer, with its reason: {file or file:function: (lines, why)}.
+LONGER: dict[str, tuple[int, str]] = {
+    # these are being divided: each goes from here with its division
+    "llm/tokens.py:encode": (49, "being divided"),
+    "llm/trainer.py:training_arguments": (50, "being divided"),
+    "llm/train.py:__init__": (36, "being divided"),
+    "bandits/fixed_point.py": (300, "being divided"),
+    "bandits/fixed_point.py:fixed_points": (37, "being divided"),
+}
+FILE, FUNCTION = 250, 35  # lines of code: no docstrings; of a file, neither blank lines nor comments
+
+
+def docstring_lines(node: ast.AST) -> set[int]:
+    """Line numbers of the docstrings of a module, its classes and functions."""
+    found = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(each):
+            found |= set(range(each.body[0].lineno, each.body[0].end_lineno + 1))
+    return found
+
+
+def too_long(name: str, text: str) -> list[str]:
+    """Of a file's text: the file itself or functions (signature and all) of more lines than they may have."""
+    tree = ast.parse(text)
+    said = docstring_lines(tree)
+    lines = enumerate(text.splitlines(), 1)
+    sizes = {name: sum(bool(x.strip()) and x.strip()[0] != "#" and i not in said for i, x in lines)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            own = set(range(node.lineno, node.end_lineno + 1)) - said
+            sizes[f"{name}:{node.name}"] = max(len(own), sizes.get(f"{name}:{node.name}", 0))
+    most = {key: LONGER[key][0] if key in LONGER else FUNCTION if ":" in key else FILE for key in sizes}
+    return [f"{key} has {size} lines, at most {most[key]}" for key, size in sizes.items() if size > most[key]]
+
+
+FILES = sorted(path for room in ("bandits", "llm") for path in (PACKAGE.parent / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_files_and_functions_are_short(path):
+    """At most 250 and 35 lines of code."""
+    assert not too_long(str(path.relative_to(PACKAGE.parent)), path.read_text(encoding="utf-8"))
+
+
+def test_the_law_of_lengths_sees_what_is_too_long():
+    """Docstrings are free; signatures, blank lines inside a function and the 251st line are not."""
+    body = "    x = 1\n" * 33
+    fits = 'def f(\n    a,\n):\n    """One.\n\n    Two.\n    """\n' + body[:-10]
+    assert not too_long("m.py", fits)
+    assert too_long("m.py", f"def f(\n    a,\n):\n{body}") == ["m.py:f has 36 lines, at most 35"]
+    assert too_long("m.py", "x = 1\n\n# why\n" * 251) == ["m.py has 251 lines, at most 250"]
+
+
 @pytest.mark.parametrize("name", modules())
-def test_functions_are_short_and_take_no_open_keywords(name):
-    """At most 35 lines without the docstring; no **kwargs."""
+def test_functions_take_no_open_keywords(name):
     for node in ast.walk(modules()[name]):
         if isinstance(node, ast.FunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-            assert lines <= 35, f"bandits.{name}.{node.name} has {lines} lines"
             assert node.args.kwarg is None, f"bandits.{name}.{node.name} takes **{node.args.kwarg.arg}"
 
 

@@ -108,26 +108,24 @@ def simulate(
     rate, noise = _checked_numbers(steps, batch_size, learning_rate, rng, runs, reward_noise, bandit)
     _check_kinds(optimizer, label_noise, progress)
     recorder = Recorder(recorded_steps(record, steps))
-    sampling = problem.sampling
-    _check_data_size(data_size, batch_size, sampling)
+    _check_data_size(data_size, batch_size, problem.sampling)
     law = problem.law()
     if data_size is None and value is None and isinstance(optimizer, SGD):
         _check_step(problem, rate)
     shape = (runs, *problem.contexts)
     training, reads = _begin(problem, law, shape, value, lambda x: Ascent(x, optimizer, rate))
     sampler = Sampler(bandit, shape, reads, noise, label_noise, streams(rng))
-    blocks = _blocks(sampler, training, sampling, law, steps, batch_size, data_size)
+    blocks = _blocks(sampler, training, problem.sampling, law, steps, batch_size, data_size)
     try:
-        _train(training, blocks, recorder, steps, progress)
+        return _train(training, blocks, recorder, steps, progress)
     except Exploded as error:
         raise _too_long(rate, _stable_step(problem), str(error)) from None
-    return recorder.trace()
 
 
 def _train(
     training: Training, blocks: Iterator[Block], recorder: Recorder, steps: int, progress: bool | None
-) -> None:
-    """Take every step of every block, and note the steps to be recorded.
+) -> Trace:
+    """Take every step of every block; the trace of those to be recorded.
 
     Raises:
         Exploded: a logit is not finite, or too large for float64 to resolve.
@@ -143,6 +141,7 @@ def _train(
                     recorder.note(step, training)
             training.check(step, block.index[-1])
             bar.update(block.steps)
+    return recorder.trace()
 
 
 def _quiet() -> np.errstate:
