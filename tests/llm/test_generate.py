@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 
+import processes
 from llm.data import load_rows
 from llm.generate import Sampling, against_samples, best_of_n, read_scored, texts_of, write_scored
 from llm.layouts import scored
@@ -86,41 +84,20 @@ def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder):
     """`python -m llm sample`, killed after its first shard."""
     with gzip.open(tmp_path / "pairs.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(row) + "\n" for row in PAIRS * 6)
-    common = [
-        sys.executable,
-        "-m",
-        "llm",
-        "sample",
-        "--model",
-        str(model_folder),
-        "--data",
-        str(tmp_path / "pairs.jsonl.gz"),
-    ]
-    common += [
-        "--reward",
-        "rouge_l",
-        "--k",
-        "2",
-        "--max-new-tokens",
-        "6",
-        "--shard-size",
-        "3",
-        "--max-prompt-tokens",
-        "40",
-    ]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen(
-        [*common, "--out", str(killed)], env=environment, stderr=subprocess.DEVNULL
-    ) as process:
-        while not list(killed.rglob("shard-*.jsonl")) and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    common = ["sample", "--model", str(model_folder), "--data", str(tmp_path / "pairs.jsonl.gz")]
+    common += ["--reward", "rouge_l", "--k", "2", "--max-new-tokens", "6", "--shard-size", "3"]
+    common += ["--max-prompt-tokens", "40", "--out"]
+    killed, whole, said = tmp_path / "killed", tmp_path / "whole", tmp_path / "said.txt"
+    process = processes.start([*common, str(killed)], said)
+    while not list(killed.rglob("shard-*.jsonl")) and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     done = contents(killed)
     assert 1 <= len(done) < 10
     for folder in (killed, whole):
-        subprocess.run([*common, "--out", str(folder)], env=environment, check=True, capture_output=True)
+        processes.run([*common, str(folder)], said)
     assert contents(killed) == contents(whole) and len(contents(whole)) == 10
     assert done.items() <= contents(whole).items()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,14 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import processes
 from bandits import DPO, DRO, IPO, RLOO, SRPO, CoPG, NashMD, OnlineIPO, ReMax
 from llm.model import load_model
 from llm.pipeline import align, with_adapters
 from llm.sources import OnPolicy, Recorded, with_reference_log_probs
 from llm.train import AlignmentTrainer
 from llm.trainer import last_checkpoint, training_arguments
-
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def arguments(folder: Path, **changes):
@@ -113,57 +110,30 @@ def test_a_batch_of_8_is_8_accumulated_batches_of_1(tmp_path, model_folder, scor
 
 
 def command(folder: Path, data: Path, model: Path, *more: str) -> list[str]:
-    given = [
-        "--data",
-        str(data),
-        "--model",
-        str(model),
-        "--out",
-        str(folder),
-        "--save-every",
-        "2",
-        "--log-every",
-        "1",
-    ]
-    given += ["--steps", "8", "--learning-rate", "1e-3", *more]
-    return ["-m", "llm", "align" if "--algorithm" in more else "sft", *given]
-
-
-def run(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    paths = {"--data": data, "--model": model, "--out": folder}
+    given = [str(part) for pair in paths.items() for part in pair]
+    given += ["--save-every", "2", "--log-every", "1", "--steps", "8", "--learning-rate", "1e-3", *more]
+    return ["align" if "--algorithm" in more else "sft", *given]
 
 
 def test_two_processes_are_one_with_the_same_global_batch(tmp_path, model_folder, sampled):
-    """`accelerate launch` with gloo: batches of 4 on each of two processes against 8 on one.
-
-    (`--multi_gpu` is its name for torch's launcher; `--cpu` would want MPI.)
-    """
-    launch = [
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
+    """As torch's launcher starts them, with gloo: batches of 4 on each of two processes, 8 on one."""
+    more = ["--algorithm", "CoPG", "--batch-size"]
+    port, both = str(29000 + os.getpid() % 999), command(tmp_path / "two", sampled, model_folder, *more, "4")
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    said = [tmp_path / "0.txt", tmp_path / "1.txt"]
+    two = [
+        processes.start(both, file, RANK=str(rank), LOCAL_RANK=str(rank), **world)
+        for rank, file in enumerate(said)
     ]
-    launch += [
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        str(29000 + os.getpid() % 999),
-    ]
-    two = command(tmp_path / "two", sampled, model_folder, "--batch-size", "4", "--algorithm", "CoPG")
-    run([*launch, "-m", *two[1:]])
-    run(command(tmp_path / "one", sampled, model_folder, "--batch-size", "8", "--algorithm", "CoPG"))
+    for process, file in zip(two, said, strict=True):
+        processes.end(process, file)
+    processes.run(command(tmp_path / "one", sampled, model_folder, *more, "8"), tmp_path / "one.txt")
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     start = load_file(model_folder / "model.safetensors")
     moved = sum(float((one[name] - start[name]).norm() ** 2) for name in one) ** 0.5
     apart = sum(float((one[name] - two[name]).norm() ** 2) for name in one) ** 0.5
-    assert moved > 0.01 and apart < 1e-3 * moved
+    assert moved > 0.01 and 0 < apart < 1e-3 * moved
 
 
 @pytest.mark.parametrize("algorithm", ["CoPG", "RLOO", "fine-tuning"])
@@ -176,17 +146,15 @@ def test_kill_9_and_resume_is_the_uninterrupted_run(tmp_path, model_folder, samp
     elif algorithm == "RLOO":
         data = pairs
         more += ["--reward", "length", "--k", "2", "--max-new-tokens", "4", "--max-prompt-tokens", "40"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    go = [sys.executable, *command(killed, data, model_folder, *more)]
-    with subprocess.Popen(
-        go, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while last_checkpoint(killed) is None and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and not (killed / "model").exists()
-    run(command(killed, data, model_folder, *more))
-    run(command(whole, data, model_folder, *more))
+    killed, whole, said = tmp_path / "killed", tmp_path / "whole", tmp_path / "said.txt"
+    process = processes.start(command(killed, data, model_folder, *more), said)
+    while last_checkpoint(killed) is None and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not (killed / "model").exists()
+    for folder in (killed, whole):
+        processes.run(command(folder, data, model_folder, *more), said)
     file = Path("model") / "model.safetensors"
     assert (killed / file).read_bytes() == (whole / file).read_bytes()
     logs = [
