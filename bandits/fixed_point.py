@@ -6,8 +6,7 @@ max_y |E[sum_i c_i (e_{y_i} - pi)]|, whichever way the answer was found:
     closed form    the algorithm's own (`closed_form`), where theory has one and it attracts
     attractors     all ends of off-policy policy gradient (T2.5), the start choosing among them
     the flow       for everything else, a reader's algorithm included: many prompts side by side, then
-                   Newton's method (`bandits.solvers.rest`); what comes to no isolated rest is followed alone
-                   and told by what it does (`bandits.solvers.endings`)
+                   Newton's method (`bandits.solvers.rest`), and of each what it did (`.verdicts`)
 
 `fixed_points` lists every stable attractor.  Where there is none, `NoFixedPoint` says why, and carries the
 limit policy if that is unique; a motion that does not come to rest is `NotConverged`, with the reason.
@@ -27,21 +26,18 @@ from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import motions_of, update_at
-from bandits.policy import log_policy_of, normalised, spread
+from bandits.policy import log_policy_of, spread
 from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm
 from bandits.sampling.observation import State
 from bandits.sampling.rules import Sampling
 from bandits.solution import CONTINUUM, NoFixedPoint, NotConverged, Solution, flags_of, gathered, together
 from bandits.solvers import rest
-from bandits.solvers.endings import Ending, ending
 from bandits.solvers.motions import Motions
+from bandits.solvers.verdicts import ACCEPTED, verdict
 
-ACCEPTED = 1e-10  # residual that certifies a fixed point; relative to the update's size where that exceeds 1
 CHECKED = 1000  # arms up to which the stability of an answer is computed where theory does not prove it
 PROMPTS, POINTS = 256, 2**18  # solved side by side, at most; prompts times arms squared, at most
-CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
-UNDECIDED = "the flow was still on its way when it was left; this is the attractor nearest to where it stood"
 ABSENT = "arms that start at zero stay there: another start may end elsewhere"
 SAME = 1e-6  # policies closer than this are one attractor
 MOST_STARTS = 10**6  # of `fixed_points`
@@ -128,19 +124,20 @@ def fixed_points(
         return _isolated(problem, known)
     many = np.vstack([problem.log_start, log_policy_of(spread(np.exp(problem.log_start), starts, rng))])
     ends = list(_ends(replace(problem, log_start=many, contexts=(len(many),))))
-    found: list[Solution] = []
-    for one in ends:
-        if isinstance(one, Solution) and one.stable and all(_apart(one, other) for other in found):
-            found.append(one)
+    found = _distinct([one for one in ends if isinstance(one, Solution) and one.stable])
     if not found:
         where = ends[0] if isinstance(ends[0], Solution) else ends[0].solution
         raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", where)
     return found
 
 
-def _apart(one: Solution, other: Solution) -> bool:
-    """Whether these are two attractors."""
-    return bool(np.abs(one.policy - other.policy).max() > SAME)
+def _distinct(ends: list[Solution]) -> list[Solution]:
+    """Each attractor once."""
+    found: list[Solution] = []
+    for one in ends:
+        if all(np.abs(one.policy - other.policy).max() > SAME for other in found):
+            found.append(one)
+    return found
 
 
 def _isolated(problem: Problem, known: list[Solution]) -> list[Solution]:
@@ -167,10 +164,7 @@ def _certified(problem: Problem, found: Solution) -> Solution:
     residual = np.asarray(found.residual)
     if found.face is None:  # on the boundary log pi/ref is infinite: the algorithm's own residual stands
         residual = np.abs(update_at(problem, State(log_policy, log_ratio=found.log_ratio))).max(axis=-1)
-    if (
-        not (residual <= ACCEPTED).all()
-        and not (residual <= ACCEPTED * max(1.0, _size(problem, log_policy))).all()
-    ):
+    if not (residual <= ACCEPTED).all() and not (residual <= ACCEPTED * _size(problem, log_policy)).all():
         raise NotConverged(
             f"{problem.name} does not rest where its {found.method} says: the largest "
             f"expected update there is {np.max(residual):.2g}",
@@ -190,10 +184,9 @@ def _certified(problem: Problem, found: Solution) -> Solution:
 
 
 def _size(problem: Problem, log_policy: Floats) -> float:
-    """Largest expected update at the reference and a nat away from a policy: the size of the terms."""
-    away = normalised(log_policy + np.cos(np.arange(log_policy.shape[-1])))
-    near, far = (update_at(problem, State(each)) for each in (problem.bandit.log_reference, away))
-    return float(max(np.abs(near).max(), np.abs(far).max()))
+    """Size of the terms of the expected update, at least 1."""
+    everywhere = np.broadcast_to(log_policy, (*problem.contexts, problem.bandit.arms))
+    return max(1.0, motions_of(problem).size(everywhere.reshape(-1, problem.bandit.arms)))
 
 
 def _with_stability(problem: Problem, answer: Solution) -> Solution:
@@ -269,116 +262,15 @@ def _blocks(problem: Problem) -> Iterator[NDArray[np.intp]]:
 
 def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterator[Solution | NotConverged]:
     """The ends of some contexts, in order."""
-    contexts = [problem.at(np.unravel_index(row, problem.contexts)) for row in rows]
-    known = [_attractors(one) for one in contexts]
+    known = [_attractors(problem.at(np.unravel_index(row, problem.contexts))) for row in rows]
     open_ = np.array([each is None or len(each) > 1 for each in known])
     some = motions.some(np.flatnonzero(open_)) if open_.any() else motions
     ends = (
         zip(range(open_.sum()), *rest.ends(some, some.start)[:-1], strict=True) if open_.any() else iter(())
     )
-    for one, each in zip(contexts, known, strict=True):
+    for each in known:
         if each is not None and len(each) == 1:
             yield each[0]
             continue
-        i, x, slope, rested, attracts, repels = next(ends)
-        alone = some.some(np.array([i]))
-        try:
-            if not (rested and (attracts or repels)):
-                end = _alone(one, alone, each)
-            elif each is not None:
-                end = _nearest(each, np.exp(alone.log_policy(x[None])[0]), rested=True)
-            else:
-                end = _accepted(one, alone, x[None], bool(attracts), "")
-        except NotConverged as error:
-            yield error
-        else:
-            yield end
-
-
-def _alone(problem: Problem, motions: Motions, known: list[Solution] | None) -> Solution:
-    """One context whose flow does not come to an isolated rest soon, followed with care."""
-    alive = motions.alive[0]
-    told = ending(motions.field, motions.start[0][alive])
-    x = motions.start.copy()
-    x[0][alive] = told.x
-    if known is not None:
-        return _nearest(known, np.exp(motions.log_policy(x)[0]), rested=told.reason == "rests")
-    if told.reason == "rests" or told.inward:
-        centre = x.copy()
-        if told.inward:
-            centre[0][alive] = np.mean(np.asarray(told.cycle), axis=0)
-        polished = rest.rest_at(motions, centre, rest.NEAR if not told.inward else np.inf)
-        if told.inward and polished.rested[0] and polished.attracts[0]:
-            return _accepted(problem, motions, polished.x, True, CIRCLING)
-        if told.reason == "rests":
-            if polished.rested[0] and (polished.attracts[0] or polished.repels[0]):
-                return _accepted(problem, motions, polished.x, bool(polished.attracts[0]), "")
-            better = polished.rested[0] and motions.velocity(x).any()
-            return _accepted(problem, motions, polished.x if better else x, None, CONTINUUM)
-    raise _not_converged(problem, motions, x, told)
-
-
-def _nearest(known: list[Solution], policy: Floats, rested: bool) -> Solution:
-    """The attractor nearest to where the flow stood."""
-    nearest = min(known, key=lambda one: np.abs(one.policy - policy).max())
-    return nearest if rested else replace(nearest, message=UNDECIDED)
-
-
-def _accepted(problem: Problem, motions: Motions, x: Floats, stable: bool | None, message: str) -> Solution:
-    """The rest point x, (1, A), of one context.
-
-    Raises:
-        NotConverged: its residual is too large.
-    """
-    log_policy, residual = motions.log_policy(x)[0], float(np.abs(motions.velocity(x)).max())
-    solution = Solution(
-        log_policy=log_policy,
-        log_ratio=motions.log_ratio(x)[0],
-        residual=residual,
-        stable=stable,
-        unique=None if message != CONTINUUM else False,
-        method="flow, then Newton",
-        message=message,
-    )
-    if residual > ACCEPTED and residual > ACCEPTED * _size(problem, log_policy):
-        raise NotConverged(
-            f"{problem.name} comes to no rest: the largest expected update is {residual:.2g}", solution
-        )
-    return solution
-
-
-def _not_converged(problem: Problem, motions: Motions, x: Floats, told: Ending) -> NotConverged:
-    """What is raised where one context does not come to rest."""
-    log_policy, residual = motions.log_policy(x)[0], float(np.abs(motions.velocity(x)).max())
-    places = np.flatnonzero(motions.alive[0])
-    cycle = None
-    if told.cycle is not None:
-        full = np.zeros((len(told.cycle), 1, problem.bandit.arms))
-        full[:, 0, places] = told.cycle
-        cycle = np.exp(motions.log_policy(full)[:, 0])
-    arms = None if told.coordinates is None else places[told.coordinates]
-    what = {
-        "runs away": f"the logits diverge, for ever: the arms {arms} lose their mass",
-        "slides": f"it slides on a jump of the update, with the arms {arms} at it, and rests nowhere",
-        "circles": f"it goes round in circles, one round in a time of {told.period or 0:.6g}",
-        "unfinished": "it was still on its way when it was left",
-    }[told.reason]
-    return NotConverged(
-        f"{problem.name} does not come to rest from this start: {what}; where it stood (.solution), the "
-        f"largest expected update is {residual:.2g}{_hint(motions)}",
-        Solution(log_policy=log_policy, residual=residual, method="flow"),
-        told.reason,
-        arms=arms,
-        period=told.period,
-        cycle=cycle,
-    )
-
-
-def _hint(motions: Motions) -> str:
-    """What to try, if the opposite motion comes to rest."""
-    opposite = rest.ends(replace(motions, sign=-1.0), motions.start)
-    if not (opposite.rested & opposite.attracts).all():
-        return ""
-    return (
-        "; with the opposite sign it would come to rest: are the coefficients of `update` ascent directions?"
-    )
+        i, x, _, rested, attracts, repels = next(ends)
+        yield verdict(problem.name, some.some(np.array([i])), each, x, rested, attracts, repels)

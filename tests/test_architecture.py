@@ -376,8 +376,6 @@ LONGER: dict[str, tuple[int, str]] = {
     "llm/tokens.py:encode": (49, "being divided"),
     "llm/trainer.py:training_arguments": (50, "being divided"),
     "llm/train.py:__init__": (36, "being divided"),
-    "bandits/fixed_point.py": (300, "being divided"),
-    "bandits/fixed_point.py:fixed_points": (37, "being divided"),
 }
 FILE, FUNCTION = 250, 35  # lines of code: no docstrings; of a file, neither blank lines nor comments
 

@@ -12,4 +12,5 @@ Read in this order; each imports only those above it.
     rest           where do motions end, many side by side?
     motions        how do the policies of many prompts move?
     endings        and what does not come to an isolated rest?
+    verdicts       what is said of the end of one prompt's motion?
 """

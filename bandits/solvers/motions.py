@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.checks import Floats
-from bandits.policy import normalised
+from bandits.policy import log_ratio, normalised
 from bandits.solvers.rest import Rates, graded_rates, jacobian
 
 TINY = np.finfo(float).tiny
@@ -95,6 +95,14 @@ class Motions:
         """Rates at policies where the flows rest, (m, A)."""
         h = self.coordinates(log_policy)
         return self.rates(h, jacobian(self.relative, h))
+
+    def size(self, log_policy: Floats) -> float:
+        """Size of the update's terms: its largest entry at the reference and a nat away from policies."""
+        away = normalised(log_policy + np.cos(np.arange(log_policy.shape[-1])))
+        updates = (
+            self.update(each, log_ratio(each, self.log_reference)) for each in (self.log_reference, away)
+        )
+        return max(float(np.abs(each).max()) for each in updates)
 
     def field(self, h: Floats) -> Floats:
         """Velocity of the only prompt, on the arms that take part: points (..., n)."""
