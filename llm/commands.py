@@ -22,7 +22,7 @@ from llm.corpus import TRAINING, VALIDATION
 from llm.data import load_rows
 from llm.demo import Demo, Text, docstrings
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
-from llm.files import write_json, write_text
+from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
 from llm.layouts import demonstration
@@ -154,7 +154,7 @@ def run_evaluate(options: Options) -> list[str]:
         found[name] |= {"rise_over_reference": rise, "win_rate_against": against}
     with claimed(options.out, settings_of(options)):
         write_json(options.out / "metrics.json", found)
-        write_text(options.out / "samples.md", sample_table(rows, outcomes))
+        write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
         picture = figures.policies(options.out)
     return [*said, *lines, f"wrote {picture}"]
 

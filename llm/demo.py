@@ -30,7 +30,7 @@ from bandits import DPO, IPO, RLOO, CoPG
 from llm.corpus import docstring_corpus
 from llm.data import first, load_rows
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
-from llm.files import plain, read_json, write_json, write_json_lines, write_text
+from llm.files import plain, read_json, write_json, write_json_lines, write_whole
 from llm.generate import Sampling, against_samples, write_scored
 from llm.layouts import demonstration
 from llm.model import load_model, new_model, train_tokenizer
@@ -207,7 +207,10 @@ class Demo:
             for name in METHODS
         }
         chosen = {f"{name}, beta = {beta}": outcomes[name, beta] for name, beta in best.items()}
-        write_text(self.folder / "samples.md", sample_table(self.asked, {"reference": reference} | chosen))
+        write_whole(
+            self.folder / "samples.md",
+            sample_table(self.asked, {"reference": reference} | chosen).encode(),
+        )
         written = score(self.reward, list(people["prompt"]), list(people["completion"])).reward
         return {
             "text": self.text.origin

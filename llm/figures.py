@@ -210,6 +210,6 @@ def _log(folder: Path) -> Log:
 def _written(path: Path, draw: Callable[[], Figure]) -> Path:
     with style.house_style():
         figure = draw()
-    write_whole(path, lambda file: file.write(style.svg_bytes(figure)))
+    write_whole(path, style.svg_bytes(figure))
     plt.close(figure)
     return path

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any, BinaryIO
+from typing import Any
 
 COMPLETE = "complete.json"
 
 
-def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: str | Path, data: bytes) -> None:
     """A file, whole or not at all: written beside its place, synced, then renamed.
 
     Raises:
@@ -29,10 +27,8 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(data)
+        sync(temporary)
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
@@ -48,25 +44,13 @@ def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:
         OSError: the file cannot be written; what was there before still is.
         ValueError: a row holds NaN or infinity, which JSON has not.
     """
-    gz = Path(path).suffix == ".gz"
-
-    def write(file: BinaryIO) -> None:
-        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if gz else nullcontext(file) as stream:
-            for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-            stream.flush()
-
-    write_whole(path, write)
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
+    write_whole(path, gzip.compress(text, mtime=0) if Path(path).suffix == ".gz" else text)
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """One JSON document, whole or not at all."""
     write_json_lines(path, [plain(content)])
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """A text, whole or not at all."""
-    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -79,12 +63,22 @@ def read_json(path: str | Path) -> dict[str, Any]:
     try:
         found = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is corrupt: it is not JSON ({error}); delete it or bring it back"
-        ) from error
+        told = f"{path} is corrupt: it is not JSON ({error}); delete it or bring it back"
+        raise ValueError(told) from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} is corrupt: it must hold a JSON object, but holds {found!r:.40}")
     return found
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: records as objects, paths as text, numbers of NumPy as numbers, NaN as text."""
+
+    def other(x: Any) -> Any:
+        if is_dataclass(x) and not isinstance(x, type):
+            return asdict(x)
+        return dict(x) if isinstance(x, Mapping) else x.item() if hasattr(x, "item") else str(x)
+
+    return json.loads(json.dumps(value, default=other), parse_constant=str)
 
 
 def cannot_write(path: str | Path, error: Exception) -> OSError:
@@ -120,10 +114,9 @@ def content(path: str | Path) -> str:
         ValueError: the folder is empty.
     """
     path = Path(path)
-    if path.is_file():
-        return digest(path)[:16]
-    if (path / COMPLETE).is_file():
-        return digest(path / COMPLETE)[:16]
+    one = path if path.is_file() else path / COMPLETE
+    if one.is_file():
+        return digest(one)[:16]
     inside = path / "shards" if (path / "shards").is_dir() else path
     files = sorted(p for p in inside.glob("[!.]*") if p.is_file())
     if not files:
@@ -133,39 +126,24 @@ def content(path: str | Path) -> str:
 
 def mark_complete(folder: Path) -> None:
     """Sync every file of a folder, and write down size and hash of each."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMPLETE):
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMPLETE)
+    for path in files:
         sync(path)
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": digest(path)}
-    write_json(folder / COMPLETE, files)
+    write_json(folder / COMPLETE, {path.relative_to(folder).as_posix(): _known_by(path) for path in files})
 
 
 def damage(folder: Path) -> str | None:
     """The first file of a complete folder that is not as it was written, and what is wrong with it."""
     try:
-        files = read_json(folder / COMPLETE)
-        for name, was in files.items():
-            size = (folder / name).stat().st_size
-            if size != was["size"]:
-                return f"{folder / name} has {size} bytes instead of {was['size']}"
-            if digest(folder / name) != was["sha256"]:
+        for name, was in read_json(folder / COMPLETE).items():
+            if _known_by(folder / name) != was:
                 return f"{folder / name} holds something else than was written"
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         return f"{folder / COMPLETE} cannot be read ({error})"
     return None
 
 
-def plain(value: Any) -> Any:
-    """What JSON can hold: records as objects, paths as text, numbers of NumPy as numbers, if finite."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    value = value.item() if hasattr(value, "item") else value
-    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+def _known_by(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": digest(path)}

@@ -39,12 +39,12 @@ from llm.files import (
 )
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SETTINGS, VERSIONS, LOCK, OWNER = "settings.json", "versions.json", ".lock", ".owner.json"
+SETTINGS, VERSIONS, OWNER = "settings.json", "versions.json", ".owner.json"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy")
-RESULTS = (".json", ".jsonl", ".safetensors")
+RESULTS = (".json", ".jsonl", ".safetensors")  # checkpoints too
 HELD_BY = "read as"  # between the name of what was read and its content
 
 
@@ -61,74 +61,31 @@ def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
     if int(os.environ.get("RANK", "0")):  # of several processes of one run the first claims
         yield
         return
-    with _locked(folder, read_only=same) as writable:
-        if not same:
-            write_json(folder / SETTINGS, settings)
-        if writable:
-            since = time.strftime("%H:%M:%S")
-            write_json(
-                folder / OWNER, {"process": os.getpid(), "command": " ".join(sys.argv), "since": since}
-            )
-        yield
-
-
-def check(folder: Path, settings: Mapping[str, Any], *, others: bool = False) -> bool:
-    """Whether the folder has these settings already, and `others` if it may; without results it may have any.
-
-    Raises:
-        ValueError: it holds results of other settings, or its settings cannot be read.
-    """
-    if not (folder / SETTINGS).exists() or not _results(folder):
-        return False
-    there, settings = read_json(folder / SETTINGS), plain(settings)
-    for name in sorted(settings.keys() | (set() if others else there.keys())):
-        was, now = there.get(name), settings.get(name)
-        if _content(was) != _content(now):
-            raise ValueError(
-                f"{folder} was made with {name} = {was!r}, not {now!r}; choose another folder, or the same "
-                "settings"
-            )
-    return True
-
-
-def _results(folder: Path) -> bool:
-    """Whether anything was made with the settings, checkpoints too."""
-    return any(Path(name).suffix in RESULTS for name in _files(folder, but="."))
-
-
-def _files(folder: Path, *, but: str | tuple[str, ...] = (".", "checkpoint-")) -> list[str]:
-    """Files in a folder beside settings and versions; no part of a name begins with one of these."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    ours = (path for path in found if path.name not in (SETTINGS, VERSIONS))
-    return sorted(path.as_posix() for path in ours if not any(part.startswith(but) for part in path.parts))
-
-
-def _content(setting: Any) -> Any:
-    """What is compared: of what was read not the name."""
-    if isinstance(setting, list):
-        return [_content(each) for each in setting]
-    return re.sub(rf".*\({HELD_BY} ", "", setting) if isinstance(setting, str) else setting
-
-
-@contextmanager
-def _locked(folder: Path, *, read_only: bool) -> Iterator[bool]:
-    """Nobody else writes; whether we can, which a folder that has everything need not allow."""
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock, read_only = FileLock(folder / ".lock", timeout=0), False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise OSError(f"{folder} is in use by {_owner(folder)}; wait, or choose another") from error
     except OSError as error:
+        read_only = same  # it may have everything already
         if not read_only:
             raise cannot_write(folder, error) from error
-        yield False
-        return
     try:
-        yield True
+        if not same:
+            write_json(folder / SETTINGS, settings)
+        if not read_only:
+            owner = {
+                "process": os.getpid(),
+                "command": " ".join(sys.argv),
+                "since": time.strftime("%H:%M:%S"),
+            }
+            write_json(folder / OWNER, owner)
+        yield
     finally:
-        (folder / OWNER).unlink(missing_ok=True)
-        lock.release()
+        if not read_only:
+            (folder / OWNER).unlink(missing_ok=True)
+            lock.release()
 
 
 def _owner(folder: Path) -> str:
@@ -137,6 +94,38 @@ def _owner(folder: Path) -> str:
         return f"process {found['process']} ({found['command']}), since {found['since']}"
     except (OSError, ValueError, KeyError):
         return "another process"
+
+
+def check(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the folder has these settings already, or others beside them; without results it may have any.
+
+    Raises:
+        ValueError: it holds results of other settings, or its settings cannot be read.
+    """
+    results = any(Path(name).suffix in RESULTS for name in _made_there(folder))
+    if not results or not (folder / SETTINGS).exists():
+        return False
+    there = read_json(folder / SETTINGS)
+    for name, now in sorted(plain(settings).items()):
+        was = there.get(name)
+        if _content(was) != _content(now):
+            told = f"{folder} was made with {name} = {was!r}, not {now!r}"
+            raise ValueError(f"{told}; choose another folder, or the same settings")
+    return True
+
+
+def _made_there(folder: Path) -> list[str]:
+    """Files beside settings and versions, nothing hidden."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    ours = (path for path in found if path.name not in (SETTINGS, VERSIONS))
+    return sorted(path.as_posix() for path in ours if not any(part.startswith(".") for part in path.parts))
+
+
+def _content(setting: Any) -> Any:
+    """What is compared: of what was read not the name."""
+    if isinstance(setting, list):
+        return [_content(each) for each in setting]
+    return re.sub(rf".*\({HELD_BY} ", "", setting) if isinstance(setting, str) else setting
 
 
 def source(name: str) -> str:
@@ -158,17 +147,15 @@ def made(folder: Path, settings: Mapping[str, Any]) -> list[str] | None:
     Raises:
         ValueError: it holds results of other settings, its settings cannot be read, or its model is damaged.
     """
-    if not check(folder, settings, others=True) or not (folder / VERSIONS).exists():
+    if not check(folder, settings) or not (folder / VERSIONS).exists():
         return None
     wrong = damage(folder / "model") if (folder / "model" / COMPLETE).exists() else None
     if wrong:
         raise ValueError(f"{folder} was finished, but {wrong}; delete {folder / 'model'}, to be made again")
     found = read_json(folder / VERSIONS)
     said, files = found.get("said"), found.get("files")
-    if not (isinstance(said, list) and isinstance(files, list)):
-        return None
-    there = _files(folder)
-    if not all(name in there for name in files):
+    there = _made_there(folder)
+    if not (isinstance(said, list) and isinstance(files, list) and all(name in there for name in files)):
         return None
     before = f"{folder} was already there, made in {found.get('minutes')} minutes; nothing was done"
     return [before, *(f"then: {line}" for line in said)]
@@ -178,23 +165,35 @@ def finish(folder: Path, said: Sequence[str], minutes: float) -> None:
     """Write down that everything is there, what was said, and how long it took with what came before."""
     path = folder / VERSIONS
     before = read_json(path).get("minutes") if path.exists() else 0.0
-    before = before if isinstance(before, int | float) else 0.0
-    found = {"said": list(said), "files": _files(folder)}
-    write_json(path, found | provenance(before + minutes))
+    minutes += before if isinstance(before, int | float) else 0.0
+    files = [name for name in _made_there(folder) if not name.startswith("checkpoint-")]
+    write_json(path, {"said": said, "files": files} | provenance(minutes))
+
+
+def provenance(minutes: float) -> dict[str, Any]:
+    """Versions, hardware and minutes."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}{gpu}",
+        "minutes": round(minutes, 1),
+    }
 
 
 def write_log(folder: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
     """The Trainer's history as JSON Lines; what a resumed run logged again is there once."""
-    unique = {json.dumps(plain(entry), sort_keys=True): entry for entry in history}
-    write_json_lines(Path(folder) / "log.jsonl", [plain(entry) for entry in unique.values()])
+    unique = {json.dumps(entry, sort_keys=True): entry for entry in plain(history)}
+    write_json_lines(Path(folder) / "log.jsonl", unique.values())
 
 
 def save_model(
     folder: str | Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    weights: Mapping[str, torch.Tensor] | None = None,
-) -> Path:
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Weights (the model's if none are given) and tokenizer in `folder`/model: written, then renamed.
 
     Raises:
@@ -211,16 +210,3 @@ def save_model(
         told = cannot_write(final, error)
         shutil.rmtree(temporary, ignore_errors=True)
         raise told from error
-    return final
-
-
-def provenance(minutes: float) -> dict[str, Any]:
-    """Versions, hardware and minutes."""
-    import torch
-
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}{gpu}",
-        "minutes": round(minutes, 1),
-    }
