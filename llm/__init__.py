@@ -14,7 +14,6 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     layouts      rows of text in the public layouts
     data         files of them, read and checked
     tokens       rows of text as padded token ids
-    corpus       real text that needs no download
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
     beside       what is trained beside the policy
@@ -26,8 +25,9 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     evaluate     reward, KL and win rates with intervals
     pipeline     the steps, each resumed where it was killed
     algorithms   one by name, and what it reads
-    commands     python -m llm; __main__ and choices say how it is called
-    demo         all of it on a laptop; figures draws it
+    figures      what a run logged, where policies end
+    demo         all of it on a laptop
+    commands     python -m llm; choices, inputs and __main__ say how it is called
 """
 
 from importlib import import_module

@@ -22,28 +22,20 @@ from pathlib import Path
 
 from llm import choices
 
-COMMANDS = {
-    "demo": (choices.DEMO, "the whole pipeline on text that needs no download, with figures"),
-    "sft": (choices.SFT, "fine-tune a model on prompts and completions"),
-    "reward": (choices.REWARD, "train a reward model on comparisons"),
-    "sample": (choices.SAMPLE, "sample completions and score them"),
-    "align": (choices.ALIGN, "train a policy by an algorithm of bandits"),
-    "evaluate": (choices.EVALUATE, "measure policies on held-out prompts"),
-}
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line of explanation for what the user can mend."""
-    options = _parser().parse_args(arguments)
-    from llm.commands import perform  # PyTorch takes seconds, which help does not need
-
+    said: list[str] = []
     try:
-        print(*perform(options), sep="\n", flush=True)
-    except BrokenPipeError:
-        _nobody_listens()  # what was to be made is there
+        options = _parser().parse_args(arguments)
+        from llm.commands import perform  # PyTorch takes seconds, which help does not need
+
+        said = perform(options)
     except (ValueError, OSError) as error:
         print(f"error: {_as_given(' '.join(str(error).split()), options)}", file=sys.stderr)
         return 2
+    finally:
+        _say(said)
     return 0
 
 
@@ -54,36 +46,31 @@ def _as_given(message: str, options: argparse.Namespace) -> str:
     return re.sub(alone, lambda found: "--" + found[1].replace("_", "-"), message)
 
 
-def _nobody_listens() -> None:
-    """Whoever read the output has gone, as `head` does: not an error, nor to be told at the exit again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _say(lines: list[str]) -> None:
+    """All that was to be said, help too; whoever has gone before, as `head` does, makes no error of it."""
+    try:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor when Python ends
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m llm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    how = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m llm", description=__doc__, formatter_class=how)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    for name, (options, explanation) in COMMANDS.items():
-        command = commands.add_parser(name, help=explanation, description=explanation.capitalize() + ".")
-        out, meaning = Path("runs") / name, "folder for everything it makes"
-        command.add_argument(
-            "--out", type=choices.folder, default=out, metavar="FOLDER", help=f"{meaning} [{out}]"
-        )
+    for name, (options, meaning) in choices.COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
+        out = Path("runs") / name
+        told = f"folder for everything it makes [{out}]"
+        command.add_argument("--out", type=choices.folder, default=out, metavar="FOLDER", help=told)
         choices.add_options(command, {**choices.COMMON, **options})
     return parser
 
 
 if __name__ == "__main__":
     try:
-        code = main()
-    except BrokenPipeError:
-        code = 0
+        sys.exit(main())
     except KeyboardInterrupt:
         print("error: interrupted; give the command again, and it goes on", file=sys.stderr)
-        code = 130
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _nobody_listens()
-    sys.exit(code)
+        sys.exit(130)

@@ -14,18 +14,24 @@ from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
 import bandits
 from bandits.samples import Samples, sample_axes
 from bandits.sampling.observation import fields_read
-from llm.choices import OFFLINE, ONLINE
 
-# Where the name is not that of the class, or the class is not all
+
+class OnlineDPO(bandits.DPO):
+    """DPO on the policy's own pairs."""
+
+    needs_on_policy: ClassVar[bool] = True
+
+
+# Where the name is not that of the class of `bandits`, or the class is not all
 MADE: dict[str, Callable[..., Any]] = {
-    "OnlineDPO": bandits.DPO,
+    "OnlineDPO": OnlineDPO,
     "PPO": partial(bandits.PPO, baseline=bandits.behavior_value),
 }
 
@@ -40,12 +46,17 @@ def algorithm(options: argparse.Namespace, *, online: bool) -> Any:
     names = [field.name for field in fields(getattr(made, "func", made)) if field.init]
     usual = ["beta", "clip", "mixture", *["k"] * online]  # recorded rows have the k that they have
     given = {name: getattr(options, name) for name in usual if name in names}
-    given |= dict(_assigned(text) for text in options.set)
-    for name in given:
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be name=value, but is {text!r}")
         if name not in names:
-            raise ValueError(
-                f"{options.algorithm} has no hyper-parameter {name!r}; it has {', '.join(names)}"
-            )
+            has = f"it has {', '.join(names)}"
+            raise ValueError(f"{options.algorithm} has no hyper-parameter {name!r}; {has}")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
     try:
         return made(**{name: value for name, value in given.items() if value is not None})
     except TypeError as error:
@@ -58,7 +69,7 @@ def _class(name: str) -> Any:
         return ours[name]
     module, colon, wanted = name.partition(":")
     if not colon:
-        known = ", ".join(dict.fromkeys([*OFFLINE, *ONLINE, *ours]))
+        known = ", ".join(dict.fromkeys([*ours, *MADE]))
         raise ValueError(f"algorithm must be one of {known}, or your own as module:Class, but is {name!r}")
     try:
         found = getattr(import_module(module), wanted)
@@ -69,32 +80,24 @@ def _class(name: str) -> Any:
     return found
 
 
-def _assigned(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set must be name=value, but is {text!r}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
 class Needs(NamedTuple):
-    """What an algorithm reads, and whether it trains a value V(x)."""
+    """What an algorithm reads, whether it trains a value V(x), and whether it takes its own samples only."""
 
     fields: frozenset[str]
     trains_value: bool
+    own_samples: bool
 
 
 def needs(algorithm: Any) -> Needs:
-    """The fields of `Samples` that its update looks at, and whether it has a coefficient for V.
+    """What an algorithm looks at, shown one group of samples.
 
     Example:
         >>> from bandits import ReMax
-        >>> sorted(needs(ReMax(beta=1.0)).fields)
-        ['greedy_reward', 'log_prob', 'reference_log_prob', 'reward']
+        >>> sorted(needs(ReMax(beta=1.0)).fields), needs(ReMax(beta=1.0)).own_samples
+        (['greedy_reward', 'log_prob', 'reference_log_prob', 'reward'], True)
     """
     sizes = {name: (algorithm.k,) * axes for name, axes in sample_axes(Samples).items() if name != "arm"}
     group = {name: torch.linspace(0.2, 0.8, prod(size)).view(size) for name, size in sizes.items()}
     read, update = fields_read(algorithm, Samples(**group, population=Samples(**group)))
-    return Needs(read, update.value is not None)
+    own = getattr(algorithm, "needs_on_policy", False) or "greedy_reward" in read
+    return Needs(read, update.value is not None, own)

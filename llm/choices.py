@@ -1,4 +1,4 @@
-"""What can be chosen on the command line: algorithms, rewards, and the options of each command.
+"""What can be chosen on the command line?  The options of each command, without what takes seconds to import.
 
 An option is (kind, meaning).  Its kind is a default; `bool`, a switch; another type, of what may be left out;
 `...`, what must be given; or a list of one of these, if there may be several.
@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm.sizes import SIZES
+from llm.demo.sizes import SIZES
 
-OFFLINE = ("CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO")
-ONLINE = ("RLOO", "ReMax", "PPO", "GRPO", "OnlineIPO", "OnlineDPO", "NashMD")
 REWARDS = ("rouge_l", "length", "coverage", "density")
 
 Options = Mapping[str, tuple[Any, str]]
@@ -30,7 +28,7 @@ DATA: Options = {
     "skip-bad": (bool, "leave bad rows out instead of refusing the data"),
     "as-is": (bool, "leave completions as they are: not one space in front of each and none behind"),
 }
-TRAINING_OPTIONS: Options = {
+TRAINING: Options = {
     "steps": (500, "updates of the weights"),
     "batch-size": (16, "prompts in a batch, on each process"),
     "accumulation": (1, "batches in an update"),
@@ -53,7 +51,7 @@ DEMO: Options = {
 }
 SFT: Options = {
     **DATA,
-    **TRAINING_OPTIONS,
+    **TRAINING,
     "steps": (1000, "updates of the weights"),
     "model": (str, "hub id or folder; without one a new GPT-2 is made"),
     "tokenizer": (str, "of the model, if it is not with it; else trained"),
@@ -64,7 +62,7 @@ SFT: Options = {
 }
 REWARD: Options = {
     **DATA,
-    **TRAINING_OPTIONS,
+    **TRAINING,
     "model": (..., "causal language model to start from"),
     "test-share": (0.1, "share of comparisons held out"),
 }
@@ -77,14 +75,14 @@ SAMPLE: Options = {
 }
 ALIGN: Options = {
     **DATA,
-    **TRAINING_OPTIONS,
+    **TRAINING,
     **SCORING,
     "learning-rate": (1e-5, "at its highest; then it falls to zero"),
     "model": (..., "the reference, where training starts"),
     "algorithm": (
         "CoPG",
-        f"on recorded rows {', '.join(OFFLINE)}; sampling as they learn {', '.join(ONLINE)}; "
-        "any other of bandits.ALGORITHMS, or your own as module:Class, by what the rows hold",
+        "of bandits.ALGORITHMS, OnlineDPO, or your own as module:Class; it learns from rows with scores or "
+        "comparisons, and at prompts samples as it learns, if it takes rewards",
     ),
     "set": ([str], "other hyper-parameters, as name=value"),
     "beta": (0.1, "strength of the KL to the reference"),
@@ -106,6 +104,16 @@ EVALUATE: Options = {
 }
 
 
+COMMANDS = {
+    "demo": (DEMO, "the whole pipeline on text that needs no download, with figures"),
+    "sft": (SFT, "fine-tune a model on prompts and completions"),
+    "reward": (REWARD, "train a reward model on comparisons"),
+    "sample": (SAMPLE, "sample completions and score them"),
+    "align": (ALIGN, "train a policy by an algorithm of bandits"),
+    "evaluate": (EVALUATE, "measure policies on held-out prompts"),
+}
+
+
 def counted(text: str) -> int:
     """A number of things."""
     if not text.isdecimal() or int(text) < 1:
@@ -123,16 +131,18 @@ def folder(text: str) -> Path:
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
     """Put options on a parser, each default in its help."""
     for name, (kind, meaning) in options.items():
-        one, several = (kind[0], {"nargs": "+"}) if isinstance(kind, list) else (kind, {})
+        one, several = (kind[0], True) if isinstance(kind, list) else (kind, False)
         if one is bool:
             parser.add_argument(f"--{name}", help=meaning, action="store_true")
             continue
-        kind_of = str if one is ... else one if isinstance(one, type) else type(one)
-        how: dict[str, Any] = {"type": counted if kind_of is int and name != "seed" else kind_of} | several
-        if one is ...:
-            how["required"] = True
-        elif isinstance(one, type):
-            how["default"] = [] if several else None
-        else:
-            how["default"], meaning = kind, f"{meaning} [{str(one).strip()}]"
-        parser.add_argument(f"--{name}", help=meaning, metavar=METAVARS[kind_of], **how)
+        has_default = one is not ... and not isinstance(one, type)
+        of = type(one) if has_default else str if one is ... else one
+        parser.add_argument(
+            f"--{name}",
+            type=counted if of is int and name != "seed" else of,
+            nargs="+" if several else None,
+            metavar=METAVARS[of],
+            required=one is ...,
+            default=kind if has_default else [] if several else None,
+            help=f"{meaning} [{str(one).strip()}]" if has_default else meaning,
+        )

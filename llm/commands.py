@@ -8,9 +8,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, TrainingArguments
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import logging as transformers_logging
@@ -18,25 +18,22 @@ from transformers import logging as transformers_logging
 from llm import figures, inputs
 from llm.algorithms import Needs, algorithm, needs
 from llm.beside import attach_value
-from llm.corpus import TRAINING, VALIDATION
-from llm.data import load_rows
-from llm.demo import Demo, Text, docstrings
+from llm.choices import TRAINING
+from llm.demo.run import run_demo
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
-from llm.layouts import demonstration
+from llm.layouts import preference
 from llm.model import load_config, load_model, load_tokenizer
 from llm.pipeline import align, fine_tune, train_reward
-from llm.rewards import Reward
+from llm.rewards import Reward, load_scorer
 from llm.run_folder import claimed, finish, made
-from llm.sizes import size_of
-from llm.sources import OnPolicy, Recorded, mean_reward, trained_value
+from llm.sources import OnPolicy, Recorded, Source, mean_reward, trained_value
 from llm.tokens import token_ids
 from llm.trainer import training_arguments
 
-PACKAGES = {"training": TRAINING, "validation": VALIDATION}
-QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
+Settings = dict[str, Any]
 
 
 def perform(options: Options) -> list[str]:
@@ -47,44 +44,38 @@ def perform(options: Options) -> list[str]:
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    started = time.monotonic()
-    said = made(options.out, settings_of(options))
+    if options.quiet:
+        datasets.disable_progress_bars()
+    started, settings = time.monotonic(), settings_of(options)
+    said = made(options.out, settings)
     if said is None:
-        said = RUN[options.command](options)
+        said = RUN[options.command](options, settings)
         if int(os.environ.get("RANK", "0")):  # the first of several processes tells
             return []
         finish(options.out, said, (time.monotonic() - started) / 60)
     return said
 
 
-def run_demo(options: Options) -> list[str]:
-    """The whole pipeline of CoPG's Section 6, its figures and its numbers."""
-    size = size_of("quick" if options.quick else options.size)
-    tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
-    settings, text = settings_of(options), _text(options)
-    metrics = Demo(options.out, size, text, tokenizer, options.seed, not options.quiet).run(settings)
-    pictures = figures.write_all(options.out, metrics)
-    return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
-
-
-def run_sft(options: Options) -> list[str]:
+def run_sft(options: Options, settings: Settings) -> list[str]:
     """Supervised fine-tuning of a model, or of a new one."""
-    loaded = inputs.demonstrations(options)
+    loaded = inputs.loaded(options)
     model, tokenizer = inputs.policy(options, loaded.rows)
     rows, said = inputs.encoded(loaded, tokenizer, options)
-    fine_tune(options.out, model, tokenizer, rows, _arguments(options), settings_of(options))
-    return [*said, f"fine-tuned on {len(rows)} pairs: {options.out / 'model'}", _picture(options)]
+    found = fine_tune(options.out, model, tokenizer, rows, _arguments(options), settings)
+    return [*said, f"fine-tuned on {len(rows)} pairs: {found}", _picture(options)]
 
 
-def run_reward(options: Options) -> list[str]:
+def run_reward(options: Options, settings: Settings) -> list[str]:
     """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
-    loaded = inputs.comparisons(options)
+    if not 0 < options.test_share < 1:
+        raise ValueError(f"test_share must lie between 0 and 1, but is {options.test_share}")
+    written = inputs.sampled(options, "reference", "prompt_ids", "completion_ids")
+    loaded = written or inputs.loaded(options, preference)
     tokenizer = load_tokenizer(options.model, load_config(options.model))
     rows, said = inputs.encoded(loaded, tokenizer, options)
-    rows = against_samples(rows, tokenizer) if "completions" in rows.column_names else rows
-    train, test = inputs.split(rows, options)
-    given = (tokenizer, train, _arguments(options), settings_of(options))
-    scorer = train_reward(options.out, options.model, *given)
+    train, test = inputs.split(against_samples(rows, tokenizer) if written else rows, options)
+    given = (options.out, options.model, tokenizer, train, _arguments(options), settings)
+    scorer = load_scorer(str(train_reward(*given)))
     answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
     accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))
     write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
@@ -92,50 +83,52 @@ def run_reward(options: Options) -> list[str]:
     return [*said, done, _picture(options)]
 
 
-def run_sample(options: Options) -> list[str]:
+def run_sample(options: Options, settings: Settings) -> list[str]:
     """k completions of each prompt, scored, with reference log-probabilities."""
-    loaded, reward = inputs.demonstrations(options), inputs.reward_of(options)
+    loaded, reward = inputs.loaded(options), inputs.reward_of(options)
     model, tokenizer = load_model(options.model)
     rows, said = inputs.encoded(loaded, tokenizer, options)
     sampling = Sampling(options.k, options.max_new_tokens, options.seed, options.shard_size)
     given = (options.out, rows, model, tokenizer, reward, sampling)
-    found = write_scored(*given, names=settings_of(options), progress=not options.quiet)
+    found = write_scored(*given, names=settings, progress=not options.quiet)
     mean = f"mean reward {np.mean(found['rewards']):.3f}, mean length {np.mean(found['lengths']):.1f} words"
     return [*said, f"{len(found)} prompts, {options.k} completions each: {mean}"]
 
 
-def run_align(options: Options) -> list[str]:
+def run_align(options: Options, settings: Settings) -> list[str]:
     """Train the policy by an algorithm, on recorded rows or sampling as it learns."""
-    online = inputs.is_online(options)
-    chosen = algorithm(options, online=online)
-    asked = needs(chosen)
-    loaded = (inputs.prompts if online else inputs.recorded)(options, asked)
-    held_out = inputs.demonstrations(options, options.held_out) if options.held_out else None
-    reward: Any = inputs.reward_of(options) if online or held_out else None
+    asked = needs(algorithm(options, online=True))
+    loaded, fresh = inputs.to_align(options, asked)
+    chosen = algorithm(options, online=fresh)
+    held_out = inputs.loaded(options, data=options.held_out) if options.held_out else None
+    reward: Any = inputs.reward_of(options) if fresh or held_out else None
     model, tokenizer = load_model(options.model)
     rows, said = inputs.encoded(loaded, tokenizer, options)
     reference: Any = deepcopy(model).requires_grad_(False) if reward else None
     look = None
-    if held_out is not None:
-        asked_of, _ = inputs.encoded(held_out, tokenizer, options)
-        measured = _look(options, reward, reference, tokenizer, asked_of)
+    if held_out:
+        held_out_rows, _ = inputs.encoded(held_out, tokenizer, options)
+        measured = _look(options, reward, reference, tokenizer, held_out_rows)
         look = lambda policy: {name: x.mean for name, x in measured(policy).estimates().items()}  # noqa: E731
-    if online:
+    if fresh:
         drawn = (chosen, reference, tokenizer, reward, options.k, options.max_new_tokens, options.seed)
-        source: Any = OnPolicy(*drawn, greedy="greedy_reward" in asked.fields, reuse=options.reuse)
+        greedy = "greedy_reward" in asked.fields
+        source: Source = OnPolicy(*drawn, greedy=greedy, reuse=options.reuse)
     else:
-        source = _recorded(options, asked, model, tokenizer, rows)
+        source = _recorded(options, asked, tokenizer)
+        if asked.trains_value:
+            attach_value(model, float(np.mean(rows["rewards"])))
     if options.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    given = (chosen, source, model, tokenizer, rows, _arguments(options, watched=look is not None))
-    align(options.out, *given, settings_of(options), held_out=look, lora_rank=options.lora_rank)
-    done = f"{options.algorithm}, beta = {options.beta}, on {len(rows)} prompts: {options.out / 'model'}"
+    given = (chosen, source, model, tokenizer, rows, _arguments(options, watched=look is not None), settings)
+    found = align(options.out, *given, held_out=look, lora_rank=options.lora_rank)
+    done = f"{options.algorithm}, beta = {options.beta}, on {len(rows)} prompts: {found}"
     return [*said, done, _picture(options)]
 
 
-def run_evaluate(options: Options) -> list[str]:
+def run_evaluate(options: Options, settings: Settings) -> list[str]:
     """Reward, KL, win rates and samples of policies on held-out prompts."""
-    loaded, reward = inputs.demonstrations(options), inputs.reward_of(options)
+    loaded, reward = inputs.loaded(options), inputs.reward_of(options)
     reference, tokenizer = load_model(options.reference)
     rows, said = inputs.encoded(loaded, tokenizer, options)
     policies = {"reference": reference}
@@ -145,14 +138,14 @@ def run_evaluate(options: Options) -> list[str]:
             raise ValueError(f"the policy {name!r} and the reference must have one tokenizer, but have two")
     look = _look(options, reward, reference, tokenizer, rows)
     outcomes = {name: look(policy) for name, policy in policies.items()}
-    found: dict[str, Any] = {name: outcome.estimates() for name, outcome in outcomes.items()}
+    found: Settings = {name: outcome.estimates() for name, outcome in outcomes.items()}
     lines = [f"{name}: " + ", ".join(f"{key} {x}" for key, x in each.items()) for name, each in found.items()]
     for name in options.model:
-        one, others = outcomes[name], {other: outcomes[other] for other in outcomes if other != name}
-        against = {other: win_rate(one, two) for other, two in others.items()}
+        one = outcomes[name]
+        against = {other: win_rate(one, two) for other, two in outcomes.items() if other != name}
         rise = improvement(one, outcomes["reference"])
         found[name] |= {"rise_over_reference": rise, "win_rate_against": against}
-    with claimed(options.out, settings_of(options)):
+    with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
         picture = figures.policies(options.out)
@@ -163,21 +156,7 @@ COMMANDS = (run_demo, run_sft, run_reward, run_sample, run_align, run_evaluate)
 RUN = {run.__name__.removeprefix("run_"): run for run in COMMANDS}
 
 
-def _text(options: Options) -> Text:
-    """Docstrings, or the demonstrations that were named."""
-    if options.data is None:
-        packages = QUICK_PACKAGES if options.quick else PACKAGES
-        return docstrings(options.out / "text", packages, progress=not options.quiet)
-    if options.held_out is None:
-        raise ValueError("--data needs --held-out: text that nothing is trained on, to be measured on")
-    sides = (options.data, options.held_out)
-    train, held_out = (load_rows(path, demonstration).rows for path in sides)
-    return Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
-
-
-def _recorded(
-    options: Options, asked: Needs, model: PreTrainedModel, tokenizer: Tokenizer, rows: Dataset
-) -> Recorded:
+def _recorded(options: Options, asked: Needs, tokenizer: Tokenizer) -> Recorded:
     """Rows with what else the algorithm reads: a reviser, a V that is trained or the mean reward."""
     revision = value = None
     if "revision_log_prob" in asked.fields:
@@ -185,21 +164,18 @@ def _recorded(
         revision = torch.tensor(ids, dtype=torch.long)
     if "value" in asked.fields:
         value = trained_value if asked.trains_value else mean_reward
-    if asked.trains_value:
-        attach_value(model, float(np.mean(rows["rewards"])))
     return Recorded(revision, value)
 
 
 def _look(
-    options: Options, reward: Reward, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Dataset
+    options: Options, reward: Reward, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Any
 ) -> Callable[[PreTrainedModel], Outcome]:
     given, longest = (reference, rows, tokenizer, reward), options.max_new_tokens
     return lambda policy: evaluate(policy, *given, max_new_tokens=longest, seed=options.seed)
 
 
 def _arguments(options: Options, *, watched: bool = False) -> TrainingArguments:
-    names = ["steps", "batch_size", "learning_rate", "seed", "accumulation", "log_every", "save_every"]
-    names += ["bf16", "tensorboard"] + ["evaluate_every"] * watched
+    names = [name.replace("-", "_") for name in (*TRAINING, "seed", *["evaluate-every"] * watched)]
     given = {name: getattr(options, name) for name in names}
     given |= {"warmup": max(options.steps // 20, 1), "progress": not options.quiet}
     return training_arguments(options.out, **given)

@@ -12,8 +12,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from llm import choices
 from llm.algorithms import Needs
+from llm.choices import REWARDS
 from llm.data import Loaded, first, load_rows
 from llm.generate import read_scored
 from llm.layouts import Row, demonstration, preference, scored
@@ -35,7 +35,7 @@ def settings_of(options: Options) -> dict[str, Any]:
         if isinstance(value, list):
             return [named(each) for each in value]
         name, equals, weight = (value or "").partition("=")
-        return value if not name or name in choices.REWARDS else source(name) + equals + weight
+        return value if not name or name in REWARDS else source(name) + equals + weight
 
     given = {name: value for name, value in vars(options).items() if name not in NOT_SETTINGS}
     if options.command == "demo":  # it learns from the one as it is measured on the other
@@ -51,71 +51,70 @@ def reward_of(options: Options) -> Reward:
     """
     for term in options.reward:
         name = term.partition("=")[0]
-        if name not in choices.REWARDS and "/" not in name and source(name) == name:
-            known = ", ".join(choices.REWARDS)
-            near = difflib.get_close_matches(name, choices.REWARDS, 1)
+        if name not in REWARDS and "/" not in name and source(name) == name:
+            near = difflib.get_close_matches(name, REWARDS, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
+            known = ", ".join(REWARDS)
             raise ValueError(f"reward must be {known}, or the folder of a model, but is {name!r}{meant}")
     return reward_named(*options.reward)
 
 
-def demonstrations(options: Options, data: str | None = None) -> Loaded:
-    """Prompts with completions, of `--data` or of another source."""
-    return _loaded(options, demonstration, data)
+def loaded(options: Options, kind: Any = demonstration, data: str | None = None) -> Loaded:
+    """The rows of `--data`, or of another source, by default prompts with completions."""
+    return load_rows(data or options.data, kind, skip_bad=options.skip_bad, as_is=options.as_is)
 
 
-def prompts(options: Options, asked: Needs) -> Loaded:
-    """Prompts to sample completions of.
+def sampled(options: Options, *columns: str) -> Loaded | None:
+    """The rows with at least these columns, if `sample` wrote them; None if somebody else did.
 
     Raises:
-        ValueError: there are samples instead, or the algorithm needs more of them.
+        ValueError: a column is missing, or a shard cannot be read.
     """
-    name = options.algorithm
-    if _is_sampled(options.data):
+    if not (Path(options.data) / "shards").is_dir():
+        return None
+    rows = read_scored(options.data)
+    for name in columns:
+        if name not in rows.column_names:
+            told = f"the shards in {options.data} have no column {name!r}; sample into a new folder"
+            raise ValueError(told)
+    return Loaded(rows, ())
+
+
+def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
+    """Rows to align on, and whether they are prompts, at which the policy samples as it learns.
+
+    Rows of scores or comparisons are learned from as they are.  At prompts it samples, if rewards alone say
+    what is good; an algorithm that takes its own samples only is given nothing else.
+
+    Raises:
+        ValueError: something is missing that the algorithm reads, or it takes its own samples only.
+    """
+    name, read = options.algorithm, asked.fields
+    found = sampled(options, "prompt_ids", "completion_ids", "reference_log_probs")
+    if found and asked.own_samples:
         raise ValueError(f"{name} samples as it learns, and --data holds samples; give it prompts")
-    if "population" in asked.fields and options.k < 2:
+    if not found:
+        rewarded = "reward" in read and "value" not in read
+        found = loaded(options, demonstration if asked.own_samples else _any if rewarded else _recorded)
+    columns = found.rows.column_names
+    fresh = "completion" in columns
+    if fresh and "population" in read and options.k < 2:
         nothing = "with k = 1 nothing is left, take k >= 2"
         raise ValueError(f"{name}'s baseline is the mean over k samples; {nothing}")
-    return demonstrations(options)
-
-
-def recorded(options: Options, asked: Needs) -> Loaded:
-    """What `sample` wrote, scores of others, or comparisons.
-
-    Raises:
-        ValueError: something is missing that the algorithm reads.
-    """
-    if _is_sampled(options.data):
-        columns = ("prompt_ids", "completion_ids", "reference_log_probs")
-        loaded = Loaded(_sampled(options.data, columns), ())
-    else:
-        loaded = _loaded(options, _without_reference)
-    if "reward" in asked.fields and "rewards" not in loaded.rows.column_names:
-        name = options.algorithm
+    if not fresh and "reward" in read and "rewards" not in columns:
         raise ValueError(f"{name} learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
-    return loaded
+    return found, fresh
 
 
-def is_online(options: Options) -> bool:
-    """Whether it samples as it learns: by its name, or any other where the rows hold nothing sampled."""
-    if options.algorithm in choices.OFFLINE + choices.ONLINE:
-        return options.algorithm in choices.ONLINE
-    if _is_sampled(options.data):
-        return False
-    try:
-        load_rows(options.data, _without_reference, skip_bad=True)
-    except ValueError:
-        return True
-    return False
+def _recorded(row: Row) -> dict[str, Any]:
+    """Scores or comparisons; what they have as log-probabilities of a reference is not taken."""
+    found = scored(row) if "completions" in row else preference(row)
+    return {name: value for name, value in found.items() if name != "reference_log_probs"}
 
 
-def comparisons(options: Options) -> Loaded:
-    """Comparisons as they are, or samples, to be compared with what people wrote (`against_samples`)."""
-    if not 0 < options.test_share < 1:
-        raise ValueError(f"test_share must lie between 0 and 1, but is {options.test_share}")
-    if not _is_sampled(options.data):
-        return _loaded(options, preference)
-    return Loaded(_sampled(options.data, ("reference", "prompt_ids", "completion_ids")), ())
+def _any(row: Row) -> dict[str, Any]:
+    others = {"completions", "chosen", "summaries"} & row.keys()
+    return _recorded(row) if others else demonstration(row)
 
 
 def split(rows: Dataset, options: Options) -> tuple[Dataset, Dataset]:
@@ -167,25 +166,3 @@ def encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Dat
         (found.truncated, f"prompts were cut to {options.max_prompt_tokens} tokens"),
     )
     return found.rows, [*loaded.skipped, *(f"{count} {what}" for count, what in said if count)]
-
-
-def _loaded(options: Options, kind: Any, data: str | None = None) -> Loaded:
-    return load_rows(data or options.data, kind, skip_bad=options.skip_bad, as_is=options.as_is)
-
-
-def _is_sampled(data: str) -> bool:
-    return (Path(data) / "shards").is_dir()
-
-
-def _sampled(data: str, columns: tuple[str, ...]) -> Dataset:
-    rows = read_scored(data)
-    missing = [name for name in columns if name not in rows.column_names]
-    if missing:
-        raise ValueError(f"the shards in {data} have no column {missing[0]!r}; sample into a new folder")
-    return rows
-
-
-def _without_reference(row: Row) -> dict[str, Any]:
-    """Scores or comparisons; what they have as log-probabilities of a reference is not taken."""
-    found = scored(row) if "completions" in row else preference(row)
-    return {name: value for name, value in found.items() if name != "reference_log_probs"}

@@ -17,7 +17,7 @@ from llm import algorithms as llm_algorithms
 from llm.loss import alignment_loss
 from rows import every_row
 
-FILES = sorted(Path(llm.__file__).parent.glob("*.py"))
+FILES = sorted(Path(llm.__file__).parent.rglob("*.py"))
 HYPER_PARAMETERS = {"beta", "alpha", "mixture", "smoothing", "margin", "baseline"}
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 LINKS = {"sigmoid", "logsigmoid", "log_sigmoid", "softplus", "binary_cross_entropy_with_logits", "expit"}

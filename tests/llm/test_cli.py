@@ -12,7 +12,9 @@ import pytest
 from safetensors.torch import load_file
 
 from llm.__main__ import main
-from llm.choices import OFFLINE, ONLINE
+
+OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO", "GRPO"]  # on recorded rows
+ONLINE = ["RLOO", "CoPG", "ReMax", "PPO", "GRPO", "OnlineIPO", "OnlineDPO", "NashMD"]  # at prompts
 
 PAIRS = [{"prompt": f"Item {i} is here.\n\nTL;DR:", "completion": f" Item {i}."} for i in range(24)]
 
@@ -151,10 +153,12 @@ BAD = [
         "at multiples of reuse = 3",
     ),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "NashMD", "--k", "3"], "k must be even"),
-    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "Dpo"], "one of CoPG, DPO, IPO"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "Dpo"], "one of PolicyGradient, RLOO"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "PPO", "--k", "1"], "take k >= 2"),
     (["align", "--data", "HALF", "--model", "MODEL"], "hold 8 rows instead of 16"),
-    (["align", "--data", "HALF", "--model", "MODEL", "--algorithm", "RLOO"], "--data holds samples"),
+    (["align", "--data", "HALF", "--model", "MODEL", "--algorithm", "RLOO"], "hold 8 rows instead of 16"),
+    (["align", "--data", "ALL", "--model", "MODEL", "--algorithm", "ReMax"], "--data holds samples"),
+    (["align", "--data", "ALL", "--model", "MODEL", "--algorithm", "OnlineDPO"], "--data holds samples"),
     (["align", "--data", "ODD", "--model", "MODEL"], "1 completions and 2 completion_ids"),
     (["align", "--data", "HUGE", "--model", "MODEL"], r"rewards[0] must be a finite number"),
     (
@@ -169,6 +173,8 @@ BAD = [
     (["demo", "--size", "enormous"], "size must be one of full, quick, titles"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--beta", "-1"], "beta must be a positive"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DRO"], "column 'chosen' is missing"),
+    (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "NashMD"], "'completion' is missing"),
 ]
 ROWS = {
     "ONE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]},
@@ -188,13 +194,14 @@ def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
 
     def train_reward(folder, start, tokenizer, rows, args, settings):
         seen.append(set(rows["prompt"]))
-        return scorer
+        return "judge"
 
     def scorer(prompts, completions):
         seen.append(set(prompts))
         return np.zeros(len(prompts))
 
     monkeypatch.setattr("llm.commands.train_reward", train_reward)
+    monkeypatch.setattr("llm.commands.load_scorer", {"judge": scorer}.get)
     monkeypatch.setattr("llm.commands.figures.along_training", lambda folder: folder)
     given = ["--data", sampled, "--model", model_folder, "--out", tmp_path, "--test-share", "0.25", "--quiet"]
     assert main(["reward", *map(str, given)]) == 0
@@ -232,7 +239,7 @@ def test_what_is_counted_is_at_least_one(option, capsys):
 def test_what_the_user_can_mend_is_one_line(
     arguments, message, pairs, model_folder, sampled, tmp_path, capsys
 ):
-    places = {"PAIRS": str(pairs), "MODEL": str(model_folder)}
+    places = {"PAIRS": str(pairs), "MODEL": str(model_folder), "ALL": str(sampled)}
     for name, row in ROWS.items():
         places[name] = str(tmp_path / f"{name}.jsonl")
         Path(places[name]).write_text(json.dumps(row) + "\n")

@@ -16,7 +16,8 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.corpus import (
+from llm.data import load_rows
+from llm.demo.corpus import (
     TRAINING,
     VALIDATION,
     docstring_corpus,
@@ -24,7 +25,6 @@ from llm.corpus import (
     package_folder,
     split_docstring,
 )
-from llm.data import load_rows
 from llm.files import write_json_lines
 from llm.layouts import completions_of, demonstration, preference, scored, tldr_prompt
 from llm.tokens import collate, encode, pad, truncate_prompt
@@ -476,7 +476,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_the_corpus_is_parsed_deduplicated_and_split_by_package(installed):
     corpus = docstring_corpus(("beta", "broken", "absent"), ("alpha",), progress=False)
-    assert corpus.validation.to_list() == [
+    assert corpus.held_out.to_list() == [
         {
             "prompt": f"{LONG}\n\nTL;DR:",
             "completion": " Remove what occurs more than once.",
@@ -490,8 +490,12 @@ def test_the_corpus_is_parsed_deduplicated_and_split_by_package(installed):
             "package": "beta",
         }
     ]
-    assert corpus.duplicates == 2  # one summary and one description that validation has
-    assert corpus.missing == ("absent",) and set(corpus.versions) == {"alpha", "beta", "broken"}
+    assert corpus.origin["duplicates"] == 2  # one summary and one description that validation has
+    assert corpus.origin["missing"] == ["absent"] and set(corpus.origin["versions"]) == {
+        "alpha",
+        "beta",
+        "broken",
+    }
 
 
 def test_pairs_are_what_people_wrote():
@@ -503,10 +507,10 @@ def test_pairs_are_what_people_wrote():
 
 def test_real_packages_give_distinct_pairs_and_their_versions():
     corpus = docstring_corpus(("fsspec",), ("joblib",), progress=False)
-    assert len(corpus.train) > 80 and len(corpus.validation) > 40
-    assert corpus.versions == {name: metadata.version(name) for name in ("fsspec", "joblib")}
+    assert len(corpus.train) > 80 and len(corpus.held_out) > 40
+    assert corpus.origin["versions"] == {name: metadata.version(name) for name in ("fsspec", "joblib")}
     for column in ("prompt", "completion"):
-        texts = [*corpus.train[column], *corpus.validation[column]]
+        texts = [*corpus.train[column], *corpus.held_out[column]]
         assert len(set(texts)) == len(texts)
 
 
@@ -515,11 +519,11 @@ def test_the_default_corpus_has_over_15_000_pairs():
     """About a minute: every docstring of some twenty packages."""
     corpus = docstring_corpus(progress=False)
     print(
-        f"\n{len(corpus.train)} training and {len(corpus.validation)} validation pairs, "
-        f"{corpus.duplicates} duplicates dropped, missing {corpus.missing}"
+        f"\n{len(corpus.train)} training and {len(corpus.held_out)} validation pairs, "
+        f"{corpus.origin['duplicates']} duplicates dropped, missing {corpus.origin['missing']}"
     )
-    assert len(corpus.train) > 15_000 and len(corpus.validation) > 1_000
-    assert set(corpus.versions) | set(corpus.missing) == {*TRAINING, *VALIDATION}
+    assert len(corpus.train) > 15_000 and len(corpus.held_out) > 1_000
+    assert set(corpus.origin["versions"]) | set(corpus.origin["missing"]) == {*TRAINING, *VALIDATION}
 
 
 @pytest.mark.parametrize(

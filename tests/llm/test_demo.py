@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.demo import docstrings
-from llm.sizes import SIZES, size_of
+from llm.demo.corpus import docstrings
+from llm.demo.sizes import SIZES, size_of
 
 FIGURES = Path(__file__).parents[2] / "figures"
 PACKAGES = {"training": ("fsspec",), "validation": ("joblib",)}
@@ -16,7 +16,7 @@ PACKAGES = {"training": ("fsspec",), "validation": ("joblib",)}
 
 def test_docstrings_are_read_once_and_kept(tmp_path, monkeypatch):
     first = docstrings(tmp_path, PACKAGES, progress=False)
-    monkeypatch.setattr("llm.demo.docstring_corpus", None)  # a second reading would fail
+    monkeypatch.setattr("llm.demo.corpus.docstring_corpus", None)  # a second reading would fail
     again = docstrings(tmp_path, PACKAGES, progress=False)
     assert again.train.to_list() == first.train.to_list() and len(first.train) > 50
     assert again.held_out.to_list() == first.held_out.to_list() and again.origin == first.origin

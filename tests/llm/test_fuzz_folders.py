@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llm.__main__ import main
-from llm.sizes import size_of
+from llm.demo.sizes import size_of
 
 CASES = int(os.environ.get("FUZZ", "36"))
 SHORT = ["--steps", "1", "--batch-size", "4", "--max-prompt-tokens", "40", "--save-every", "1", "--quiet"]

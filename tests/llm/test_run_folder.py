@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import llm.commands
+import llm.model
 import llm.pipeline
 from llm.__main__ import main
 from llm.files import write_json_lines
@@ -92,12 +92,11 @@ def test_a_finished_folder_is_told_of_and_nothing_is_loaded(tmp_path, model_fold
     """Offline `align` loads one model, takes the reference of comparisons once, and then neither."""
     loaded, measured = [], []
 
-    def counted(name, seen, of=llm.commands):
+    def counted(name, seen, of):
         real = getattr(of, name)
         monkeypatch.setattr(of, name, lambda *a, **k: (seen.append(name), real(*a, **k))[1])
 
-    counted("load_model", loaded)
-    counted("load_model", loaded, llm.pipeline)
+    counted("load_weights", loaded, llm.model)
     counted("with_reference_log_probs", measured, llm.pipeline)
     file, out = data(tmp_path / "pairs.jsonl", COMPARED), tmp_path / "dpo"
     command = ["align", "--data", file, "--model", model_folder, "--algorithm", "DPO", "--out", out, *SHORT]

@@ -1,4 +1,4 @@
-"""The text that is always there: a summarization corpus harvested from installed documentation.
+"""Which text is always there?  A summarization corpus harvested from installed documentation.
 
 People who write docstrings write a one-line summary, a blank line and a description (PEP 257).  Turned
 around this is a summarization task with real text and nothing to download:
@@ -18,14 +18,19 @@ import platform
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from tqdm import tqdm
+
+from llm.data import load_rows
+from llm.files import read_json, write_json, write_json_lines
+from llm.layouts import demonstration
+from llm.run_folder import claimed
 
 STANDARD_LIBRARY = "python"
 VALIDATION = ("matplotlib", "networkx")
@@ -45,20 +50,34 @@ END_OF_PROSE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Pairs `prompt, completion` with the `package` they come from, and where all of it came from."""
+class Text(NamedTuple):
+    """Demonstrations `prompt, completion` to learn from, others to be asked about, and what they are."""
 
     train: Dataset
-    validation: Dataset
-    versions: dict[str, str]  # of every package that was read
-    missing: tuple[str, ...]  # packages that are not installed here
-    duplicates: int  # pairs dropped because a description or summary had been seen
+    held_out: Dataset
+    origin: dict[str, Any]
+
+
+def docstrings(folder: Path, packages: Mapping[str, Sequence[str]], *, progress: bool) -> Text:
+    """`docstring_corpus`, read once and kept in the folder.
+
+    Raises:
+        ValueError: the folder holds the text of other packages.
+    """
+    paths = [folder / "train.jsonl", folder / "held_out.jsonl"]
+    with claimed(folder, packages):
+        if not (folder / "origin.json").exists():
+            text = docstring_corpus(**packages, progress=progress)
+            for path, rows in zip(paths, text[:2], strict=True):
+                write_json_lines(path, rows)
+            write_json(folder / "origin.json", text.origin)
+    train, held_out = (load_rows(path, demonstration).rows for path in paths)
+    return Text(train, held_out, read_json(folder / "origin.json"))
 
 
 def docstring_corpus(
     training: Sequence[str] = TRAINING, validation: Sequence[str] = VALIDATION, *, progress: bool = True
-) -> Corpus:
+) -> Text:
     """(description -> one-line summary) pairs of installed packages, split by package.
 
     Args:
@@ -79,7 +98,7 @@ def docstring_corpus(
     duplicates = 0
     for name, root in tqdm(roots.items(), desc="reading docstrings", disable=not progress):
         for description, summary in docstring_pairs(root):
-            keys = {_key(description), _key(summary)}
+            keys = {" ".join(text.lower().split()) for text in (description, summary)}
             if keys & seen:
                 duplicates += 1
                 continue
@@ -90,13 +109,13 @@ def docstring_corpus(
     for argument, side in zip(("training", "validation"), sides, strict=True):
         if not side:
             raise ValueError(f"{argument} packages must hold docstrings, but none were found; install one")
-    return Corpus(
-        train=Dataset.from_list(sides[0]),
-        validation=Dataset.from_list(sides[1]),
-        versions={name: _version(name) for name in roots},
-        missing=tuple(name for name in names if name not in roots),
-        duplicates=duplicates,
-    )
+    origin = {
+        "name": "docstrings of installed packages",
+        "duplicates": duplicates,  # a description or summary had been seen
+        "versions": {name: _version(name) for name in roots},
+        "missing": [name for name in names if name not in roots],
+    }
+    return Text(Dataset.from_list(sides[0]), Dataset.from_list(sides[1]), origin)
 
 
 def package_folder(name: str) -> Path | None:
@@ -150,10 +169,6 @@ def split_docstring(docstring: str) -> tuple[str, str] | None:
     if len(summary.split()) not in WORDS_IN_SUMMARY or len(description.split()) not in WORDS_IN_DESCRIPTION:
         return None
     return description, summary
-
-
-def _key(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _version(name: str) -> str:

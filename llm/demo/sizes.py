@@ -1,4 +1,4 @@
-"""How large the demo is: three sizes that were tried, and whatever a reader wants instead."""
+"""How large is the demo?  Three sizes that were tried, and whatever a reader wants instead."""
 
 from __future__ import annotations
 
