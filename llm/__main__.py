@@ -18,19 +18,19 @@ import argparse
 import os
 import re
 import sys
-from pathlib import Path
 
-from llm import choices
+from llm.choices import parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line of explanation for what the user can mend."""
     said: list[str] = []
     try:
-        options = _parser().parse_args(arguments)
-        from llm.commands import perform  # PyTorch takes seconds, which help does not need
+        options = parser(__doc__).parse_args(arguments)
+        from llm.commands import RUN, perform  # PyTorch takes seconds, which help does not need
+        from llm.demo.run import run_demo
 
-        said = perform(options)
+        said = perform(options, run_demo if options.command == "demo" else RUN[options.command])
     except (ValueError, OSError) as error:
         print(f"error: {_as_given(' '.join(str(error).split()), options)}", file=sys.stderr)
         return 2
@@ -53,19 +53,6 @@ def _say(lines: list[str]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor when Python ends
-
-
-def _parser() -> argparse.ArgumentParser:
-    how = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m llm", description=__doc__, formatter_class=how)
-    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    for name, (options, meaning) in choices.COMMANDS.items():
-        command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
-        out = Path("runs") / name
-        told = f"folder for everything it makes [{out}]"
-        command.add_argument("--out", type=choices.folder, default=out, metavar="FOLDER", help=told)
-        choices.add_options(command, {**choices.COMMON, **options})
-    return parser
 
 
 if __name__ == "__main__":

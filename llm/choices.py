@@ -64,7 +64,7 @@ REWARD: Options = {
     **DATA,
     **TRAINING,
     "model": (..., "causal language model to start from"),
-    "test-share": (0.1, "share of comparisons held out"),
+    "test-share": (0.1, "share of comparisons held out; 0 trains on all"),
 }
 SAMPLE: Options = {
     **DATA,
@@ -112,6 +112,20 @@ COMMANDS = {
     "align": (ALIGN, "train a policy by an algorithm of bandits"),
     "evaluate": (EVALUATE, "measure policies on held-out prompts"),
 }
+
+
+def parser(description: str | None = None) -> argparse.ArgumentParser:
+    """The command line; every command writes a folder."""
+    how = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m llm", description=description, formatter_class=how)
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    for name, (options, meaning) in COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
+        out = Path("runs") / name
+        told = f"folder for everything it makes [{out}]"
+        command.add_argument("--out", type=folder, default=out, metavar="FOLDER", help=told)
+        add_options(command, {**COMMON, **options})
+    return parser
 
 
 def counted(text: str) -> int:

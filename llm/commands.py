@@ -1,4 +1,4 @@
-"""The commands of `python -m llm`: options in, one folder and a few lines out."""
+"""What does each command of `python -m llm` do?  Options in, one folder and a few lines out."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from llm import figures, inputs
 from llm.algorithms import Needs, algorithm, needs
 from llm.beside import attach_value
 from llm.choices import TRAINING
-from llm.demo.run import run_demo
 from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
 from llm.layouts import preference
 from llm.model import load_config, load_model, load_tokenizer
-from llm.pipeline import align, fine_tune, train_reward
-from llm.rewards import Reward, load_scorer
+from llm.padding import check_context
+from llm.pipeline import align, trained
+from llm.rewards import Reward, load_scorer, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import OnPolicy, Recorded, Source, mean_reward, trained_value
-from llm.tokens import token_ids
-from llm.trainer import training_arguments
+from llm.tokens import lengths_of, token_ids
+from llm.train import RewardTrainer, comparison_batch, fine_tuning_batch
+from llm.trainer import CheckedTrainer, training_arguments
 
 Settings = dict[str, Any]
 
 
-def perform(options: Options) -> list[str]:
+def perform(options: Options, run: Callable[[Options, Settings], list[str]]) -> list[str]:
     """Run a command, unless its folder is finished; what there is to say.
 
     Raises:
@@ -49,7 +50,7 @@ def perform(options: Options) -> list[str]:
     started, settings = time.monotonic(), settings_of(options)
     said = made(options.out, settings)
     if said is None:
-        said = RUN[options.command](options, settings)
+        said = run(options, settings)
         if int(os.environ.get("RANK", "0")):  # the first of several processes tells
             return []
         finish(options.out, said, (time.monotonic() - started) / 60)
@@ -61,26 +62,41 @@ def run_sft(options: Options, settings: Settings) -> list[str]:
     loaded = inputs.loaded(options)
     model, tokenizer = inputs.policy(options, loaded.rows)
     rows, said = inputs.encoded(loaded, tokenizer, options)
-    found = fine_tune(options.out, model, tokenizer, rows, _arguments(options), settings)
+
+    def trainer() -> CheckedTrainer:
+        check_context(model.config, lengths_of(rows))
+        how = {"args": _arguments(options), "train_dataset": rows, "data_collator": fine_tuning_batch}
+        return CheckedTrainer(model=model, **how)
+
+    found = trained(options.out, settings, tokenizer, trainer)
     return [*said, f"fine-tuned on {len(rows)} pairs: {found}", _picture(options)]
 
 
 def run_reward(options: Options, settings: Settings) -> list[str]:
     """A Bradley-Terry reward model from comparisons, or from what people wrote against samples."""
-    if not 0 < options.test_share < 1:
+    if not 0 <= options.test_share < 1:
         raise ValueError(f"test_share must lie between 0 and 1, but is {options.test_share}")
     written = inputs.sampled(options, "reference", "prompt_ids", "completion_ids")
     loaded = written or inputs.loaded(options, preference)
     tokenizer = load_tokenizer(options.model, load_config(options.model))
     rows, said = inputs.encoded(loaded, tokenizer, options)
     train, test = inputs.split(against_samples(rows, tokenizer) if written else rows, options)
-    given = (options.out, options.model, tokenizer, train, _arguments(options), settings)
-    scorer = load_scorer(str(train_reward(*given)))
-    answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
-    accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))
-    write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
-    done = f"prefers the chosen one: {accuracy} of {len(test)} held-out comparisons"
-    return [*said, done, _picture(options)]
+
+    def trainer() -> CheckedTrainer:
+        model = load_scorer(str(options.model), fresh=True).model
+        check_context(model.config, lengths_of(train))
+        how = {"args": _arguments(options), "train_dataset": train, "data_collator": comparison_batch}
+        made = RewardTrainer(model=model, **how)
+        made.model_accepts_loss_kwargs = False  # a mean over the batch: divide it accumulating
+        return made
+
+    scorer = load_scorer(str(trained(options.out, settings, tokenizer, trainer)))
+    if len(test):
+        answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
+        accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))
+        write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
+        said.append(f"prefers the chosen one: {accuracy} of {len(test)} held-out comparisons")
+    return [*said, _picture(options)]
 
 
 def run_sample(options: Options, settings: Settings) -> list[str]:
@@ -108,8 +124,7 @@ def run_align(options: Options, settings: Settings) -> list[str]:
     look = None
     if held_out:
         held_out_rows, _ = inputs.encoded(held_out, tokenizer, options)
-        measured = _look(options, reward, reference, tokenizer, held_out_rows)
-        look = lambda policy: {name: x.mean for name, x in measured(policy).estimates().items()}  # noqa: E731
+        look = _along(_look(options, reward, reference, tokenizer, held_out_rows), reference)
     if fresh:
         drawn = (chosen, reference, tokenizer, reward, options.k, options.max_new_tokens, options.seed)
         greedy = "greedy_reward" in asked.fields
@@ -145,6 +160,9 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
         against = {other: win_rate(one, two) for other, two in outcomes.items() if other != name}
         rise = improvement(one, outcomes["reference"])
         found[name] |= {"rise_over_reference": rise, "win_rate_against": against}
+    people = score(reward, list(rows["prompt"]), list(rows["completion"]), list(rows["completion"])).reward
+    found["reference"]["people_preferred_to_reference"] = preferred(people, outcomes["reference"].reward)
+    found["reference"]["parameters"] = reference.num_parameters()
     with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
@@ -152,7 +170,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     return [*said, *lines, f"wrote {picture}"]
 
 
-COMMANDS = (run_demo, run_sft, run_reward, run_sample, run_align, run_evaluate)
+COMMANDS = (run_sft, run_reward, run_sample, run_align, run_evaluate)
 RUN = {run.__name__.removeprefix("run_"): run for run in COMMANDS}
 
 
@@ -170,8 +188,24 @@ def _recorded(options: Options, asked: Needs, tokenizer: Tokenizer) -> Recorded:
 def _look(
     options: Options, reward: Reward, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Any
 ) -> Callable[[PreTrainedModel], Outcome]:
+    """A policy's numbers on rows, always with the same noise, which is not that of training."""
     given, longest = (reference, rows, tokenizer, reward), options.max_new_tokens
-    return lambda policy: evaluate(policy, *given, max_new_tokens=longest, seed=options.seed)
+    return lambda policy: evaluate(policy, *given, max_new_tokens=longest, seed=options.seed + 1)
+
+
+def _along(
+    look: Callable[[PreTrainedModel], Outcome], reference: PreTrainedModel
+) -> Callable[[PreTrainedModel], dict[str, float]]:
+    """What is logged of a policy in training: means, and the rise of the reward with its interval."""
+    start = look(reference)
+
+    def watched(policy: PreTrainedModel) -> dict[str, float]:
+        outcome = look(policy)
+        rise = improvement(outcome, start)
+        means = {name: found.mean for name, found in outcome.estimates().items()}
+        return means | {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
+
+    return watched
 
 
 def _arguments(options: Options, *, watched: bool = False) -> TrainingArguments:

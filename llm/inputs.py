@@ -96,8 +96,8 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
     if not found:
         rewarded = "reward" in read and "value" not in read
         found = loaded(options, demonstration if asked.own_samples else _any if rewarded else _recorded)
-    columns = found.rows.column_names
-    fresh = "completion" in columns
+    columns = set(found.rows.column_names)
+    fresh = not columns & {"completions", "chosen"}
     if fresh and "population" in read and options.k < 2:
         nothing = "with k = 1 nothing is left, take k >= 2"
         raise ValueError(f"{name}'s baseline is the mean over k samples; {nothing}")
@@ -119,6 +119,8 @@ def _any(row: Row) -> dict[str, Any]:
 
 def split(rows: Dataset, options: Options) -> tuple[Dataset, Dataset]:
     """Comparisons to train on and to test on, which share no prompt."""
+    if not options.test_share:
+        return rows, rows.select([])
     asked = sorted(set(rows["prompt"]))
     if len(asked) < 2:
         raise ValueError("comparisons of at least 2 prompts are needed, one of them to test on")

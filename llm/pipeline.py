@@ -1,12 +1,6 @@
-"""The steps of alignment, each from one folder to the next, each resumed where it was killed.
+"""How does a step get from one folder to the next, resumed where it was killed?
 
-    fine_tune      demonstrations          -> a policy, the reference of what follows
-    train_reward   comparisons             -> a reward model
-    align          scored rows or prompts  -> a policy better than the reference
-
-Sampling is `llm.generate.write_scored`.  Each returns the folder of its model, and does not do again what
-is there.  All raise ValueError where the folder was made with other settings (`settings`: what decides the
-result), a text is longer than the model's context, or training went wrong.
+What is trained is in `folder`/model in the end, and not trained again if it is there.
 """
 
 from __future__ import annotations
@@ -21,53 +15,41 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from llm.beside import VALUE
 from llm.files import read_json, write_json
-from llm.padding import check_context
-from llm.rewards import load_scorer
 from llm.run_folder import claimed, save_model
 from llm.sources import Recorded, Source, with_reference_log_probs
-from llm.tokens import lengths_of
-from llm.train import AlignmentTrainer, RewardTrainer, comparison_batch, fine_tuning_batch
+from llm.train import AlignmentTrainer
 from llm.trainer import CheckedTrainer, run
 
 CACHED = "reference_log_probs"
-MODEL = "model"
 
 
-def fine_tune(
+def trained(
     folder: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    args: TrainingArguments,
     settings: Mapping[str, Any],
-) -> Path:
-    """Supervised fine-tuning on encoded demonstrations, by the plain Trainer."""
-    with claimed(folder, settings):
-        if not (folder / MODEL).exists():
-            check_context(model.config, lengths_of(rows))
-            how = {"args": args, "train_dataset": rows, "data_collator": fine_tuning_batch}
-            _train(CheckedTrainer(model=model, **how), folder, model, tokenizer)
-    return folder / MODEL
-
-
-def train_reward(
-    folder: Path,
-    start: str | Path,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    args: TrainingArguments,
-    settings: Mapping[str, Any],
+    trainer: Callable[[], CheckedTrainer],
 ) -> Path:
-    """A reward model from a causal language model and encoded preferences, by the plain Trainer."""
+    """The folder of the model: of whole weights, adapters merged and V left out, with the tokenizer.
+
+    Raises:
+        ValueError: the folder was made with other settings, which decide the result, or training went wrong.
+        OSError: another process writes there, or the disk is full.
+    """
+    found = folder / "model"
     with claimed(folder, settings):
-        if not (folder / MODEL).exists():
-            model = load_scorer(str(start), fresh=True).model
-            check_context(model.config, lengths_of(rows))
-            how = {"args": args, "train_dataset": rows, "data_collator": comparison_batch}
-            trainer = RewardTrainer(model=model, **how)
-            trainer.model_accepts_loss_kwargs = False  # a mean over the batch: divide it accumulating
-            _train(trainer, folder, model, tokenizer)
-    return folder / MODEL
+        if found.exists():
+            return found
+        made = trainer()
+        run(made, folder)
+        sharded = made.is_fsdp_enabled or made.is_deepspeed_enabled
+        model = made.accelerator.unwrap_model(made.model)
+        model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        weights = made.accelerator.get_state_dict(made.model_wrapped) if sharded else model.state_dict()
+        if made.is_world_process_zero():
+            kept = {name: tensor for name, tensor in weights.items() if not name.startswith(VALUE)}
+            save_model(folder, model, tokenizer, kept)
+        made.accelerator.wait_for_everyone()
+    return found
 
 
 def align(
@@ -83,7 +65,7 @@ def align(
     held_out: Callable[[Any], Mapping[str, float]] | None = None,
     lora_rank: int | None = None,
 ) -> Path:
-    """Train the policy by an algorithm of `bandits`.
+    """The folder of a policy trained by an algorithm of `bandits`.
 
     Args:
         algorithm, source, rows, args, held_out: as for `AlignmentTrainer`; recorded rows that come without
@@ -91,29 +73,18 @@ def align(
         model: equal to the reference; with a value (`attach_value`), which is not saved in the end.
         lora_rank: train low-rank adapters only (needs `peft`), merged into the weights at the end.
     """
-    with claimed(folder, settings):
-        if (folder / MODEL).exists():
-            return folder / MODEL
+
+    def trainer() -> AlignmentTrainer:
+        given = rows
         if isinstance(source, Recorded) and CACHED not in rows.column_names:
-            rows = _with_reference(folder / f"{CACHED}.json", rows, model)
+            given = _with_reference(folder / f"{CACHED}.json", rows, model)
         policy = model if lora_rank is None else with_adapters(model, lora_rank)
-        trainer = AlignmentTrainer(policy, algorithm, source, args, rows, held_out=held_out)
-        if lora_rank is not None and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        made = AlignmentTrainer(policy, algorithm, source, args, given, held_out=held_out)
+        if lora_rank is not None and (made.is_fsdp_enabled or made.is_deepspeed_enabled):
             raise ValueError("adapters are merged into whole weights; leave lora_rank, FSDP or DeepSpeed out")
-        _train(trainer, folder, policy, tokenizer)
-    return folder / MODEL
+        return made
 
-
-def _train(trainer: CheckedTrainer, folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Run, and save whole weights, by one process while the others wait."""
-    run(trainer, folder)
-    model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model  # adapters
-    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else model.state_dict()
-    if trainer.is_world_process_zero():
-        kept = {name: tensor for name, tensor in weights.items() if not name.startswith(VALUE)}
-        save_model(folder, model, tokenizer, kept)
-    trainer.accelerator.wait_for_everyone()
+    return trained(folder, settings, tokenizer, trainer)
 
 
 def _with_reference(path: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:

@@ -2,73 +2,73 @@
 
     text          descriptions and one-line summaries from installed documentation, split by package, or
                   any demonstrations: abstracts and titles, posts and summaries
-    fine-tuning   a small GPT-2 from scratch: the reference
+    sft           a small GPT-2 from scratch: the reference
     reward        Bradley-Terry, trained to tell what people wrote from what the reference samples;
                   from then on it is the ground truth, as in the paper
-    samples       k completions of each training prompt, scored; the preferences of DPO and IPO are
+    sample        k completions of each training prompt, scored; the preferences of DPO and IPO are
                   Bradley-Terry of the same rewards
-    alignment     CoPG, DPO and IPO on these samples, RLOO on its own, each for several beta
-    evaluation    one sample of each held-out prompt, from text that nothing was trained on
+    align         CoPG, DPO and IPO on these samples, RLOO on its own, each for several beta
+    evaluate      one sample of each held-out prompt, from text that nothing was trained on
 
-Everything is resumed where it was killed, and a result that is there is not made again.
+Each step is a command of `python -m llm`, said as it is given, and resumed where it was killed.
 """
 
 from __future__ import annotations
 
-import argparse
+import shlex
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from bandits import DPO, IPO, RLOO, CoPG
+from llm.choices import parser
+from llm.commands import RUN, Settings, perform
 from llm.data import first, load_rows
 from llm.demo import figures
 from llm.demo.corpus import TRAINING, VALIDATION, Text, docstrings
 from llm.demo.sizes import HEADS, Size, size_of
-from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
-from llm.files import plain, write_json, write_whole
-from llm.generate import Sampling, against_samples, write_scored
+from llm.files import read_json, write_json, write_json_lines
+from llm.inputs import Options
 from llm.layouts import demonstration
-from llm.model import load_model, load_tokenizer, new_model, train_tokenizer
-from llm.pipeline import align, fine_tune, train_reward
-from llm.rewards import Scorer, length, load_scorer, score
+from llm.model import load_tokenizer, train_tokenizer
 from llm.run_folder import claimed, provenance
-from llm.sources import OnPolicy, Recorded, Source
-from llm.tokens import Encoded, encode
-from llm.trainer import training_arguments
+from llm.tokens import encode
 
-OFFLINE = {"CoPG": CoPG, "DPO": DPO, "IPO": IPO}
-METHODS = (*OFFLINE, "RLOO")
+METHODS = ("CoPG", "DPO", "IPO", "RLOO")
 PACKAGES = {"training": TRAINING, "validation": VALIDATION}
 QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
 TOKENIZER_TEXTS = 4000  # from which a tokenizer is trained
 
 
-def run_demo(options: argparse.Namespace, settings: Mapping[str, Any]) -> list[str]:
+def run_demo(options: Options, settings: Settings) -> list[str]:
     """The whole pipeline, its figures and its numbers.
 
     Raises:
         ValueError: the folder holds a demo of other settings, or the text is missing.
     """
-    started = time.monotonic()
+    started, folder = time.monotonic(), options.out
     size = size_of("quick" if options.quick else options.size)
     tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
-    demo = Demo(options.out, size, _text(options), tokenizer, options.seed, not options.quiet)
-    with claimed(options.out, settings):
-        metrics = plain(demo.numbers()) | provenance((time.monotonic() - started) / 60)
-        write_json(options.out / "metrics.json", metrics)
-    pictures = figures.write_all(options.out, metrics)
+    text = _text(options)
+    with claimed(folder, settings):
+        told = _written(folder, size, text, tokenizer, options.seed)
+        for command in commands(folder, size, options.seed):
+            if not options.quiet:
+                print(f"{time.strftime('%H:%M:%S')}  python -m llm {shlex.join(command)}", file=sys.stderr)
+            step = parser().parse_args([*command, "--quiet"])
+            perform(step, RUN[step.command])
+        metrics = _numbers(folder, size, told) | {"seed": options.seed, "size": asdict(size)}
+        metrics |= provenance((time.monotonic() - started) / 60)
+        write_json(folder / "metrics.json", metrics)
+    pictures = figures.write_all(folder, metrics)
     return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
 
 
-def _text(options: argparse.Namespace) -> Text:
+def _text(options: Options) -> Text:
     """Docstrings, or the demonstrations that were named."""
     if options.data is None:
         packages = QUICK_PACKAGES if options.quick else PACKAGES
@@ -79,170 +79,93 @@ def _text(options: argparse.Namespace) -> Text:
     return Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
 
 
-@dataclass(frozen=True, eq=False)
-class Demo:
-    """The demo in a folder: each step is made when it is first asked for, or taken from where it was left."""
-
-    folder: Path
-    size: Size
-    text: Text
-    given_tokenizer: PreTrainedTokenizerBase | None  # None: trained on the text
-    seed: int  # of everything that is drawn
-    progress: bool  # say what is being done
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        if self.given_tokenizer is not None:
-            return self.given_tokenizer
-        some = first(self.text.train.shuffle(seed=self.seed), TOKENIZER_TEXTS).to_list()
-        return train_tokenizer([row["prompt"] + row["completion"] for row in some], self.size.vocabulary)
-
-    @cached_property
-    def learned(self) -> Encoded:
-        """What is trained on."""
-        return self._encoded(self.text.train)
-
-    @cached_property
-    def asked(self) -> Dataset:
-        """What nothing is trained on."""
-        return self._encoded(self.text.held_out).rows
-
-    def _encoded(self, rows: Dataset) -> Encoded:
-        x, y = self.size.prompt_tokens, self.size.completion_tokens
-        given = (rows.shuffle(seed=self.seed), self.tokenizer)
-        return encode(*given, max_prompt_tokens=x, max_completion_tokens=y, skip_long=True)
-
-    @cached_property
-    def reference(self) -> PreTrainedModel:
-        """A small GPT-2 that imitates people."""
-        size, rows = self.size, self.learned.rows
-        self._say(f"fine-tuning on {len(rows)} pairs")
-        context = 2 * (size.prompt_tokens + size.completion_tokens)  # samples read again may be longer
-        shape = {"layers": size.layers, "width": size.width, "heads": HEADS, "context": context}
-        fresh = new_model(self.tokenizer, **shape, seed=self.seed)
-        args = self._arguments("sft", size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
-        settings = {"step": "sft", "seed": self.seed}
-        return load_model(str(fine_tune(self.folder / "sft", fresh, self.tokenizer, rows, args, settings)))[0]
-
-    @cached_property
-    def reward(self) -> Scorer:
-        """The ground truth: it prefers what people wrote to what the reference samples."""
-        rows, size = self.learned.rows, self.size
-        rows = rows.select(range(len(rows) - min(size.comparisons, len(rows)), len(rows)))
-        sampling, reference = Sampling(1, size.completion_tokens, self.seed + 2), self.reference
-        self._say("reward model")
-        drawn = (self.folder / "comparisons", rows, reference, self.tokenizer, length, sampling)
-        pairs = against_samples(write_scored(*drawn, progress=False), self.tokenizer)
-        args = self._arguments("reward", size.reward_steps, 2 * size.batch, 1e-3)
-        start, settings = self.folder / "sft" / "model", {"step": "reward", "seed": self.seed}
-        found = train_reward(self.folder / "reward", start, self.tokenizer, pairs, args, settings)
-        return load_scorer(str(found))
-
-    @cached_property
-    def prompts(self) -> Dataset:
-        return first(self.learned.rows, self.size.prompts)
-
-    @cached_property
-    def scored(self) -> Dataset:
-        """Samples of the reference, with the rewards that the offline methods learn from."""
-        sampling = Sampling(self.size.k, self.size.completion_tokens, self.seed)
-        drawn = (self.folder / "samples", self.prompts, self.reference, self.tokenizer, self.reward, sampling)
-        self._say("samples")
-        return write_scored(*drawn, names={"model": "sft", "reward": "learned"}, progress=False)
-
-    def trained(self, name: str, beta: float) -> PreTrainedModel:
-        """One method at one beta, on samples of the reference or on its own."""
-        size, run = self.size, f"{name}-{beta}"
-        self._say(f"{name}, beta = {beta}")
-        if name in OFFLINE:
-            algorithm: Any = OFFLINE[name](beta=beta)
-            source: Source = Recorded()
-            rows, steps = self.scored, size.offline_steps
-        else:
-            algorithm = RLOO(beta=beta, k=size.k)
-            drawn = (self.reference, self.tokenizer, self.reward, size.k, size.completion_tokens, self.seed)
-            source = OnPolicy(algorithm, *drawn)
-            rows, steps = self.prompts, size.online_steps
-        model, _ = load_model(str(self.folder / "sft" / "model"))
-        args = self._arguments(run, steps, size.batch, size.learning_rate, looks=6)
-        settings = {"step": "align", "method": name, "beta": beta, "seed": self.seed}
-        given = (algorithm, source, model, self.tokenizer, rows, args, settings)
-        return load_model(str(align(self.folder / run, *given, held_out=self.watched)))[0]
-
-    def outcome(self, model: PreTrainedModel, prompts: int) -> Outcome:
-        """The policy's numbers on the first held-out prompts, always with the same noise."""
-        given = (self.reference, first(self.asked, prompts), self.tokenizer, self.reward)
-        return evaluate(model, *given, max_new_tokens=self.size.completion_tokens, seed=self.seed + 1)
-
-    @cached_property
-    def watched_reference(self) -> Outcome:
-        return self.outcome(self.reference, self.size.watched)
-
-    def watched(self, model: PreTrainedModel) -> dict[str, float]:
-        """What is looked at during training: means, and the rise of the reward with its interval."""
-        outcome = self.outcome(model, self.size.watched)
-        rise = improvement(outcome, self.watched_reference)
-        means = {name: found.mean for name, found in outcome.estimates().items()}
-        return means | {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
-
-    def numbers(self) -> dict[str, Any]:
-        """Every policy, and every number of it; the best beta is chosen on the same prompts."""
-        betas, asked = self.size.betas, self.size.held_out
-        reference = self.outcome(self.reference, asked)
-        outcomes = {(m, beta): self.outcome(self.trained(m, beta), asked) for m in METHODS for beta in betas}
-        best = {m: max(betas, key=lambda beta: outcomes[m, beta].reward.mean()) for m in METHODS}
-        chosen = {f"{m}, beta = {beta}": outcomes[m, beta] for m, beta in best.items()}
-        table = sample_table(self.asked, {"reference": reference} | chosen)
-        write_whole(self.folder / "samples.md", table.encode())
-        against = {
-            f"{one} against {other}": win_rate(outcomes[one, best[one]], outcomes[other, best[other]])
-            for one in METHODS
-            for other in METHODS
-            if one != other
-        }
-        return {
-            "text": self._told_of_text(reference),
-            "reference": reference.estimates(),
-            "runs": [_report(*run, outcome, reference) for run, outcome in outcomes.items()],
-            "best_beta": best,
-            "best_against_each_other": against,
-            "seed": self.seed,
-            "size": asdict(self.size),
-        }
-
-    def _told_of_text(self, reference: Outcome) -> dict[str, Any]:
-        people = first(self.asked, self.size.held_out)
-        written = score(self.reward, list(people["prompt"]), list(people["completion"]))
-        return self.text.origin | {
-            "pairs": len(self.learned.rows),
-            "prompts_cut": self.learned.truncated,
-            "pairs_left_out_for_length": len(self.learned.skipped),
-            "parameters": self.reference.num_parameters(),
-            "people_preferred_to_reference": preferred(written.reward, reference.reward),
-        }
-
-    def _say(self, what: str) -> None:
-        if self.progress:
-            print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
-
-    def _arguments(
-        self, run: str, steps: int, batch: int, rate: float, looks: int | None = None
-    ) -> TrainingArguments:
-        return training_arguments(
-            self.folder / run,
-            steps=steps,
-            batch_size=batch,
-            learning_rate=rate,
-            seed=self.seed,
-            warmup=max(steps // 20, 1),
-            log_every=max(steps // 12, 1),
-            evaluate_every=None if looks is None else max(steps // looks, 1),
-            save_every=max(steps // 2, 1),
-        )
+def _written(folder: Path, size: Size, text: Text, tokenizer: Tokenizer | None, seed: int) -> dict[str, Any]:
+    """What there is to say of the text, once what the commands read of it is in data/ and tokenizer/."""
+    train, held_out = (rows.shuffle(seed=seed) for rows in (text.train, text.held_out))
+    if tokenizer is None:
+        some = first(train, TOKENIZER_TEXTS).to_list()
+        tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in some], size.vocabulary)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    x, y = size.prompt_tokens, size.completion_tokens
+    learned, asked = (
+        encode(rows, tokenizer, max_prompt_tokens=x, max_completion_tokens=y, skip_long=True)
+        for rows in (train, held_out)
+    )
+    pairs = len(learned.rows)
+    parts = {
+        "train": learned.rows,
+        "comparisons": learned.rows.select(range(max(pairs - size.comparisons, 0), pairs)),
+        "prompts": first(learned.rows, size.prompts),
+        "held_out": first(asked.rows, size.held_out),
+        "watched": first(asked.rows, size.watched),
+    }
+    (folder / "data").mkdir(exist_ok=True)
+    for name, rows in parts.items():
+        write_json_lines(folder / "data" / f"{name}.jsonl", rows.select_columns(["prompt", "completion"]))
+    cut, long = learned.truncated, len(learned.skipped)
+    return text.origin | {"pairs": pairs, "prompts_cut": cut, "pairs_left_out_for_length": long}
 
 
-def _report(name: str, beta: float, outcome: Outcome, reference: Outcome) -> dict[str, Any]:
-    """Every number of a run, with its interval; the rise of the reward over the reference is paired."""
-    rise, wins = improvement(outcome, reference), win_rate(outcome, reference)
-    against = {"rise_over_reference": rise, "win_rate_against_reference": wins}
-    return {"method": name, "beta": beta, **outcome.estimates(), **against}
+def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
+    """The command lines, one after another."""
+    data, reference, judge = folder / "data", folder / "sft" / "model", folder / "reward" / "model"
+    limits = {"max-prompt-tokens": size.prompt_tokens, "max-completion-tokens": size.completion_tokens}
+    usual = {"seed": seed} | limits
+    sampled = {"model": reference, "max-new-tokens": size.completion_tokens} | usual
+    scored = sampled | {"reward": judge}
+    shape = {"tokenizer": folder / "tokenizer", "layers": size.layers, "width": size.width, "heads": HEADS}
+    tuned = _training(size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
+    yield _line("sft", folder / "sft", data / "train.jsonl", usual | shape | tuned)
+    one = {"k": 1, "reward": "length", "seed": seed + 2}
+    yield _line("sample", folder / "comparisons", data / "comparisons.jsonl", sampled | one)
+    judged = {"model": reference, "test-share": 0} | _training(size.reward_steps, 2 * size.batch, 1e-3)
+    yield _line("reward", folder / "reward", folder / "comparisons", usual | judged)
+    yield _line("sample", folder / "samples", data / "prompts.jsonl", scored | {"k": size.k})
+    for method, beta in runs(size):
+        steps = size.online_steps if method == "RLOO" else size.offline_steps
+        source = data / "prompts.jsonl" if method == "RLOO" else folder / "samples"
+        chosen = {"algorithm": method, "beta": beta, "k": size.k}
+        looks = {"held-out": data / "watched.jsonl", "evaluate-every": max(steps // 6, 1)}
+        trained = chosen | looks | _training(steps, size.batch, size.learning_rate)
+        yield _line("align", folder / f"{method}-{beta}", source, scored | trained)
+    policies = [folder / f"{method}-{beta}" / "model" for method, beta in runs(size)]
+    measured = scored | {"model": policies, "reference": reference}
+    yield _line("evaluate", folder / "evaluation", data / "held_out.jsonl", measured)
+
+
+def _training(steps: int, batch: int, rate: float) -> dict[str, Any]:
+    often = {"log-every": max(steps // 12, 1), "save-every": max(steps // 2, 1)}
+    return {"steps": steps, "batch-size": batch, "learning-rate": rate, **often}
+
+
+def _line(command: str, out: Path, data: Path, options: Mapping[str, Any]) -> list[str]:
+    line = [command, "--out", str(out), "--data", str(data)]
+    for name, value in options.items():
+        line += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return line
+
+
+def runs(size: Size) -> list[tuple[str, float]]:
+    """Every method at every beta."""
+    return [(method, beta) for method in METHODS for beta in size.betas]
+
+
+def _numbers(folder: Path, size: Size, told: dict[str, Any]) -> dict[str, Any]:
+    """Every number of every policy; the best beta is chosen on the same prompts."""
+    found = read_json(folder / "evaluation" / "metrics.json")
+    names = {(method, beta): str(folder / f"{method}-{beta}" / "model") for method, beta in runs(size)}
+    best = {m: max(size.betas, key=lambda beta: found[names[m, beta]]["reward"]["mean"]) for m in METHODS}
+    ends = {method: names[method, beta] for method, beta in best.items()}
+    others = [(one, other) for one in METHODS for other in METHODS if one != other]
+    wins = {f"{a} against {b}": found[ends[a]]["win_rate_against"][ends[b]] for a, b in others}
+    for name in names.values():
+        found[name]["win_rate_against_reference"] = found[name].pop("win_rate_against")["reference"]
+    reference = found["reference"]
+    told |= {name: reference.pop(name) for name in ("parameters", "people_preferred_to_reference")}
+    return {
+        "text": told,
+        "reference": reference,
+        "runs": [{"method": m, "beta": beta, **found[name]} for (m, beta), name in names.items()],
+        "best_beta": best,
+        "best_against_each_other": wins,
+    }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+import llm.commands
 from llm.__main__ import main
 
 OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO", "GRPO"]  # on recorded rows
@@ -192,16 +193,19 @@ def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
     """Each prompt has four comparisons, all on one side."""
     seen: list[set[str]] = []
 
-    def train_reward(folder, start, tokenizer, rows, args, settings):
-        seen.append(set(rows["prompt"]))
+    def trained(folder, settings, tokenizer, trainer):
+        seen.append(set(trainer().train_dataset["prompt"]))
         return "judge"
 
     def scorer(prompts, completions):
         seen.append(set(prompts))
         return np.zeros(len(prompts))
 
-    monkeypatch.setattr("llm.commands.train_reward", train_reward)
-    monkeypatch.setattr("llm.commands.load_scorer", {"judge": scorer}.get)
+    monkeypatch.setattr("llm.commands.trained", trained)
+    load = llm.commands.load_scorer
+    monkeypatch.setattr(
+        "llm.commands.load_scorer", lambda name, **how: scorer if name == "judge" else load(name, **how)
+    )
     monkeypatch.setattr("llm.commands.figures.along_training", lambda folder: folder)
     given = ["--data", sampled, "--model", model_folder, "--out", tmp_path, "--test-share", "0.25", "--quiet"]
     assert main(["reward", *map(str, given)]) == 0
