@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import llm.commands
 from llm.__main__ import main
 
-OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO", "GRPO"]  # on recorded rows
+OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO"]  # on recorded rows
 ONLINE = ["RLOO", "CoPG", "ReMax", "PPO", "GRPO", "OnlineIPO", "OnlineDPO", "NashMD"]  # at prompts
 
 PAIRS = [{"prompt": f"Item {i} is here.\n\nTL;DR:", "completion": f" Item {i}."} for i in range(24)]
@@ -176,6 +176,7 @@ BAD = [
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DRO"], "column 'chosen' is missing"),
     (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "NashMD"], "'completion' is missing"),
+    (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "GRPO"], "GRPO reads who sampled"),
 ]
 ROWS = {
     "ONE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]},
