@@ -37,11 +37,7 @@ MADE: dict[str, Callable[..., Any]] = {
 
 
 def algorithm(options: argparse.Namespace, *, online: bool) -> Any:
-    """The algorithm that was chosen, with the hyper-parameters that it has and that were given.
-
-    Raises:
-        ValueError: there is none of that name, or it refuses a hyper-parameter.
-    """
+    """The algorithm that was chosen, with the hyper-parameters that it has and that were given."""
     made: Any = MADE.get(options.algorithm) or _class(options.algorithm)
     names = [field.name for field in fields(getattr(made, "func", made)) if field.init]
     usual = ["beta", "clip", "mixture", *["k"] * online]  # recorded rows have the k that they have

@@ -1,4 +1,7 @@
-"""What does each command of `python -m llm` do?  Options in, one folder and a few lines out."""
+"""What does each command of `python -m llm` do?  Options in, one folder and a few lines out.
+
+What the user can mend is a ValueError or an OSError.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,7 @@ Settings = dict[str, Any]
 
 
 def perform(options: Options, run: Callable[[Options, Settings], list[str]]) -> list[str]:
-    """Run a command, unless its folder is finished; what there is to say.
-
-    Raises:
-        ValueError, OSError: something that the user can mend.
-    """
+    """Run a command, unless its folder is finished; what there is to say."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if options.quiet:

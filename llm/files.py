@@ -1,6 +1,7 @@
-"""Files: whole or not at all, on the disk before they count, and known by what they hold.
+"""How is a file kept?  Whole or not at all, on the disk before it counts, and known by what it holds.
 
 A folder is complete when `complete.json` says so, which is written last: size and SHA-256 of every file.
+What cannot be written is an OSError that says how much room there is, and what was there before still is.
 """
 
 from __future__ import annotations
@@ -19,11 +20,7 @@ COMPLETE = "complete.json"
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """A file, whole or not at all: written beside its place, synced, then renamed.
-
-    Raises:
-        OSError: it cannot be written; what was there before still is.
-    """
+    """A file, whole or not at all: written beside its place, synced, then renamed."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -38,12 +35,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:
-    """Rows as JSON Lines, gzipped if the name ends with .gz: the whole file, or nothing of it.
-
-    Raises:
-        OSError: the file cannot be written; what was there before still is.
-        ValueError: a row holds NaN or infinity, which JSON has not.
-    """
+    """Rows as JSON Lines, gzipped if the name ends with .gz; a ValueError if one holds NaN or infinity."""
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
     write_whole(path, gzip.compress(text, mtime=0) if Path(path).suffix == ".gz" else text)
 
@@ -54,12 +46,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
-
-    Raises:
-        ValueError: it holds none.
-        OSError: it cannot be read.
-    """
+    """The JSON object that a file holds; a ValueError if it holds none."""
     try:
         found = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
@@ -108,11 +95,7 @@ def digest(path: Path) -> str:
 
 
 def content(path: str | Path) -> str:
-    """What tells a file, or the files of a folder, from any other content: 16 hexadecimal digits.
-
-    Raises:
-        ValueError: the folder is empty.
-    """
+    """What tells a file, or the files of a folder, from any other content: 16 hexadecimal digits."""
     path = Path(path)
     one = path if path.is_file() else path / COMPLETE
     if one.is_file():

@@ -1,4 +1,7 @@
-"""What do the options of a command name?  Rows, rewards and models, read and checked; data before models."""
+"""What do the options of a command name?  Rows, rewards and models, read and checked; data before models.
+
+What is not there, cannot be read or does not fit the command is one ValueError.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,7 @@ def settings_of(options: Options) -> dict[str, Any]:
 
 
 def reward_of(options: Options) -> Reward:
-    """The sum of what `--reward` names.
-
-    Raises:
-        ValueError: a name is none, or no model can be loaded under it.
-    """
+    """The sum of what `--reward` names."""
     for term in options.reward:
         name = term.partition("=")[0]
         if name not in REWARDS and "/" not in name and source(name) == name:
@@ -65,18 +64,14 @@ def loaded(options: Options, kind: Any = demonstration, data: str | None = None)
 
 
 def sampled(options: Options, *columns: str) -> Loaded | None:
-    """The rows with at least these columns, if `sample` wrote them; None if somebody else did.
-
-    Raises:
-        ValueError: a column is missing, or a shard cannot be read.
-    """
+    """The rows with at least these columns, if `sample` wrote them; None if somebody else did."""
     if not (Path(options.data) / "shards").is_dir():
         return None
     rows = read_scored(options.data)
     for name in columns:
         if name not in rows.column_names:
-            told = f"the shards in {options.data} have no column {name!r}; sample into a new folder"
-            raise ValueError(told)
+            remedy = "sample into a new folder"
+            raise ValueError(f"the shards in {options.data} have no column {name!r}; {remedy}")
     return Loaded(rows, ())
 
 
@@ -85,9 +80,6 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
 
     Rows of scores or comparisons are learned from as they are.  At prompts it samples, if rewards alone say
     what is good; an algorithm that takes its own samples only is given nothing else.
-
-    Raises:
-        ValueError: something is missing that the algorithm reads, or it takes its own samples only.
     """
     name, read = options.algorithm, asked.fields
     found = sampled(options, "prompt_ids", "completion_ids", "reference_log_probs")
@@ -148,11 +140,7 @@ def policy(options: Options, rows: Dataset) -> tuple[PreTrainedModel, Tokenizer]
 
 
 def encoded(loaded: Loaded, tokenizer: Tokenizer, options: Options) -> tuple[Dataset, list[str]]:
-    """Token ids within the limits, at most `--rows` of them, and what was cut or left out.
-
-    Raises:
-        ValueError: rows were sampled with another tokenizer, or are too long.
-    """
+    """Token ids within the limits, at most `--rows` of them, and what was cut or left out."""
     rows = loaded.rows if options.rows is None else first(loaded.rows, options.rows)
     if "prompt_ids" in rows.column_names:  # of `sample`
         if token_ids(tokenizer, [rows[0]["prompt"]], prompts=True)[0] != rows[0]["prompt_ids"]:

@@ -1,4 +1,4 @@
-"""One folder a run: what it was asked, what it did, and nothing half-written.
+"""What is in the folder of a run?  What it was asked, what it did, and nothing half-written.
 
 settings.json   what decides the result, with the content of what was read: a folder with results of other
                 settings is refused, one without any is taken
@@ -7,6 +7,9 @@ log.jsonl       numbers along training
 metrics.json    numbers at the end
 model/          weights (safetensors) and tokenizer
 .lock           held by the one process that writes here
+
+Other settings, settings that cannot be read and a damaged model are a ValueError; a folder that is in use or
+cannot be written to, an OSError.
 """
 
 from __future__ import annotations
@@ -26,17 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from llm.files import (
-    COMPLETE,
-    cannot_write,
-    content,
-    damage,
-    mark_complete,
-    plain,
-    read_json,
-    write_json,
-    write_json_lines,
-)
+from llm import files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,12 +43,7 @@ HELD_BY = "read as"  # between the name of what was read and its content
 
 @contextmanager
 def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Write in a folder alone, whose results are all of these settings.
-
-    Raises:
-        ValueError: it holds results of other settings, or its settings cannot be read.
-        OSError: it cannot be written to, or another process writes there.
-    """
+    """Write in a folder alone, whose results are all of these settings."""
     folder = Path(folder)
     same = check(folder, settings)
     if int(os.environ.get("RANK", "0")):  # of several processes of one run the first claims
@@ -70,17 +58,17 @@ def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
     except OSError as error:
         read_only = same  # it may have everything already
         if not read_only:
-            raise cannot_write(folder, error) from error
+            raise files.cannot_write(folder, error) from error
     try:
         if not same:
-            write_json(folder / SETTINGS, settings)
+            files.write_json(folder / SETTINGS, settings)
         if not read_only:
             owner = {
                 "process": os.getpid(),
                 "command": " ".join(sys.argv),
                 "since": time.strftime("%H:%M:%S"),
             }
-            write_json(folder / OWNER, owner)
+            files.write_json(folder / OWNER, owner)
         yield
     finally:
         if not read_only:
@@ -90,23 +78,19 @@ def claimed(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[None]:
 
 def _owner(folder: Path) -> str:
     try:
-        found = read_json(folder / OWNER)
+        found = files.read_json(folder / OWNER)
         return f"process {found['process']} ({found['command']}), since {found['since']}"
     except (OSError, ValueError, KeyError):
         return "another process"
 
 
 def check(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the folder has these settings already, or others beside them; without results it may have any.
-
-    Raises:
-        ValueError: it holds results of other settings, or its settings cannot be read.
-    """
+    """Whether the folder has these settings already, or more; without results it may have any."""
     results = any(Path(name).suffix in RESULTS for name in _made_there(folder))
     if not results or not (folder / SETTINGS).exists():
         return False
-    there = read_json(folder / SETTINGS)
-    for name, now in sorted(plain(settings).items()):
+    there = files.read_json(folder / SETTINGS)
+    for name, now in sorted(files.plain(settings).items()):
         was = there.get(name)
         if _content(was) != _content(now):
             told = f"{folder} was made with {name} = {was!r}, not {now!r}"
@@ -133,7 +117,7 @@ def source(name: str) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if Path(name).exists():
-        return f"{name} ({HELD_BY} {content(name)})"
+        return f"{name} ({HELD_BY} {files.content(name)})"
     for kind in ("models", "datasets"):
         commit = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}" / "refs" / "main"
         if commit.is_file():
@@ -142,20 +126,15 @@ def source(name: str) -> str:
 
 
 def made(folder: Path, settings: Mapping[str, Any]) -> list[str] | None:
-    """What was said when the folder was finished with these settings; None if it is not finished.
-
-    Raises:
-        ValueError: it holds results of other settings, its settings cannot be read, or its model is damaged.
-    """
+    """What was said when the folder was finished with these settings; None if it is not finished."""
     if not check(folder, settings) or not (folder / VERSIONS).exists():
         return None
-    wrong = damage(folder / "model") if (folder / "model" / COMPLETE).exists() else None
+    wrong = files.damage(folder / "model") if (folder / "model" / files.COMPLETE).exists() else None
     if wrong:
         raise ValueError(f"{folder} was finished, but {wrong}; delete {folder / 'model'}, to be made again")
-    found = read_json(folder / VERSIONS)
-    said, files = found.get("said"), found.get("files")
-    there = _made_there(folder)
-    if not (isinstance(said, list) and isinstance(files, list) and all(name in there for name in files)):
+    found = files.read_json(folder / VERSIONS)
+    said, names, there = found.get("said"), found.get("files"), _made_there(folder)
+    if not (isinstance(said, list) and isinstance(names, list) and all(name in there for name in names)):
         return None
     before = f"{folder} was already there, made in {found.get('minutes')} minutes; nothing was done"
     return [before, *(f"then: {line}" for line in said)]
@@ -164,10 +143,10 @@ def made(folder: Path, settings: Mapping[str, Any]) -> list[str] | None:
 def finish(folder: Path, said: Sequence[str], minutes: float) -> None:
     """Write down that everything is there, what was said, and how long it took with what came before."""
     path = folder / VERSIONS
-    before = read_json(path).get("minutes") if path.exists() else 0.0
+    before = files.read_json(path).get("minutes") if path.exists() else 0.0
     minutes += before if isinstance(before, int | float) else 0.0
-    files = [name for name in _made_there(folder) if not name.startswith("checkpoint-")]
-    write_json(path, {"said": said, "files": files} | provenance(minutes))
+    made_here = [name for name in _made_there(folder) if not name.startswith("checkpoint-")]
+    files.write_json(path, {"said": said, "files": made_here} | provenance(minutes))
 
 
 def provenance(minutes: float) -> dict[str, Any]:
@@ -184,29 +163,25 @@ def provenance(minutes: float) -> dict[str, Any]:
 
 def write_log(folder: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
     """The Trainer's history as JSON Lines; what a resumed run logged again is there once."""
-    unique = {json.dumps(entry, sort_keys=True): entry for entry in plain(history)}
-    write_json_lines(Path(folder) / "log.jsonl", unique.values())
+    unique = {json.dumps(entry, sort_keys=True): entry for entry in files.plain(history)}
+    files.write_json_lines(Path(folder) / "log.jsonl", unique.values())
 
 
 def save_model(
     folder: str | Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Tensor],
 ) -> None:
-    """Weights (the model's if none are given) and tokenizer in `folder`/model: written, then renamed.
-
-    Raises:
-        OSError: they cannot be written; nothing half-written is left.
-    """
+    """Weights and tokenizer in `folder`/model: written, then renamed."""
     final, temporary = Path(folder) / "model", Path(folder) / ".model"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
-        mark_complete(temporary)
+        files.mark_complete(temporary)
         temporary.replace(final)
     except Exception as error:  # safetensors has its own for a full disk
-        told = cannot_write(final, error)
+        told = files.cannot_write(final, error)
         shutil.rmtree(temporary, ignore_errors=True)
         raise told from error

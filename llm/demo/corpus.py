@@ -59,11 +59,7 @@ class Text(NamedTuple):
 
 
 def docstrings(folder: Path, packages: Mapping[str, Sequence[str]], *, progress: bool) -> Text:
-    """`docstring_corpus`, read once and kept in the folder.
-
-    Raises:
-        ValueError: the folder holds the text of other packages.
-    """
+    """`docstring_corpus`, read once and kept in the folder, which holds that of no other packages."""
     paths = [folder / "train.jsonl", folder / "held_out.jsonl"]
     with claimed(folder, packages):
         if not (folder / "origin.json").exists():

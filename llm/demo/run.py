@@ -45,11 +45,7 @@ TOKENIZER_TEXTS = 4000  # from which a tokenizer is trained
 
 
 def run_demo(options: Options, settings: Settings) -> list[str]:
-    """The whole pipeline, its figures and its numbers.
-
-    Raises:
-        ValueError: the folder holds a demo of other settings, or the text is missing.
-    """
+    """The whole pipeline, its figures and its numbers."""
     started, folder = time.monotonic(), options.out
     size = size_of("quick" if options.quick else options.size)
     tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)

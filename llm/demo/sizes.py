@@ -80,11 +80,7 @@ SIZES = {
 
 
 def size_of(name: str) -> Size:
-    """One of `SIZES`, or the defaults with the fields of a JSON file changed.
-
-    Raises:
-        ValueError: there is neither, or the file names a field that is none.
-    """
+    """One of `SIZES`, or the defaults with the fields of a JSON file changed."""
     if name in SIZES:
         return SIZES[name]
     try:
