@@ -149,7 +149,7 @@ def runs(size: Size) -> list[tuple[str, float]]:
 def _numbers(folder: Path, size: Size, told: dict[str, Any]) -> dict[str, Any]:
     """Every number of every policy; the best beta is chosen on the same prompts."""
     found = read_json(folder / "evaluation" / "metrics.json")
-    names = {(method, beta): str(folder / f"{method}-{beta}" / "model") for method, beta in runs(size)}
+    names = dict(zip(runs(size), list(found)[1:], strict=True))  # behind the reference, in this order
     best = {m: max(size.betas, key=lambda beta: found[names[m, beta]]["reward"]["mean"]) for m in METHODS}
     ends = {method: names[method, beta] for method, beta in best.items()}
     others = [(one, other) for one in METHODS for other in METHODS if one != other]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -256,7 +258,25 @@ def test_what_the_user_can_mend_is_one_line(
     assert said.startswith("error: ") and message in said
 
 
-def test_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys):
+@pytest.fixture
+def bars() -> Iterator[None]:
+    """The bars of `datasets`, which these tests do without."""
+    datasets.enable_progress_bars()
+    yield
+    datasets.disable_progress_bars()
+
+
+def test_quiet_shows_no_bar(tmp_path, model_folder, pairs, capsys, bars):
+    """Neither of encoding nor of training; the twin without it shows both."""
+    given = ["--data", pairs, "--model", model_folder, "--max-prompt-tokens", "40", "--steps", "1"]
+    shown = []
+    for name, quiet in (("loud", []), ("quiet", ["--quiet"])):
+        assert main(["sft", *map(str, given), "--out", str(tmp_path / name), *quiet]) == 0
+        shown.append(capsys.readouterr().err)
+    assert "encoding" in shown[0] and "1/1" in shown[0] and shown[1] == ""
+
+
+def test_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys, bars):
     """The whole pipeline: for each method the 95 % interval of the rise lies above zero at its best beta."""
     assert main(["demo", "--quick", "--quiet", "--out", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -266,4 +286,5 @@ def test_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys):
     assert metrics["reference"]["kl"]["mean"] == 0
     for figure in ("training", "beta", "comparison", "best", "frontier"):
         assert (tmp_path / f"{figure}.svg").read_bytes().startswith(b"<?xml")
-    assert "rise over reference" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "rise over reference" in said.out and said.err == ""
