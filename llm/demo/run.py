@@ -124,7 +124,7 @@ def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
         looks = {"held-out": data / "watched.jsonl", "evaluate-every": max(steps // 6, 1)}
         trained = chosen | looks | _training(steps, size.batch, size.learning_rate)
         yield _line("align", folder / f"{method}-{beta}", source, scored | trained)
-    policies = [folder / f"{method}-{beta}" / "model" for method, beta in runs(size)]
+    policies = [folder / f"{method}-{beta}/model" for method, beta in runs(size)]
     measured = scored | {"model": policies, "reference": reference}
     yield _line("evaluate", folder / "evaluation", data / "held_out.jsonl", measured)
 
