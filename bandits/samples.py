@@ -297,3 +297,14 @@ class Algorithm(Protocol):
 
     def update(self, samples: Samples) -> Update:
         """The ascent coefficient of each sample."""
+
+
+class TokenAlgorithm(Protocol):
+    """An algorithm with a coefficient for each token, for worlds of tokens (`bandits.sequences`)."""
+
+    @property
+    def k(self) -> int:
+        """How many samples it looks at together."""
+
+    def update(self, samples: TokenSamples) -> TokenUpdate:
+        """The ascent coefficient of each token."""

@@ -5,12 +5,16 @@ EXPERIMENTS      all of them, in the order of the map; `python -m bandits figure
 """
 
 from bandits.experiments import (
+    averages,
     convergence,
     copg_toy,
     coverage,
     data_sets,
+    divisors,
     elo_and_dice,
+    endless,
     favourites,
+    forgetful_kl,
     lock_in,
     misspecified,
     nash_md,
@@ -36,4 +40,8 @@ EXPERIMENTS = (
     self_play,
     robustness,
     misspecified,
+    averages,
+    divisors,
+    forgetful_kl,
+    endless,
 )

@@ -13,17 +13,18 @@ Axes: logits (R, V); times first.  Each row moves at mean zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 from scipy.linalg import block_diag, helmert
+from scipy.special import log_softmax
 
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.problem import Problem, bind
-from bandits.samples import Algorithm, TokenUpdate
+from bandits.samples import Algorithm, TokenAlgorithm, TokenUpdate
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
 from bandits.sequences.observation import TokenView, view
@@ -32,7 +33,7 @@ from bandits.solution import NotConverged, Solution
 from bandits.solvers import paths, rest
 from bandits.solvers.rest import Rates
 
-ACCEPTED = 1e-9  # relative update that certifies a rest point
+DEAD = 1e-6  # probability of a token that is running away
 NEUTRAL = 1e-8  # of the largest rate: slower is standing still
 TINY = np.finfo(float).tiny
 BLOCK = 2**12  # groups that are held at a time, over all tables
@@ -49,7 +50,7 @@ class TableFit(NamedTuple):
 
 
 def table_update(
-    algorithm: Algorithm,
+    algorithm: Algorithm | TokenAlgorithm,
     table: TokenTable,
     bandit: Bandit,
     sampling: Sampling,
@@ -80,7 +81,7 @@ def table_update(
 
 
 def table_flow(
-    algorithm: Algorithm,
+    algorithm: Algorithm | TokenAlgorithm,
     table: TokenTable,
     bandit: Bandit,
     sampling: Sampling,
@@ -99,11 +100,11 @@ def table_flow(
     motion = _motion(algorithm, table, bandit, sampling, mask)
 
     def field(_: float, x: Floats) -> Floats:
-        return motion.update(x.reshape(theta.shape)).ravel()
+        return motion.velocity(x[None])[0]
 
     if times[-1] == 0:
         return np.repeat(theta[None], len(times), axis=0)
-    found = solve_ivp(field, (0.0, times[-1]), theta.ravel(), "LSODA", times, rtol=1e-10, atol=1e-12)
+    found = solve_ivp(field, (0.0, times[-1]), theta.ravel(), "LSODA", times, rtol=1e-8, atol=1e-10)
     if not found.success:
         raise NotConverged(
             f"the flow through the table failed: {found.message}", motion.solution(theta, np.nan)
@@ -112,7 +113,7 @@ def table_flow(
 
 
 def table_fixed_point(
-    algorithm: Algorithm,
+    algorithm: Algorithm | TokenAlgorithm,
     table: TokenTable,
     bandit: Bandit,
     sampling: Sampling,
@@ -126,7 +127,8 @@ def table_fixed_point(
     answers.
 
     Raises:
-        NotConverged: it does not come to rest; `.solution` holds where it stood.
+        NotConverged: it does not come to rest; `.solution` holds where it stood, and `.reason` is "runs away"
+            where tokens lose their mass.
         ValueError: as `table_update`.
 
     Example: a row for every prefix can represent pi*, and CoPG finds it.
@@ -143,12 +145,8 @@ def table_fixed_point(
     found = rest.ends(motion, np.where(free, theta, 0.0).reshape(1, -1))
     logits = np.where(free, found.x[0].reshape(theta.shape), -np.inf)
     residual = float(np.abs(motion.update(logits)).max())
-    if not (found.rested[0] or np.abs(motion.relative(found.x)).max() <= ACCEPTED):
-        raise NotConverged(
-            f"{motion.problem.name} does not come to rest through the table: the largest update is still "
-            f"{residual:.2g}; logits may diverge, slide or circle (see .solution for where it stood)",
-            motion.solution(logits, residual),
-        )
+    if not found.rested[0]:
+        raise motion.restless(logits, residual)
     rates = motion.rates(found.x, found.slope)
     stable = True if rates.attracts[0] else False if rates.repels[0] else None
     order = np.argsort(rates.rate[0].real)
@@ -156,10 +154,14 @@ def table_fixed_point(
 
 
 def _motion(
-    algorithm: Algorithm, table: TokenTable, bandit: Bandit, sampling: Sampling, mask: ArrayLike | None
+    algorithm: Algorithm | TokenAlgorithm,
+    table: TokenTable,
+    bandit: Bandit,
+    sampling: Sampling,
+    mask: ArrayLike | None,
 ) -> _Motion:
     seen = view(table, bandit, mask)
-    return _Motion(bind(algorithm, bandit, sampling), seen)
+    return _Motion(bind(cast(Algorithm, algorithm), bandit, sampling), seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +237,29 @@ class _Motion:
     def some(self, rows: NDArray[np.intp]) -> _Motion:
         """There is only one."""
         return self
+
+    def restless(self, logits: Floats, residual: float) -> NotConverged:
+        """Why it does not rest: tokens that run away in a prefix that is met, or something else."""
+        table = self.view.table
+        probability, met = np.exp(log_softmax(logits, axis=-1)), self.weight(logits)
+        dying = (probability < DEAD) & np.isfinite(table.logits) & (met.sum(-1, keepdims=True) > DEAD)
+        stood, name = (
+            self.solution(logits, residual),
+            f"{self.problem.name} does not come to rest through the table",
+        )
+        if not dying.any():
+            return NotConverged(
+                f"{name}: the largest update is still {residual:.2g}; .solution holds where", stood
+            )
+        row, token = (int(i) for i in np.argwhere(dying)[0])
+        lost = np.flatnonzero(stood.policy < DEAD)
+        return NotConverged(
+            f"{name}: logits run away, and tokens lose their mass, first token {token} in row {row}; "
+            f".solution holds the limit as far as it was followed",
+            stood,
+            "runs away",
+            arms=lost,
+        )
 
     def solution(self, logits: Floats, residual: float) -> Solution:
         """Where it stood, for messages."""
