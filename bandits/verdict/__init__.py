@@ -9,6 +9,11 @@ Read in this order; each imports only those above it.
     ends      where does every start end?
     targets   which target is that?
     kin       which known algorithm is it nearest to?
+    noise     how biased and how noisy is an update?
+    how       how does it get there?
+    blind     what makes no difference to it?
+    picture   which flows are drawn?
+    portrait  how does a verdict look?
     table     how does a verdict read?
     card      what does a verdict hold?
     report    what is the verdict?

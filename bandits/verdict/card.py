@@ -17,6 +17,7 @@ import numpy as np
 from bandits.checks import Floats
 from bandits.verdict import table
 from bandits.verdict.ends import Attractor
+from bandits.verdict.picture import Picture
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,7 +33,14 @@ class Row:
     residual: float | None = None  # largest entry of the expected update there
     unique: bool = False  # does every start end here? by theory, else all that were followed
     attractors: tuple[Attractor, ...] = ()  # (policy, share of the uniform starts) of each isolated rest
-    note: str = ""
+    rate: float | None = None  # slowest rate of return to the end, 1 / time
+    step: float | None = None  # largest learning rate at which descent stays there
+    coverage: float | None = None  # of the arms by the samples, 0: not connected, 1: all pairs alike
+    bias: float | None = None  # against grad J, 0: its direction everywhere, 1: nothing of it
+    variance: float | None = None  # trace of the covariance of the update of max(k, 2) samples, labels drawn
+    variance_rloo: float | None = None  # RLOO's at as many samples, with as long a mean update
+    ess: float | None = None  # effective sample size of its weights, a share of the samples
+    note: str = ""  # what else there is to say; several remarks are parted by "; "
 
     def __post_init__(self) -> None:
         if self.policy is not None:
@@ -56,6 +64,10 @@ class Report:
     scale: float | None  # the update is this many times the known one's
     distance: float | None  # what is left of the update beside it, 0 to 1
     blind: Mapping[str, bool] = field(default_factory=dict)  # what makes no difference to it
+    unseen_arms: str = ""  # what happens to arms that are never sampled
+    both_fall: str = ""  # whether both log-probabilities of a pair can fall
+    loss_agrees: bool | None = None  # is minus the derivative of its loss its coefficient? None: it has none
+    picture: Picture | None = None  # what `draw` shows: the flows of the first world
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
@@ -66,6 +78,12 @@ class Report:
 
     def _repr_html_(self) -> str:
         return table.html_page(self)
+
+    def draw(self) -> Any:
+        """One figure (matplotlib's) of the first world: flows, coverage, regret, variance beside RLOO's."""
+        from bandits.verdict import portrait  # matplotlib takes a second to come
+
+        return portrait.figure(self)
 
     def to_json(self) -> str:
         """All of it as JSON text, every float with all its digits; `Report.from_json` reads it back."""
@@ -81,7 +99,8 @@ class Report:
         try:
             read = json.loads(text)
             rows = [Row(**_with_arrays(row)) for row in read.pop("rows")]
-            return cls(rows=tuple(rows), **read)
+            drawn = read.pop("picture")
+            return cls(rows=tuple(rows), picture=drawn and Picture(**drawn), **read)
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"text must be what Report.to_json() wrote, but {error!r}") from error
 
@@ -107,6 +126,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, Row | Report):
+    if isinstance(value, Row | Report | Picture):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return value

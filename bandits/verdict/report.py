@@ -16,9 +16,13 @@ from bandits import checks
 from bandits.bandit import Bandit
 from bandits.policy import kl, log_policy_of
 from bandits.samples import Algorithm
+from bandits.verdict.blind import blindness
 from bandits.verdict.card import Report, Row
 from bandits.verdict.ends import End, end_of, residual
+from bandits.verdict.how import both_fall, coverage, loss_agrees, speeds, unseen_arms
 from bandits.verdict.kin import kin_of
+from bandits.verdict.noise import noise_of
+from bandits.verdict.picture import picture_of
 from bandits.verdict.targets import end_name, inferred_beta
 from bandits.verdict.worlds import Trial, trials
 
@@ -58,6 +62,7 @@ def report(
     rows = tuple(_row(algorithm, one, end, beta) for one, end in zip(every, ends, strict=True))
     kin = kin_of(algorithm, every, beta, known_beta is None)
     shared = {row.end for row in rows}
+    worlds = list({one.world: one.bandit for one in every}.values())
     return Report(
         algorithm=name,
         beta=beta,
@@ -68,12 +73,20 @@ def report(
         agreement=kin.agreement,
         scale=kin.scale,
         distance=kin.distance,
+        blind=blindness(algorithm, every, ends),
+        unseen_arms=unseen_arms(algorithm, worlds),
+        both_fall=both_fall(algorithm, worlds),
+        loss_agrees=loss_agrees(algorithm, worlds),
+        picture=picture_of(algorithm, every, ends, beta),
     )
 
 
 def _row(algorithm: Algorithm, trial: Trial, end: End, beta: float | None) -> Row:
     name, note = end_name(algorithm, trial, end, beta)
     world, policy = trial.bandit, end.policy
+    rate, step = (
+        speeds(algorithm, trial, policy) if end.reason == "rests" and policy is not None else (None, None)
+    )
     has_regret = policy is not None and beta is not None and world.reward is not None
     return Row(
         world=trial.world,
@@ -85,5 +98,9 @@ def _row(algorithm: Algorithm, trial: Trial, end: End, beta: float | None) -> Ro
         residual=None if policy is None else residual(algorithm, trial, policy),
         unique=end.unique,
         attractors=end.attractors,
+        rate=rate,
+        step=step,
+        coverage=coverage(algorithm, trial),
+        **noise_of(algorithm, trial, beta)._asdict(),
         note=note,
     )

@@ -11,8 +11,22 @@ from io import StringIO
 from typing import Any
 
 Card = Any  # a `Report`, whose methods call these
-WIDTH = 118  # of the text
-COLUMNS = ("world", "sampling", "end", "policy", "regret", "KL", "residual", "attractors")
+WIDTH = 140  # of the text
+MOST = 6  # arms that are shown
+COLUMNS = (
+    "world",
+    "sampling",
+    "end",
+    "policy",
+    "regret",
+    "KL",
+    "attractors",
+    "rate",
+    "bias",
+    "variance",
+    "RLOO's",
+    "ESS",
+)
 
 
 def digits(value: float | None) -> str:
@@ -55,14 +69,29 @@ def lines(card: Card) -> list[list[str]]:
             row.world,
             row.sampling,
             row.end,
-            "-" if row.policy is None else " ".join(f"{p:.3f}" for p in row.policy),
+            "-" if row.policy is None else shares(row.policy),
             digits(row.regret),
             digits(row.kl),
-            digits(row.residual),
             basins(row),
+            digits(row.rate),
+            digits(row.bias),
+            digits(row.variance),
+            digits(row.variance_rloo),
+            digits(row.ess),
         ]
         for row in card.rows
     ]
+
+
+def shares(policy: Any) -> str:
+    """Probabilities to two digits, of many arms the first six.
+
+    Example:
+        >>> shares([0.125, 0.875])
+        '.12 .88'
+    """
+    cells = [f"{p:.2f}".removeprefix("0") for p in policy[:MOST]]
+    return " ".join(cells + ["..."] * (len(policy) > MOST))
 
 
 def basins(row: Any) -> str:
@@ -75,14 +104,42 @@ def basins(row: Any) -> str:
 
 
 def foot(card: Card) -> list[str]:
-    """What stands under the table: one line for each note, with the rows that it belongs to."""
+    """What stands under the table: a line a question, then each note with the rows that it belongs to."""
     notes: dict[str, list[str]] = {}
     for row in card.rows:
         for note in filter(None, row.note.split("; ")):
             notes.setdefault(note, []).append(f"{row.world}, {row.sampling}")
-    words = [f"{note} ({places[0]}{_more(places)})" for note, places in notes.items()]
     blind = [name for name, is_blind in card.blind.items() if is_blind]
-    return [f"blind to: {', '.join(blind) or 'nothing'}", *words] if card.blind else words
+    sees = [name for name, is_blind in card.blind.items() if not is_blind]
+    answers = [
+        f"blind to: {', '.join(blind) or 'nothing'}" if card.blind else "",
+        f"sees: {', '.join(sees)}" if sees else "",
+        steps_words(card),
+        f"arms never sampled: {card.unseen_arms}" if card.unseen_arms else "",
+        f"can both log-probabilities of a pair fall? {card.both_fall}" if card.both_fall else "",
+        {None: "", True: "the loss is the coefficient's", False: "THE LOSS IS NOT THE COEFFICIENT'S"}[
+            card.loss_agrees
+        ],
+    ]
+    return [
+        *filter(None, answers),
+        *(f"{note} ({places[0]}{_more(places)})" for note, places in notes.items()),
+    ]
+
+
+def steps_words(card: Card) -> str:
+    """Slowest rate and largest stable step over all rows, and where."""
+    moving = [row for row in card.rows if row.rate is not None]
+    stepping = [row for row in moving if row.step is not None]
+    if not stepping:
+        return ""
+    slow, short = min(moving, key=lambda row: row.rate), min(stepping, key=lambda row: row.step)
+    residuals = [row.residual for row in moving if row.residual is not None]
+    largest = digits(max(residuals, default=None))
+    return (
+        f"largest residual at rest {largest}; slowest rate {digits(slow.rate)} ({slow.world}, {slow.sampling}); "
+        f"largest stable step {digits(short.step)} ({short.world}, {short.sampling})"
+    )
 
 
 def _more(places: list[str]) -> str:
