@@ -55,6 +55,7 @@ from bandits.simulation.sweep import sweep
 from bandits.simulation.trace import Trace
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 from bandits.verdict.card import Report
+from bandits.verdict.comparison import Comparison, compare
 from bandits.verdict.report import report
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Adam",
     "Bandit",
+    "Comparison",
     "Dataset",
     "NoFixedPoint",
     "NotConverged",
@@ -72,6 +74,7 @@ __all__ = [
     "SGD",
     "Solution",
     "Trace",
+    "compare",
     "convergence_rate",
     "descent",
     "expected_loss",

@@ -1,7 +1,12 @@
 """What does the command line offer?
 
-python -m bandits figures       regenerate the figures, their numbers, and the table of claims
-python -m bandits algorithms    what each algorithm does; --into README.md renews the table there
+bandits report CoPG --beta 0.5      the verdict on an algorithm, also on yours: my_file:MyAlgorithm
+bandits compare CoPG IPO --beta 1   the verdicts on several
+bandits solve CoPG --beta 0.5 --reward 2.5 2 1    one fixed point
+bandits algorithms                  what each algorithm does; --into README.md renews the table there
+bandits figures                     regenerate the figures, their numbers, and the table of claims; --list
+
+`python -m bandits` is the same command.
 """
 
 from __future__ import annotations
@@ -13,17 +18,27 @@ from types import ModuleType
 
 import matplotlib
 
+import bandits
 from bandits.algorithms import ALGORITHMS, table
 from bandits.experiments import EXPERIMENTS
 from bandits.experiments.record import Claim, as_json, write
 from bandits.experiments.record import table as table_of_claims
 from bandits.plots.style import svg_bytes
+from bandits.verdict import commands as verdicts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 if every claim holds, 1 if one fails, 2 for bad arguments."""
     options = _parser().parse_args(arguments)
-    return _algorithms(options.into) if options.command == "algorithms" else _figures(options)
+    if options.command == "algorithms":
+        return _algorithms(options.into)
+    if options.command == "figures":
+        return _figures(options)
+    try:
+        return verdicts.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _algorithms(into: Path | None) -> int:
@@ -43,6 +58,9 @@ def _figures(options: argparse.Namespace) -> int:
     """Regenerate the figures that were asked for, and say which claims hold."""
     matplotlib.use("Agg")
     known = {_name(experiment): experiment for experiment in EXPERIMENTS}
+    if options.list:
+        print("\n".join(f"{name}: {_question(known[name])}" for name in known))
+        return 0
     unknown = [name for name in options.names if name not in known]
     if unknown:
         print(f"no figure is called {unknown[0]!r}; choose from: {', '.join(known)}", file=sys.stderr)
@@ -61,12 +79,15 @@ def _figures(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bandits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bandits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"alignment-bandits {bandits.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    verdicts.add_commands(commands)
     figures = commands.add_parser("figures", help="regenerate pictures and numbers, check the claims")
     figures.add_argument("names", nargs="*", help="which figures; all by default")
     figures.add_argument("--folder", type=Path, default=Path("figures"), help="where to write (figures)")
+    figures.add_argument("--list", action="store_true", help="only their names and questions")
     figures.add_argument("--quiet", action="store_true", help="no progress bars")
     known = commands.add_parser("algorithms", help="what each algorithm does, where it ends, by whom")
     known.add_argument("--into", type=Path, metavar="FILE", help="renew the table between the marks of FILE")
@@ -76,12 +97,16 @@ def _parser() -> argparse.ArgumentParser:
 def _regenerate(experiment: ModuleType, folder: Path, progress: bool) -> list[Claim]:
     """Run one experiment and write its picture and its numbers."""
     name = _name(experiment)
-    print(f"{name}: {(experiment.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr)
+    print(f"{name}: {_question(experiment)}", file=sys.stderr)
     result = experiment.run(progress=progress)
     claims = experiment.claims(result)
     write(folder / f"{name}.svg", svg_bytes(experiment.draw(result)))
     write(folder / f"{name}.json", as_json(result, claims).encode())
     return claims
+
+
+def _question(experiment: ModuleType) -> str:
+    return (experiment.__doc__ or "").strip().splitlines()[0]
 
 
 def _name(experiment: ModuleType) -> str:

@@ -17,4 +17,6 @@ Read in this order; each imports only those above it.
     table     how does a verdict read?
     card      what does a verdict hold?
     report    what is the verdict?
+    comparison  how do several compare?
+    commands  how is it asked for on the command line?
 """

@@ -9,12 +9,15 @@ the variance    of an update over RLOO's at as many samples, with as long a mean
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bandits.plots import simplex, style
 
@@ -31,7 +34,8 @@ def figure(card: Card) -> Figure:
         whole = Figure(figsize=(9.6, 7.2), layout="constrained")
         (portrait, dial), (regret, variance) = whole.subplots(2, 2)
         beta = "" if card.beta is None else f", beta = {card.beta:.4g}"
-        whole.suptitle(f"{card.algorithm}{beta}, world: {card.picture.world}", fontsize=12, fontweight="bold")
+        place = "" if card.picture.world == "world" else f", {card.picture.world}"
+        whole.suptitle(f"{card.algorithm}{beta}{place}", fontsize=12, fontweight="bold")
         if card.picture.arrows is None:
             _bars(portrait, card)
         else:
@@ -142,8 +146,83 @@ def _variance(axes: Axes, card: Card) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.5), max(high, 2.0))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), [row.sampling for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("variance over RLOO's (dashed)")
     axes.set_title("noise of an update, as many samples as RLOO")
+
+
+KINDS = {  # of ends: letter and colour
+    "optimum": ("O", style.GREEN),
+    "equilibrium": ("E", style.SKY),
+    "reference": ("R", style.YELLOW),
+    "behavior tilt": ("B", style.YELLOW),
+    "best-of-n": ("n", style.YELLOW),
+    "face": ("F", style.PURPLE),
+    "vertex": ("V", style.PURPLE),
+    "other": ("o", style.ORANGE),
+    "none: runs away": ("x", style.RED),
+    "none: circles": ("c", style.RED),
+    "none: slides": ("s", style.RED),
+}
+
+
+def beside(cards: Sequence[Card]) -> Figure:
+    """Several verdicts in one figure: where each ends, and its regret along the flow of the first world."""
+    with style.house_style():
+        whole = Figure(figsize=(9.6, 4.2 + 0.3 * len(cards)), layout="constrained")
+        ends, regret = whole.subplots(2, 1, height_ratios=[0.4 + 0.3 * len(cards), 3])
+        _ends(ends, cards)
+        _regrets(regret, cards)
+        legend = [
+            Line2D([], [], marker="s", linestyle="", color=KINDS[kind][1], label=f"{KINDS[kind][0]} {kind}")
+            for kind in KINDS
+            if any(row.end == kind for card in cards for row in card.rows)
+        ]
+        whole.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 5))
+    return whole
+
+
+def _ends(axes: Axes, cards: Sequence[Card]) -> None:
+    columns = list(dict.fromkeys((row.world, row.sampling) for card in cards for row in card.rows))
+    for height, card in enumerate(cards):
+        for row in card.rows:
+            letter, color = KINDS[row.end]
+            x = columns.index((row.world, row.sampling))
+            axes.add_patch(Rectangle((x, height), 0.92, 0.88, color=color))
+            axes.text(x + 0.46, height + 0.44, letter, ha="center", va="center", fontsize=7)
+    axes.set_yticks(np.arange(len(cards)) + 0.44, [card.algorithm for card in cards])
+    worlds = list(dict.fromkeys(world for world, _ in columns))
+    firsts = [next(i for i, (name, _) in enumerate(columns) if name == world) for world in worlds]
+    axes.set_xticks(firsts, worlds, rotation=20, ha="left", fontsize=8)
+    axes.xaxis.tick_top()
+    axes.set(xlim=(0, len(columns)), ylim=(len(cards), 0))
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _regrets(axes: Axes, cards: Sequence[Card]) -> None:
+    law = 0
+    for i, card in enumerate(cards):
+        picture = card.picture
+        if picture.regrets is not None:
+            law = min(1, len(picture.laws) - 1)
+            curve = np.maximum(picture.regrets[law][1:], SMALL)
+            axes.plot(
+                picture.times[1:],
+                curve,
+                **_look(i),
+                marker=MARKS[i % len(MARKS)],
+                markevery=8,
+                markersize=4,
+                label=card.algorithm,
+            )
+    axes.set(xscale="log", yscale="log", xlabel="time", ylim=(1e-8, None))
+    axes.set_title(f"regret along the flow: {cards[0].picture.world}, {cards[0].picture.laws[law]}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -6,9 +6,16 @@ Text that others chose (names of worlds, of algorithms) is shown as it is, never
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from io import StringIO
+from math import exp, log
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 Card = Any  # a `Report`, whose methods call these
 WIDTH = 140  # of the text
@@ -137,7 +144,8 @@ def steps_words(card: Card) -> str:
     residuals = [row.residual for row in moving if row.residual is not None]
     largest = digits(max(residuals, default=None))
     return (
-        f"largest residual at rest {largest}; slowest rate {digits(slow.rate)} ({slow.world}, {slow.sampling}); "
+        f"largest residual at rest {largest}; "
+        f"slowest rate {digits(slow.rate)} ({slow.world}, {slow.sampling}); "
         f"largest stable step {digits(short.step)} ({short.world}, {short.sampling})"
     )
 
@@ -148,29 +156,83 @@ def _more(places: list[str]) -> str:
 
 def text(card: Card) -> str:
     """The verdict for a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rich_table = Table(*COLUMNS, box=None, pad_edge=False)
-    for cells in lines(card):
-        rich_table.add_row(*(Text(cell) for cell in cells))
-    console = Console(file=StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
-    for line in head(card):
-        console.print(Text(line))
-    console.print(rich_table)
-    for line in foot(card):
-        console.print(Text(line))
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in printed.splitlines())
+    return _printed(head(card), COLUMNS, lines(card), foot(card))
 
 
 def html_page(card: Card) -> str:
     """The verdict as HTML; what others named is escaped."""
-    above = "<br>".join(escape(line) for line in head(card))
-    names = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in lines(card)
+    return _html(head(card), COLUMNS, lines(card), foot(card))
+
+
+def _printed(above: list[str], names: Sequence[str], rows: list[list[str]], below: list[str]) -> str:
+    shown = Table(*names, box=None, pad_edge=False)
+    for cells in rows:
+        shown.add_row(*(Text(cell) for cell in cells))
+    out = StringIO()
+    console = Console(file=out, width=WIDTH, color_system=None, legacy_windows=False)
+    for each in [*map(Text, above), shown, *map(Text, below)]:
+        console.print(each)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _html(above: list[str], names: Sequence[str], rows: list[list[str]], below: list[str]) -> str:
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines_ = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows
     )
-    below = "".join(f"<li>{escape(line)}</li>" for line in foot(card))
-    return f"<p>{above}</p><table><tr>{names}</tr>{rows}</table><ul>{below}</ul>"
+    notes = "".join(f"<li>{escape(line)}</li>" for line in below)
+    first = "<br>".join(escape(line) for line in above)
+    return f"<p>{first}</p><table><tr>{heads}</tr>{lines_}</table><ul>{notes}</ul>"
+
+
+SIDES = (
+    "algorithm",
+    "beta",
+    "end",
+    "kin",
+    "rows",
+    "worst regret",
+    "largest bias",
+    "noise over RLOO's",
+    "blind to",
+)
+
+
+def sides(cards: Sequence[Card]) -> list[list[str]]:
+    """One line for each verdict, in the order of `SIDES`."""
+    return [
+        [
+            card.algorithm,
+            digits(card.beta),
+            card.end,
+            kin_words(card),
+            _tally(card),
+            digits(max((row.regret for row in card.rows if row.regret is not None), default=None)),
+            digits(max((row.bias for row in card.rows if row.bias is not None), default=None)),
+            digits(_noise(card)),
+            ", ".join(name for name, is_blind in card.blind.items() if is_blind),
+        ]
+        for card in cards
+    ]
+
+
+def _tally(card: Card) -> str:
+    """How often it ends where."""
+    ends = Counter(row.end for row in card.rows)
+    return ", ".join(f"{count} {name}" for name, count in ends.most_common())
+
+
+def _noise(card: Card) -> float | None:
+    """The geometric mean over the rows of the variance over RLOO's."""
+    logs = [log(row.variance / row.variance_rloo) for row in card.rows if row.variance and row.variance_rloo]
+    return exp(sum(logs) / len(logs)) if logs else None
+
+
+def side_by_side(cards: Sequence[Card]) -> str:
+    """Several verdicts for a terminal."""
+    return _printed([], SIDES, sides(cards), [])
+
+
+def side_by_side_html(cards: Sequence[Card]) -> str:
+    """Several verdicts as HTML; what others named is escaped."""
+    return _html([], SIDES, sides(cards), [])

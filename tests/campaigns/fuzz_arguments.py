@@ -207,6 +207,10 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "sgd_moments": extended(affine(), learning_rate=0.1, steps=[0, 2], start=start, **noise),
         "stationary_covariance": extended(affine(), learning_rate=0.1, **noise),
         "report": [{**problem(b.CoPG(0.5), b.Offline(np.array(MU))), "beta": 0.7}],
+        "compare": [
+            {"algorithms": [b.CoPG(0.5)], "bandit": world(), "sampling": b.Offline(np.array(MU))},
+        ],
+        "Comparison": [{}],
         "Report": [{}],  # `report` makes it, and `Report.from_json`
         "log_linear_policy": [{"bandit": world(), **features, "weights": np.array([0.5, -0.2])}],
         "log_linear_flow": extended(problems()[:2], **features, times=times, start=np.array([0.1, 0.2])),
@@ -402,6 +406,7 @@ RECORDS = {
     "Solution",
     "Trace",
     "Report",
+    "Comparison",
     "NoFixedPoint",
     "NotConverged",
 }  # hold what they are given
