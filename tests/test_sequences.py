@@ -24,14 +24,17 @@ from bandits.sequences import (
     Averaged,
     KLInLoss,
     KLInReward,
+    PrefixValue,
     TokenGRPO,
     TokenNashMD,
+    TokenPolicyGradient,
     TokenPPO,
     TokenSquare,
     TokenTable,
     by_answer,
     by_constant,
     by_group,
+    future_cost,
     k1,
     k2,
     k3,
@@ -346,6 +349,71 @@ def test_kl_in_the_reward_of_all_tokens_ends_at_the_optimum_and_of_its_own_forge
         own = table_fixed_point(algorithm, table, world, b.OnPolicy())
         assert_allclose(own.policy, forgetful, atol=1e-11)
     assert np.abs(best - forgetful).max() > 1e-2
+
+
+def squares(algorithm, table: TokenTable, world: b.Bandit, logits: np.ndarray) -> float:
+    """E |step|^2 of one sample through the table, by hand over all answers."""
+    tokens, policy = table.token_log_prob(logits), np.exp(table.log_prob(logits))
+    ref = table.token_log_prob()
+    everyone = Samples(
+        log_prob=tokens.sum(-1)[None], reference_log_prob=ref.sum(-1)[None], reward=world.reward[None]
+    )
+    total = 0.0
+    for y in range(len(policy)):
+        seen = TokenSamples(
+            log_prob=tokens[[y]].sum(-1),
+            reference_log_prob=ref[[y]].sum(-1),
+            reward=world.reward[[y]],
+            arm=np.array([y]),
+            token_log_prob=tokens[[y]],
+            token_reference_log_prob=ref[[y]],
+            mask=table.mask[[y]],
+            population=everyone,
+        )
+        c = np.zeros(tokens.shape)
+        c[y] = algorithm.update(seen).token_log_prob[0]
+        total += policy[y] * (table.pulled_back(c, logits) ** 2).sum()
+    return total
+
+
+def test_charging_the_past_and_baselines_of_prefixes_change_the_noise_alone():
+    """One expected update, three noises; with V(x) a reward that all answers share adds none."""
+    table, world, _ = small(12)
+    logits = table.logits + np.random.default_rng(0).normal(size=table.logits.shape)
+    same = [
+        KLInReward(0.6),
+        KLInReward(0.6, k1, future_cost),
+        TokenPolicyGradient(0.6),
+        TokenPolicyGradient(0.6, PrefixValue(table)),
+    ]
+    updates = [table_update(each, table, world, b.OnPolicy(), logits) for each in same]
+    for update in updates[1:]:
+        assert_allclose(update, updates[0], atol=1e-14)
+    whole, future, none, critic = (squares(each, table, world, logits) for each in same)
+    assert abs(whole - none) < 1e-12 < abs(whole - future) and critic < none
+    richer = table.bandit(world.reward + 3.0)
+    assert_allclose(squares(same[-1], table, richer, logits), critic, rtol=1e-12)
+    assert squares(same[-2], table, richer, logits) > 5 * none
+    end = table_fixed_point(same[-1], table, world, b.OnPolicy())
+    assert_allclose(end.policy, world.optimal_policy(0.6), atol=1e-12)
+
+
+def test_gspo_is_ppo_on_averages():
+    """c = clipped((pi/mu)^(1/|y|) a) / |y|, by hand: Zheng 2025, Eq. (5)-(7)."""
+    table, world, mu = small(13)
+    tokens = table.token_log_prob(table.logits + np.random.default_rng(0).normal(size=table.logits.shape))
+    seen = Samples(
+        log_prob=tokens.sum(-1),
+        behavior_log_prob=np.log(mu),
+        reference_log_prob=tokens.sum(-1),
+        reward=world.reward,
+        length=table.lengths,
+    )
+    c = Averaged(b.PPO(1e-9, clip=0.3, k=15)).update(seen).log_prob
+    s = np.exp((tokens.sum(-1) - np.log(mu)) / table.lengths)
+    stopped = ((world.reward > 0) & (s > 1.3)) | ((world.reward < 0) & (s < 0.7))
+    assert stopped.any() and not stopped.all()
+    assert_allclose(c, np.where(stopped, 0, s * world.reward / table.lengths) / 15, atol=1e-9)
 
 
 def test_k1_as_a_loss_pulls_nowhere():

@@ -10,6 +10,7 @@ Read in this order; each imports only those above it.
     clipping       what if each token has its own likelihood ratio, and which divisor?
     token_kl       what if each token pays for its own KL?
     token_square   what if each token has its own square?
+    value          what does a baseline of its own for each prefix do?
     mixtures       what if Nash-MD mixes token by token?
 """
 
@@ -19,25 +20,30 @@ from bandits.sequences.mixtures import TokenNashMD
 from bandits.sequences.soft_values import soft_optimum
 from bandits.sequences.table import TokenTable
 from bandits.sequences.through import TableFit, table_fixed_point, table_flow, table_update
-from bandits.sequences.token_kl import KLInLoss, KLInReward, k1, k2, k3, own_cost, whole_cost
+from bandits.sequences.token_kl import KLInLoss, KLInReward, future_cost, k1, k2, k3, own_cost, whole_cost
 from bandits.sequences.token_square import TokenSquare
+from bandits.sequences.value import PrefixValue, TokenPolicyGradient, no_baseline
 
 __all__ = [
     "Averaged",
     "KLInLoss",
     "KLInReward",
+    "PrefixValue",
     "TableFit",
     "TokenGRPO",
     "TokenNashMD",
     "TokenPPO",
+    "TokenPolicyGradient",
     "TokenSquare",
     "TokenTable",
     "by_answer",
     "by_constant",
     "by_group",
+    "future_cost",
     "k1",
     "k2",
     "k3",
+    "no_baseline",
     "own_cost",
     "soft_optimum",
     "table_fixed_point",

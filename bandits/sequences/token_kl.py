@@ -7,6 +7,7 @@ With h_t = log pi(y_t | y_<t) / ref(y_t | y_<t) and samples of the policy, a tok
 In the reward, a token of an answer is credited with r(y) less beta times the estimates of
 
     whole_cost    all tokens: with k1 this is policy gradient on R, whose end is pi*
+    future_cost   itself and the tokens behind it: the same on average, another noise
     own_cost      itself alone: it is not charged for the KL of the tokens that it leads to
 
 As a loss, each token's estimate is differentiated in its own log-probability: k1's gradient vanishes on
@@ -62,6 +63,12 @@ def whole_cost(estimate: Array) -> Array:
     return 0 * estimate + estimate.sum(-1)[..., None]
 
 
+def future_cost(estimate: Array) -> Array:
+    """Every token is charged for itself and the tokens behind it, (..., k, T)."""
+    xp = array_namespace(estimate)
+    return xp.flip(xp.cumulative_sum(xp.flip(estimate, axis=-1), axis=-1), axis=-1)
+
+
 def own_cost(estimate: Array) -> Array:
     """Every token is charged for itself alone, (..., k, T)."""
     return estimate
@@ -76,7 +83,7 @@ class KLInReward:
     Args:
         beta: strength of the KL.
         estimator: `k1`, `k2` or `k3`.
-        cost: which tokens' estimates a token is charged for: `whole_cost` or `own_cost`.
+        cost: which tokens' estimates a token is charged for: `whole_cost`, `future_cost` or `own_cost`.
     """
 
     beta: float
