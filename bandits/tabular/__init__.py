@@ -10,6 +10,8 @@ Read in this order; each imports only those above it.
     motion           where is a motion in continuous time?
     td               where does temporal-difference learning end, and how noisily?
     quantile_td      and quantile temporal-difference learning?
+    self_predictive  why does a representation that predicts itself not collapse, and where does it end?
+    byol             when does a target that moves along collapse: on one mode, on matrices, on a graph?
     trees            what is a game in extensive form worth?
     best_response    how much could each player gain alone?
     games            which games have exact answers to compare with?

@@ -7,6 +7,7 @@ this wing then hold to 1e-10 along them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,7 @@ from bandits.solvers import paths
 
 Velocity = Callable[[Floats], Floats]
 TOLERANCE = 1e-12
+MOST = 300_000  # velocities of one motion
 
 
 def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
@@ -26,7 +28,7 @@ def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
 
     Raises:
         ValueError: times do not increase from 0 or later.
-        NotConverged: the motion runs away, or the solver failed.
+        NotConverged: the motion runs away, or is so stiff that 300 000 velocities are not enough.
 
     Example:
         >>> integrate(lambda z: -z, [1.0, 2.0], [0.0, np.log(2.0)]).round(9)
@@ -34,8 +36,15 @@ def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
                [0.5, 1. ]])
     """
     z, t = checks.floats(start, "start"), paths.increasing(times, "times")
+    asked = count()
+
+    def law(_: float, flat: Floats) -> Floats:
+        if next(asked) > MOST:
+            raise _unfinished(f"it was asked for {MOST} velocities and is not there; shorten the times")
+        return velocity(flat.reshape(z.shape)).ravel()
+
     found = solve_ivp(
-        lambda _, flat: velocity(flat.reshape(z.shape)).ravel(),
+        law,
         (0.0, max(float(t[-1]), np.finfo(float).tiny)),
         z.ravel(),
         method="DOP853",
@@ -44,6 +53,10 @@ def integrate(velocity: Velocity, start: ArrayLike, times: ArrayLike) -> Floats:
         atol=TOLERANCE,
     )
     if not found.success or not np.isfinite(found.y).all():
-        unsolved = Solution(log_policy=None, residual=np.inf, method="DOP853", iterations=found.nfev)
-        raise NotConverged(f"the motion could not be followed to the last time: {found.message}", unsolved)
+        raise _unfinished(found.message)
     return found.y.T.reshape(len(t), *z.shape)
+
+
+def _unfinished(why: str) -> NotConverged:
+    unsolved = Solution(log_policy=None, residual=np.inf, method="DOP853")
+    return NotConverged(f"the motion could not be followed to the last time: {why}", unsolved)
