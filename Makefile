@@ -24,7 +24,7 @@ test: $(VENV)/.all ## check style and types, then run every test, doctest and no
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(wildcard bandits llm)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbmake --nbmake-kernel=$(KERNEL)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-kernel=$(KERNEL)
 
 benchmark: $(VENV)/.all ## compare speed and memory with the alternatives, side by side
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

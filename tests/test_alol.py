@@ -7,13 +7,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.integrate import solve_ivp
-from scipy.special import softmax
 
 import answer_key
 import bandits as b
 from bandits.testing import strategies
 from bandits.testing.enumeration import Case
+from motions import motion
 from rows import Row, log_ratios
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -64,22 +63,6 @@ def limit(algorithm, world, sampling, start=None) -> np.ndarray:
 def gain(world: b.Bandit) -> np.ndarray:
     """a+ = max(r - E_ref[r], 0)."""
     return np.maximum(world.reward - world.reference @ world.reward, 0)
-
-
-def motion(algorithm, world, sampling, start, until: float) -> np.ndarray:
-    """d theta/dt = expected update, integrated on the arms that start with mass."""
-    alive = start > 0
-
-    def full(theta):
-        policy = np.zeros(len(start))
-        policy[alive] = softmax(theta)
-        return policy
-
-    def velocity(_, theta):
-        return b.expected_update(algorithm, world, sampling, full(theta))[alive]
-
-    run = solve_ivp(velocity, (0, until), np.log(start[alive]), method="LSODA", rtol=1e-10, atol=1e-12)
-    return full(run.y[:, -1])
 
 
 # ---- the coefficient --------------------------------------------------------------------------------------
@@ -247,8 +230,8 @@ def test_right_or_wrong_beyond_the_clip_the_start_decides():
         b.fixed_point(b.ALoL(), world, sampling)
     assert refusal.value.solution.log_policy is None and refusal.value.solution.unique is False
     starts = np.array([[0.02, 0.48, 0.5], [0.02, 0.38, 0.6]])
-    ends = [motion(b.ALoL(), world, sampling, start, 1e6) for start in starts]
-    assert_allclose([end[0] for end in ends], 0, atol=1e-4)
+    ends = motion(b.ALoL(), world, sampling, starts, 1e6)
+    assert_allclose(ends[:, 0], 0, atol=1e-4)
     assert np.abs(ends[0] - ends[1]).max() > 0.05
 
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.integrate import solve_ivp
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 import bandits as b
 from bandits.exact import update_at
 from bandits.problem import bind
 from bandits.sampling.observation import State
 from bandits.testing import strategies
+from motions import motion
 
 FEW = settings(max_examples=6)
 
@@ -292,15 +292,8 @@ def test_ends_are_where_an_accurate_flow_of_this_start_leads(data, beta):
             return b.PolicyGradient(beta, 4.0 + beta).update(samples)
 
     starts = data.draw(strategies.policies(3, (8,), smallest=0.05, salt=6))
-    problem = bind(Plain(), world, sampling, starts)
-
-    def velocity(_, theta):
-        return update_at(problem, State(log_softmax(theta.reshape(8, 3), axis=-1))).ravel()
-
     found = b.fixed_point(Plain(), world, sampling, starts)
-    accurate = {"method": "LSODA", "rtol": 1e-10, "atol": 1e-12, "lband": 2, "uband": 2}
-    run = solve_ivp(velocity, (0, 1e6), np.log(starts).ravel(), **accurate)  # blocks of three
-    assert_allclose(found.policy, softmax(run.y[:, -1].reshape(8, 3), axis=-1), rtol=0, atol=1e-7)
+    assert_allclose(found.policy, motion(Plain(), world, sampling, starts, 1e6), rtol=0, atol=1e-7)
 
 
 def test_a_sample_of_the_campaign_of_stability_finds_no_disagreement():

@@ -19,30 +19,22 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax, softmax
 
 import bandits as b
+import worlds
+from bandits.algorithms.ipo import identity
 from bandits.policy import kl, spread
 from bandits.testing import strategies
-from rows import every_row
+from bandits.testing.enumeration import Case
+from motions import motion
+from rows import every_row, optimum
 
 ARMS = st.integers(2, 50)
 FEW = settings(max_examples=15)
 MANY = settings(max_examples=40)
 
+ROWS = every_row()
 # What is linear in h = log pi/ref: E[c] is proportional to sum W (t - (h - h')), t the target of a pair.
-ON_REWARDS = {
-    "CoPG": b.CoPG,
-    "CoPG(k=3)": lambda beta: b.CoPG(beta, k=3),
-    "RLOO": b.RLOO,
-    "RLOO(k=3)": lambda beta: b.RLOO(beta, k=3),
-    "DRO": b.DRO,
-    "DROV": b.DROV,
-    "PolicyGradient(behavior_value)": lambda beta: b.PolicyGradient(beta, b.behavior_value),
-}
-ON_POLICY = {
-    **ON_REWARDS,
-    "PolicyGradient": b.PolicyGradient,
-    "PolicyGradient(3.0, k=2)": lambda beta: b.PolicyGradient(beta, 3.0, k=2),
-    "ReMax": b.ReMax,
-}
+ON_REWARDS = [name for name, row in ROWS.items() if row.target is optimum]
+ON_POLICY = [name for name, row in ROWS.items() if row.climbs and not row.reads("preference")]
 
 
 def check(found: b.Solution, policy, at_most: float = 1e-10) -> None:
@@ -59,7 +51,7 @@ def check(found: b.Solution, policy, at_most: float = 1e-10) -> None:
 @given(data=st.data(), arms=ARMS, beta=strategies.betas())
 def test_regression_on_rewards_ends_where_least_squares_does(name, data, arms, beta):
     """Any law, also one that leaves arms apart: min-norm least squares on the sampled differences (T3.3)."""
-    algorithm = ON_REWARDS[name](beta)
+    algorithm = ROWS[name].make(beta)
     world = data.draw(strategies.bandits_with_reward(arms, arms))
     start = data.draw(strategies.policies(arms, salt=7))
     rules = [strategies.offline(arms)]
@@ -80,12 +72,13 @@ def test_regression_on_rewards_ends_where_least_squares_does(name, data, arms, b
 @FEW
 @given(data=st.data(), arms=ARMS, beta=strategies.betas())
 def test_on_policy_all_policy_gradients_end_at_the_optimum(name, data, arms, beta):
-    """pi* in 60-digit arithmetic; groups of three are enumerated up to 12 arms."""
-    algorithm = ON_POLICY[name](beta)
+    """Of what they climb, in 60-digit arithmetic; groups of three are enumerated up to 12 arms."""
+    algorithm = ROWS[name].make(beta)
     arms = min(arms, 12) if algorithm.k == 3 else arms
     world = data.draw(strategies.bandits_with_reward(arms, arms))
     found = b.fixed_point(algorithm, world, b.OnPolicy())
-    check(found, second.tilted(world.log_reference, world.reward, beta))
+    _, score = ROWS[name].climbs(algorithm, Case(world, b.OnPolicy(), found.policy))
+    check(found, second.tilted(world.log_reference, score, beta))
     assert found.stable and found.unique
 
 
@@ -192,12 +185,12 @@ def test_srpo_minimises_both_losses_at_once(data, arms, beta, alpha):
 
 
 GAMES = {
-    "NashMD": (lambda beta: b.NashMD(beta), 0.0),
-    "NashMD(0.3)": (lambda beta: b.NashMD(beta, mixture=0.3), 0.3),
-    "NashMD(1)": (lambda beta: b.NashMD(beta, mixture=1.0), 1.0),
-    "OnlineIPO": (b.OnlineIPO, 0.0),
-    "IPO": (b.IPO, 0.0),
-    "PsiPO": (b.PsiPO, 0.0),
+    **{
+        name: row.make
+        for name, row in ROWS.items()
+        if row.climbs and row.reads("preference") and getattr(row.make(1.0), "psi", identity) is identity
+    },
+    "NashMD(1)": lambda beta: b.NashMD(beta, mixture=1.0),  # the other end of the mixtures
 }
 
 
@@ -206,43 +199,40 @@ GAMES = {
 @given(data=st.data(), arms=ARMS, beta=strategies.betas())
 def test_games_end_at_the_answer_to_their_own_mixture(name, data, arms, beta):
     """SciPy's `root` along a path in beta (T6.1, T6.4); groups of three are enumerated up to 12 arms."""
-    make, mixture = GAMES[name]
-    arms = min(arms, 12) if name == "PsiPO" else arms
+    algorithm = GAMES[name](beta)
+    arms = min(arms, 12) if algorithm.k == 3 else arms
     world = data.draw(strategies.bandits_with_preference(arms, arms))
-    found = b.fixed_point(make(beta), world, b.OnPolicy())
+    found = b.fixed_point(algorithm, world, b.OnPolicy())
+    mixture = getattr(algorithm, "mixture", 0.0)
     check(found, np.exp(second.game(world.preference, world.log_reference, beta, mixture)))
 
 
 # ---- without a closed form --------------------------------------------------------------------------------
 
 
-def motion(algorithm, world, sampling, start, until: float = 1e7):
-    """The end of d theta/dt = E[update], by another solver than the package's, at a finer tolerance."""
-
-    def velocity(_, theta):
-        return b.expected_update(algorithm, world, sampling, softmax(theta))
-
-    run = solve_ivp(velocity, (0, until), np.log(start), method="LSODA", rtol=1e-10, atol=1e-12)
-    return softmax(run.y[:, -1])
+def followed(row) -> bool:
+    """Whether its end on a fixed law is known from the flow alone."""
+    return b.fixed_point(row.make(0.7), worlds.REWARDS, b.Offline(worlds.BEHAVIOR)).method.startswith("flow")
 
 
-MOVING = {
-    "PolicyGradient(policy_reward)": lambda beta: b.PolicyGradient(beta, b.policy_reward),
-    "PolicyGradient(policy_value)": lambda beta: b.PolicyGradient(beta, b.policy_value),
-    "ImportanceWeighted(clip)": lambda beta: b.ImportanceWeighted(b.RLOO(beta), clip=1.5),
-}
+MOVING = [  # what jumps where the favourite changes has its own test below
+    name
+    for name, row in ROWS.items()
+    if row.settles and not row.reads("preference") and not row.reads("greedy_reward") and followed(row)
+]
 
 
 @pytest.mark.parametrize("name", MOVING)
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(data=st.data(), beta=strategies.betas(0.3, 3))
 def test_what_has_to_be_solved_ends_where_the_motion_ends(name, data, beta):
+    """Four starts side by side."""
     world = data.draw(strategies.bandits_with_reward(2, 4, smallest=0.1, scale=0.3))
     mu = data.draw(strategies.policies(world.arms, smallest=0.1, salt=5))
-    start = data.draw(strategies.policies(world.arms, smallest=0.1, salt=6))
-    algorithm = MOVING[name](beta)
-    found = b.fixed_point(algorithm, world, b.Offline(mu), start)
-    check(found, motion(algorithm, world, b.Offline(mu), start))
+    starts = data.draw(strategies.policies(world.arms, (4,), smallest=0.1, salt=6))
+    algorithm = ROWS[name].make(beta)
+    found = b.fixed_point(algorithm, world, b.Offline(mu), starts)
+    check(found, motion(algorithm, world, b.Offline(mu), starts))
 
 
 @FEW

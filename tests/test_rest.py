@@ -16,6 +16,7 @@ from bandits.solvers import rest
 from bandits.solvers.endings import ending
 from bandits.solvers.rest import graded_rates
 from bandits.testing import strategies
+from worlds import ClippedPairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,17 +195,6 @@ def test_rates_of_rare_arms_keep_their_digits(data, n, spread):
 
 
 # ---- through the front door: many prompts ------------------------------------------------------------------
-
-
-class ClippedPairs:
-    """A pair algorithm without a closed form."""
-
-    k = 2
-
-    def update(self, samples):
-        R = samples.regularized_reward(0.5)
-        c = np.clip(R[..., 0] - R[..., 1], -1.0, 1.0)
-        return b.Update(log_prob=np.stack([c, -c], axis=-1))
 
 
 @pytest.mark.parametrize("arms", [2, 5])
