@@ -191,6 +191,7 @@ def test_the_average_policy_is_a_draw_before_the_game(game):
     """Drawing one policy at the start and keeping it reaches every end as often as the average does."""
     policies = armac.cfr(game, 7)
     mean = armac.average_policy(game, policies)
+    assert_allclose(armac.average_policies(game, policies)[3], armac.average_policy(game, policies[:4]))
     for player in range(game.players):
         others = random_policy(game, player)
         mine = (game.owner == player)[:, None]
@@ -349,15 +350,17 @@ def test_t12_12_the_family_is_all_of_them(player):
 
 
 def test_t12_12_nash_conv_along_cfr(thousand):
-    average, current = armac.nash_conv_along(KUHN, thousand, [1, 10, 100, 1000])
+    averages = armac.average_policies(KUHN, thousand)[[0, 9, 99, 999]]
+    average = [nash_conv(KUHN, policy) for policy in averages]
     assert_allclose(average, [0.916667, 0.192417, 0.051349, 0.014538], atol=5e-7)
-    assert_allclose(current[-1], 0.4163, atol=5e-5)
-    assert games.nearest_kuhn_equilibrium(armac.average_policy(KUHN, thousand))[1] < 0.05
+    assert_allclose(nash_conv(KUHN, thousand[-1]), 0.4163, atol=5e-5)
+    assert games.nearest_kuhn_equilibrium(averages[-1])[1] < 0.05
 
 
 def test_t12_12_nash_conv_along_alternating_cfr():
     played = armac.alternating_cfr(KUHN, 1000)
-    average, _ = armac.nash_conv_along(KUHN, played, [1, 10, 100, 1000])
+    averages = armac.average_policies(KUHN, played)[[0, 9, 99, 999]]
+    average = [nash_conv(KUHN, policy) for policy in averages]
     assert_allclose(average, [0.9167, 0.1374, 0.0165, 0.0019], atol=5e-5)
 
 

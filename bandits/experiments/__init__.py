@@ -5,7 +5,9 @@ EXPERIMENTS      all of them, in the order of the map; `python -m bandits figure
 """
 
 from bandits.experiments import (
+    armac,
     averages,
+    byol_basin,
     convergence,
     copg_toy,
     coverage,
@@ -19,6 +21,8 @@ from bandits.experiments import (
     misspecified,
     nash_md,
     overfitting,
+    quantiles,
+    representations,
     robustness,
     self_play,
     sgd_noise,
@@ -44,4 +48,8 @@ EXPERIMENTS = (
     divisors,
     forgetful_kl,
     endless,
+    quantiles,
+    representations,
+    byol_basin,
+    armac,
 )

@@ -26,7 +26,6 @@ from numpy.typing import ArrayLike
 
 from bandits import checks
 from bandits.checks import Floats
-from bandits.tabular.best_response import nash_conv
 from bandits.tabular.trees import Game, counterfactual, uniform_policy
 
 
@@ -97,23 +96,20 @@ def armac(game: Game, iterations: int, *, replays_itself: bool = False) -> Float
     return played
 
 
-def average_policy(game: Game, policies: ArrayLike) -> Floats:
-    """Policies of all iterations, averaged by their owner's reach of each infoset, (I, A).
+def average_policies(game: Game, policies: ArrayLike) -> Floats:
+    """After each iteration, its policies so far averaged by their owner's reach of each infoset, (T, I, A).
 
     What playing one of them, drawn before the game, looks like from outside.
     """
     played = checks.distribution(policies, "policies")
-    own = np.stack([counterfactual(game, policy).own_reach for policy in played])
-    weight = own.sum(axis=0)[:, None]
-    mean = np.einsum("ti,tia->ia", own, played) / np.where(weight > 0, weight, 1.0)
-    return np.where(weight > 0, mean, uniform_policy(game))
+    own = np.stack([counterfactual(game, policy).own_reach for policy in played])[..., None]
+    weight, summed = own.cumsum(axis=0), (own * played).cumsum(axis=0)
+    return np.where(weight > 0, summed / np.where(weight > 0, weight, 1.0), uniform_policy(game))
 
 
-def nash_conv_along(game: Game, policies: ArrayLike, at: ArrayLike) -> tuple[Floats, Floats]:
-    """NashConv of the average and of the current policy after each number of iterations, (n,) each."""
-    played, counts = checks.distribution(policies, "policies"), np.asarray(at, dtype=np.int64)
-    averages = [nash_conv(game, average_policy(game, played[:count])) for count in counts]
-    return np.array(averages), np.array([nash_conv(game, played[count - 1]) for count in counts])
+def average_policy(game: Game, policies: ArrayLike) -> Floats:
+    """The last of `average_policies`, (I, A)."""
+    return average_policies(game, policies)[-1]
 
 
 def _regression(advantage: Floats, met: Floats) -> Floats:

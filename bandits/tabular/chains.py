@@ -52,7 +52,7 @@ class Atoms(NamedTuple):
     probabilities: Floats  # (n,)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class MarkovRewardProcess:
     """A chain with rewards, validated once.
 
@@ -75,9 +75,10 @@ class MarkovRewardProcess:
     reward: Discrete | Continuous
     discount: float
 
-    def __post_init__(self) -> None:
-        P = stochastic(self.transition, "transition")
-        reward = self.reward
+    def __init__(
+        self, transition: ArrayLike, reward: Discrete | Continuous | ArrayLike, discount: float
+    ) -> None:
+        P = stochastic(transition, "transition")
         if not isinstance(reward, Discrete | Continuous):
             reward = constant(reward)
         checks.within(reward.mean(), (len(P),), "reward")
@@ -85,10 +86,10 @@ class MarkovRewardProcess:
             shape = (len(P), reward.values.shape[-1])
             values, p = (np.broadcast_to(a, shape) for a in (reward.values, reward.probabilities))
             reward = Discrete(values, p)
-        discount = checks.fraction(self.discount, "discount")
-        if discount == 1:
+        g = checks.fraction(discount, "discount")
+        if g == 1:
             raise ValueError("discount must be below 1, where returns are finite, but discount = 1")
-        for name, value in (("transition", P), ("reward", reward), ("discount", discount)):
+        for name, value in (("transition", P), ("reward", reward), ("discount", g)):
             object.__setattr__(self, name, value)
 
     @property
