@@ -105,24 +105,7 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 4.0))
         _draw_plane(left, result)
-        middle.plot(result.decays, result.high, color=style.BLUE, label="p+, exact")
-        middle.plot(result.decays, result.low, color=style.RED, linestyle=(0, (5, 2)), label="p−, exact")
-        middle.axvline(result.threshold, color=style.BLACK, linestyle=(0, (1, 1.5)), linewidth=1.2)
-        for (name, ends), marker in zip(result.reached.items(), ("o", "x"), strict=True):
-            size = 8 if marker == "o" else 6
-            fill = "none" if marker == "o" else style.BLACK
-            middle.plot(
-                result.reached_at,
-                ends,
-                marker,
-                color=style.BLACK,
-                markersize=size,
-                markerfacecolor=fill,
-                label=name,
-            )
-        middle.set(
-            title="Above a decay of 1/6 all collapse", xlabel="decay η", ylabel="predictor p at the end"
-        )
+        _draw_decay(middle, result)
         place = np.arange(len(result.signal))
         for hue, (name, p) in zip(HUES, result.kept.items(), strict=True):
             right.plot(
@@ -158,6 +141,25 @@ def _draw_plane(axes: Axes, result: Result) -> None:
     axes.set_xscale("log")
     axes.set(title="Who lives is decided at the start", xlabel="s = w² of the encoder", ylabel="predictor p")
     axes.set(xlim=(1e-5, 1.3), ylim=(0, 1.0))
+
+
+def _draw_decay(axes: Axes, result: Result) -> None:
+    axes.plot(result.decays, result.high, color=style.BLUE, label="p+, exact")
+    axes.plot(result.decays, result.low, color=style.RED, linestyle=(0, (5, 2)), label="p−, exact")
+    axes.axvline(result.threshold, color=style.BLACK, linestyle=(0, (1, 1.5)), linewidth=1.2)
+    for (name, ends), marker in zip(result.reached.items(), ("o", "x"), strict=True):
+        size = 8 if marker == "o" else 6
+        fill = "none" if marker == "o" else style.BLACK
+        axes.plot(
+            result.reached_at,
+            ends,
+            marker,
+            color=style.BLACK,
+            markersize=size,
+            markerfacecolor=fill,
+            label=name,
+        )
+    axes.set(title="Above a decay of 1/6 all collapse", xlabel="decay η", ylabel="predictor p at the end")
 
 
 def _ends(decay: float, target_rate: float) -> float:

@@ -71,8 +71,6 @@ def run(progress: bool = False) -> Result:
         )
         runs = last[0]
     inside = np.clip(runs, corners[0], corners[-1])
-    heavy = _one_state(1 / 2.2)
-    many = quantile_td.midpoints(21)
     return Result(
         levels=LEVELS,
         values=law.values,
@@ -95,9 +93,7 @@ def run(progress: bool = False) -> Result:
         counts=np.array(COUNTS, dtype=float),
         by_count={name: np.array([_error(tail, m) for m in COUNTS]) for name, tail in LAWS.items()},
         of_td={name: float(td.mean_squared_error(_one_state(tail), STEP)[0]) for name, tail in LAWS.items()},
-        printed=np.array(
-            [td.mean_squared_error(heavy, 0.01)[0], quantile_td.mean_squared_error(heavy, many, 0.01)[0]]
-        ),
+        printed=_printed(),
     )
 
 
@@ -188,6 +184,13 @@ def _one_state(tail: float) -> MarkovRewardProcess:
 
 def _error(tail: float, m: int) -> float:
     return float(quantile_td.mean_squared_error(_one_state(tail), quantile_td.midpoints(m), STEP)[0])
+
+
+def _printed() -> Floats:
+    """T12.5's last pair: TD's error and that of 21 quantiles, step .01."""
+    heavy, levels = _one_state(1 / 2.2), quantile_td.midpoints(21)
+    both = td.mean_squared_error(heavy, 0.01), quantile_td.mean_squared_error(heavy, levels, 0.01)
+    return np.concatenate(both)
 
 
 def _sampled(rng: np.random.Generator) -> dict[str, Floats]:
