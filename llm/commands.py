@@ -67,7 +67,7 @@ def run_sft(options: Options, settings: Settings) -> list[str]:
         how = {"args": _arguments(options), "train_dataset": rows, "data_collator": fine_tuning_batch}
         return CheckedTrainer(model=model, **how)
 
-    found = trained(options.out, settings, tokenizer, trainer)
+    found = trained(options.out, settings, tokenizer, trainer, seed=options.seed)
     return [*said, f"fine-tuned on {len(rows)} pairs: {found}", _picture(options)]
 
 
@@ -89,7 +89,8 @@ def run_reward(options: Options, settings: Settings) -> list[str]:
         made.model_accepts_loss_kwargs = False  # a mean over the batch: divide it accumulating
         return made
 
-    scorer = load_scorer(str(trained(options.out, settings, tokenizer, trainer)))
+    found = trained(options.out, settings, tokenizer, trainer, seed=options.seed)
+    scorer = load_scorer(str(found))
     if len(test):
         answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
         accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))

@@ -21,7 +21,7 @@ from llm.data import Loaded, first, load_rows
 from llm.generate import read_scored
 from llm.layouts import Row, demonstration, preference, scored
 from llm.model import load_model, load_tokenizer, new_model, train_tokenizer
-from llm.rewards import Reward, reward_named
+from llm.rewards import Reward, name_and_weight, reward_named
 from llm.run_folder import source
 from llm.tokens import encode, token_ids
 
@@ -37,8 +37,8 @@ def settings_of(options: Options) -> dict[str, Any]:
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(each) for each in value]
-        name, equals, weight = (value or "").partition("=")
-        return value if not name or name in REWARDS else source(name) + equals + weight
+        name, weight = name_and_weight(value or "")
+        return value if not name or name in REWARDS else source(name) + f"={weight}" * bool(weight)
 
     given = {name: value for name, value in vars(options).items() if name not in NOT_SETTINGS}
     if options.command == "demo":  # it learns from the one as it is measured on the other
@@ -49,7 +49,7 @@ def settings_of(options: Options) -> dict[str, Any]:
 def reward_of(options: Options) -> Reward:
     """The sum of what `--reward` names."""
     for term in options.reward:
-        name = term.partition("=")[0]
+        name, _ = name_and_weight(term)
         if name not in REWARDS and "/" not in name and source(name) == name:
             near = difflib.get_close_matches(name, REWARDS, 1)
             meant = f"; did you mean {near[0]}?" if near else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from llm.beside import VALUE
 from llm.files import read_json, write_json
@@ -28,6 +28,8 @@ def trained(
     settings: Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     trainer: Callable[[], CheckedTrainer],
+    *,
+    seed: int,
 ) -> Path:
     """The folder of the model: of whole weights, adapters merged and V left out, with the tokenizer.
 
@@ -39,6 +41,7 @@ def trained(
     with claimed(folder, settings):
         if found.exists():
             return found
+        set_seed(seed)  # what is new of a model begins at random
         made = trainer()
         run(made, folder)
         sharded = made.is_fsdp_enabled or made.is_deepspeed_enabled
@@ -84,7 +87,7 @@ def align(
             raise ValueError("adapters are merged into whole weights; leave lora_rank, FSDP or DeepSpeed out")
         return made
 
-    return trained(folder, settings, tokenizer, trainer)
+    return trained(folder, settings, tokenizer, trainer, seed=args.seed)
 
 
 def _with_reference(path: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,8 +195,14 @@ def reward_named(*terms: str) -> Reward:
     return weighted_sum(*(_weighted(term) for term in terms))
 
 
+def name_and_weight(term: str) -> tuple[str, str]:
+    """What stands before and behind the last = of a term; a file or folder that is there is a name."""
+    name, equals, weight = ("", "", "") if Path(term).exists() else term.rpartition("=")
+    return (name, weight) if equals else (term, "")
+
+
 def _weighted(term: str) -> tuple[float, Reward]:
-    name, _, weight = term.partition("=")
+    name, weight = name_and_weight(term)
     try:
         factor = float(weight or 1)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Kill -9 at random: every command, started again until it ends, leaves the bytes of an undisturbed run.
 
-PYTHONPATH=. python tests/llm/kill_campaign.py 20      so many kills of each command
+PYTHONPATH=. python tests/llm/kill_campaign.py 20               so many kills of each command
+PYTHONPATH=. python tests/llm/kill_campaign.py 20 reward align  only of these
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def made(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def main(kills: int) -> None:
-    """Each command undisturbed, then killed and started again.
+def main(kills: int, *names: str) -> None:
+    """Each command undisturbed, then killed and started again, or only those of these names.
 
     Raises:
         AssertionError: an end is another, or with another status than 0.
@@ -74,6 +75,8 @@ def main(kills: int) -> None:
             whole = start(command, folder / name)
             assert whole.wait() == 0, whole.stderr.read()
             took, done = time.monotonic() - began, 0
+            if names and name not in names:
+                continue
             while True:
                 run = start(command, folder / f"{name} killed")
                 if done < kills:
@@ -84,9 +87,11 @@ def main(kills: int) -> None:
                 assert run.returncode in (0, -signal.SIGKILL), said
                 if run.returncode == 0:
                     break
-            assert made(folder / f"{name} killed") == made(folder / name), name
+            wanted, found = made(folder / name), made(folder / f"{name} killed")
+            other = [path for path in {*wanted, *found} if wanted.get(path) != found.get(path)]
+            assert not other, f"{name}: {other}"
             print(f"{name}: {done} kills, the same bytes", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, *sys.argv[2:])

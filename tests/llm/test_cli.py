@@ -196,7 +196,7 @@ def test_held_out_comparisons_are_of_prompts_that_nothing_was_trained_on(
     """Each prompt has four comparisons, all on one side."""
     seen: list[set[str]] = []
 
-    def trained(folder, settings, tokenizer, trainer):
+    def trained(folder, settings, tokenizer, trainer, *, seed):
         seen.append(set(trainer().train_dataset["prompt"]))
         return "judge"
 

@@ -7,15 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import llm.model
 import llm.pipeline
 from llm.__main__ import main
+from llm.choices import parser
 from llm.files import write_json_lines
+from llm.inputs import reward_of, settings_of
 from llm.rewards import load_scorer
 from llm.run_folder import check, claimed
 
@@ -58,6 +63,38 @@ def test_data_that_grew_are_not_told_as_trained_on(tmp_path, model_folder, capsy
     shutil.copy(file, tmp_path / "moved.jsonl")  # the content decides, not the name
     command[2] = tmp_path / "moved.jsonl"
     assert say(capsys, *command)[0] == 0 and state(out) == before
+
+
+@pytest.mark.parametrize("command", ["reward", "align"])
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
+    tmp_path, model_folder, sampled, capsys, command
+):
+    """A reward's head and adapters begin at random: by the seed, not by what the process drew before."""
+    given = [command, "--data", sampled, "--model", model_folder, *SHORT, "--steps", 4]
+    given += ["--lora-rank", 2] if command == "align" else []
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's own calls
+            assert say(capsys, *given, "--out", tmp_path / str(before))[0] == 0
+        found.append(load_file(tmp_path / str(before) / "model" / "model.safetensors"))
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
+def test_what_is_read_may_have_any_name(tmp_path, model_folder):
+    """Also one with a = in it, which otherwise stands before a reward's weight."""
+    file, judge = data(tmp_path / "beta=1.jsonl", ROWS[:4]), tmp_path / "rate=0.1"
+    scorer = load_scorer(str(model_folder), fresh=True)
+    scorer.model.save_pretrained(judge)
+    scorer.tokenizer.save_pretrained(judge)
+    given = ["sample", "--data", str(file), "--model", str(judge), "--reward", f"{judge}", f"{judge}=-2"]
+    options = parser().parse_args(given)
+    before = settings_of(options)
+    assert before["reward"][1] == before["reward"][0] + "=-2" and "(read as " in before["model"]
+    texts = [row["completion"] for row in ROWS]
+    np.testing.assert_allclose(reward_of(options)(texts, texts, None), -scorer(texts, texts), rtol=1e-5)
+    data(file, ROWS)
+    assert settings_of(options)["data"] != before["data"]
 
 
 def test_samples_scored_by_a_reward_that_was_trained_again_are_refused(tmp_path, model_folder, pairs, capsys):
@@ -194,6 +231,7 @@ def test_help_needs_no_torch_and_a_closed_pipe_is_no_error():
 import io, sys
 from contextlib import redirect_stdout, suppress
 from llm.__main__ import main
+from llm.choices import parser
 with redirect_stdout(io.StringIO()), suppress(SystemExit):
     main(["align", "--help"])
 assert not {"torch", "transformers", "datasets", "numpy", "bandits"} & set(sys.modules)
