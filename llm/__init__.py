@@ -16,6 +16,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     tokens       rows of text as padded token ids
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
+    conformance/ a loss of somebody else's as an algorithm, and its verdict
     beside       what is trained beside the policy
     decode       sampling, caches on; Nash-MD's opponent
     generate     scored data sets, shard by shard
@@ -40,16 +41,20 @@ if TYPE_CHECKING:
     from llm.loss import alignment_loss
     from llm.model import load_model
 
-for _needed in ("torch", "transformers", "datasets"):
-    if find_spec(_needed) is None:
-        raise ImportError(f"llm needs {_needed}: pip install 'alignment-bandits[llm]'")
+if find_spec("torch") is None:
+    raise ImportError("llm needs torch: pip install 'alignment-bandits[llm]'")
 
 __all__ = ["alignment_loss", "as_bandit", "enumerate_completions", "load_model", "sequence_log_probs"]
 _HOME = dict(zip(__all__, ("loss", "exact", "exact", "model", "log_probs"), strict=True))
 
 
 def __getattr__(name: str) -> Any:
-    """Each public name from its module, when it is first asked for: help answers without PyTorch."""
+    """Each public name from its module, when it is first asked for: losses need torch alone."""
+    if name == "conformance":
+        return import_module("llm.conformance")
     if name not in _HOME:
         raise AttributeError(f"module 'llm' has no attribute {name!r}")
-    return getattr(import_module(f"llm.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"llm.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"llm.{name} needs {error.name}: pip install 'alignment-bandits[llm]'") from error

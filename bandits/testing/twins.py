@@ -127,12 +127,18 @@ def dropped_detach(algorithm: Algorithm) -> Twin:
 
 
 def undetached_reward(algorithm: Algorithm) -> Twin | None:
-    """Differentiates sum_j w_j a_j whole, the KL inside the advantage a included."""
-    if not getattr(algorithm, "weighted", False) or hasattr(algorithm, "loss"):
+    """Differentiates the clipped surrogate of w a whole, the KL inside the advantage a included."""
+    free = forgotten_clip(algorithm)
+    if free is None or not getattr(algorithm, "weighted", False) or hasattr(algorithm, "loss"):
         return None
+    up, down = log_bounds(_setting(algorithm, "clip", math.inf))
+    advantage = _times(free, lambda s: array_namespace(s.log_prob).exp(-log_weight(s)))
 
-    def differentiated(right: Algorithm, s: Samples, u: Update) -> Update:
-        return replace(u, log_prob=_slope(right, s, array_namespace(u.log_prob).ones_like(u.log_prob)))
+    def differentiated(_: Algorithm, s: Samples, u: Update) -> Update:
+        xp, a, log_w = array_namespace(u.log_prob), advantage.update(s).log_prob, log_weight(s)
+        stopped = ((a > 0) & (log_w > up)) | ((a < 0) & (log_w < down))
+        weight = xp.exp(xp.where(stopped, xp.clip(log_w, down, up), log_w))
+        return replace(u, log_prob=u.log_prob + _slope(advantage, s, weight))
 
     return Twin(algorithm, change_update=differentiated)
 
@@ -338,7 +344,7 @@ def forgotten_ratio(algorithm: Algorithm) -> Twin | None:
 def forgotten_clip(algorithm: Algorithm) -> Algorithm | None:
     """Weights pi/mu without any bound."""
     clip = _setting(algorithm, "clip", math.inf)
-    return _with(algorithm, "clip", math.inf) if math.isfinite(clip) else None
+    return altered(algorithm, "clip", math.inf) if math.isfinite(clip) else None
 
 
 def _clipped_by_hand(algorithm: Algorithm, unbounded: Callable[[Array], Array]) -> Twin | None:
@@ -382,19 +388,19 @@ def clip_without_minimum(algorithm: Algorithm) -> Twin | None:
 
 def forgotten_beta(algorithm: Algorithm) -> Algorithm | None:
     """beta = 1, whatever was asked for."""
-    return _with(algorithm, "beta", 1.0) if _setting(algorithm, "beta", 1.0) != 1 else None
+    return altered(algorithm, "beta", 1.0) if _setting(algorithm, "beta", 1.0) != 1 else None
 
 
 def squared_beta(algorithm: Algorithm) -> Algorithm | None:
     """beta^2 in place of beta: it was multiplied in twice."""
     beta = _setting(algorithm, "beta", 1.0)
-    return _with(algorithm, "beta", beta**2) if beta != 1 else None
+    return altered(algorithm, "beta", beta**2) if beta != 1 else None
 
 
 def swapped_mixture(algorithm: Algorithm) -> Algorithm | None:
     """Nash-MD whose opponent has the weights of policy and reference exchanged."""
     mixture = _setting(algorithm, "mixture", None)
-    return None if mixture is None else _with(algorithm, "mixture", 1 - mixture)
+    return None if mixture is None else altered(algorithm, "mixture", 1 - mixture)
 
 
 def _setting(algorithm: Algorithm, name: str, otherwise: Any) -> Any:
@@ -402,7 +408,7 @@ def _setting(algorithm: Algorithm, name: str, otherwise: Any) -> Any:
     return getattr(algorithm, name, otherwise)
 
 
-def _with(algorithm: Algorithm, name: str, value: float) -> Algorithm | None:
+def altered(algorithm: Algorithm, name: str, value: float) -> Algorithm | None:
     """The same algorithm with another hyper-parameter; None where it is no record of them."""
     if not is_dataclass(algorithm) or name not in {each.name for each in fields(algorithm)}:
         return None
