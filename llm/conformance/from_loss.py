@@ -45,15 +45,12 @@ class FromLoss:
 
     def update(self, samples: Samples) -> Update:
         """c = -d loss / d log pi(y), averaged over the label where only its probability is known."""
-        totals = self.totals(samples)
-        lead, groups = samples.log_prob.shape, totals["log_prob"].shape[0]
-        coefficient = torch.zeros_like(totals["log_prob"])
-        for weight, first in self._labellings(totals):
-            value, leaf = self._value(totals, first)
-            (slope,) = torch.autograd.grad(value, leaf)
-            size = groups if self.reduction == "mean" else 1
-            coefficient = coefficient - size * weight[:, None] * slope
-        found = coefficient.reshape(lead)
+        totals, first, weight = self._labelled(self.totals(samples))
+        value, leaf = self._value(totals, first)
+        (slope,) = torch.autograd.grad(value, leaf)
+        size = len(slope) if self.reduction == "mean" else 1
+        lead = samples.log_prob.shape
+        found = -size * (weight[:, None] * slope).reshape(-1, *lead).sum(0)
         return Update(log_prob=found if torch.is_tensor(samples.log_prob) else found.numpy())
 
     def loss(self, samples: Samples) -> Array:
@@ -65,8 +62,11 @@ class FromLoss:
         return found if torch.is_tensor(samples.log_prob) else found.detach().numpy()
 
     def _alone(self, totals: dict[str, Tensor]) -> Tensor:
-        parts = [weight[0] * self._value(totals, first)[0] for weight, first in self._labellings(totals)]
-        return torch.stack(parts).sum()
+        whole, first, weight = self._labelled(totals)
+        rows = [{name: x[i : i + 1] for name, x in whole.items()} for i in range(len(weight))]
+        firsts = [None if first is None else first[i : i + 1] for i in range(len(weight))]
+        losses = [self._value(row, one)[0] for row, one in zip(rows, firsts, strict=True)]
+        return (weight * torch.stack(losses)).sum()
 
     def totals(self, samples: Samples) -> dict[str, Tensor]:
         """What the loss is shown, as float64 tensors of groups, (n, k), by the field that has it."""
@@ -80,14 +80,17 @@ class FromLoss:
             found["label"] = found["desirable"][:, 0]
         return found
 
-    def _labellings(self, totals: dict[str, Tensor]) -> list[tuple[Tensor, Tensor | None]]:
-        """Labels that are drawn: (probability, whether the first answer wins, or the answer is good)."""
+    def _labelled(self, totals: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
+        """Every group with either label that may be drawn: also whether the first answer wins (or the answer is
+        good), and the label's probability, (n,) or, one after the other, (2 n,).
+        """
         p = totals.get("label")
         if p is None:
-            return [(torch.ones(len(totals["log_prob"]), dtype=torch.float64), None)]
+            return totals, None, torch.ones(len(totals["log_prob"]), dtype=torch.float64)
         if ((p == 0) | (p == 1)).all():
-            return [(torch.ones_like(p), p == 1)]
-        return [(p, torch.ones_like(p, dtype=torch.bool)), (1 - p, torch.zeros_like(p, dtype=torch.bool))]
+            return totals, p == 1, torch.ones_like(p)
+        both = {name: torch.cat((x, x)) for name, x in totals.items()}
+        return both, torch.cat((p >= 0, p < 0)), torch.cat((p, 1 - p))
 
     def _value(self, totals: dict[str, Tensor], first: Tensor | None) -> tuple[Tensor, Tensor]:
         """The reduced loss, and the log-probabilities (n, k) that it is differentiated in."""

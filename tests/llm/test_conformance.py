@@ -20,7 +20,7 @@ from bandits.testing import laws
 from bandits.testing.enumeration import Case
 from bandits.testing.twins import TWINS
 from foreign_losses import GROUP, MASKED, PAIR, RIGHT, SURROGATE, WRONG, IPOLoss, dpo, labelled, ppo, rloo
-from llm.conformance import FAULTS, INPUTS, cases, check_loss, from_loss
+from llm.conformance import FAULTS, INPUTS, cases, check_loss, from_loss, identify
 
 ROOT = Path(b.__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -165,6 +165,19 @@ def test_its_loss_is_that_of_each_group():
         made = from_loss(loss, PAIR, reduction=reduction)
         where = (WORLD, b.Offline(worlds.BEHAVIOR), worlds.POLICY)
         np.testing.assert_allclose(b.expected_loss(made, *where), b.expected_loss(right, *where), rtol=1e-12)
+
+
+def test_identify_is_the_report_of_the_loss_as_an_algorithm(monkeypatch):
+    asked = []
+    monkeypatch.setattr(b, "report", lambda algorithm: asked.append(algorithm) or "its report")
+    assert identify(IPOLoss(), PAIR, reduction="none") == "its report"
+    assert asked == [from_loss(asked[0].function, PAIR, reduction="none")]
+
+
+def test_a_report_knows_a_loss_by_its_kin_and_infers_its_beta():
+    found = b.report(from_loss(dpo, PAIR), WORLD, b.Offline(worlds.BEHAVIOR))
+    assert (found.kin, found.agreement) == ("DPO", "equal")
+    assert found.rows[0].unique
 
 
 def test_torch_in_torch_out():
