@@ -81,8 +81,9 @@ class FromLoss:
         return found
 
     def _labelled(self, totals: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
-        """Every group with either label that may be drawn: also whether the first answer wins (or the answer is
-        good), and the label's probability, (n,) or, one after the other, (2 n,).
+        """Every group with each label that may be drawn, one after the other, (n,) or (2 n,).
+
+        Beside it whether the first answer wins, or the answer is good, and the probability of that label.
         """
         p = totals.get("label")
         if p is None:

@@ -175,7 +175,8 @@ def test_identify_is_the_report_of_the_loss_as_an_algorithm(monkeypatch):
 
 
 def test_a_report_knows_a_loss_by_its_kin_and_infers_its_beta():
-    found = b.report(from_loss(dpo, PAIR), WORLD, b.Offline(worlds.BEHAVIOR))
+    found = b.report(from_loss(dpo, PAIR), worlds.REWARDS, b.Offline(worlds.BEHAVIOR))
+    assert found.beta == pytest.approx(0.1, rel=1e-6)  # from where it ends
     assert (found.kin, found.agreement) == ("DPO", "equal")
     assert found.rows[0].unique
 
