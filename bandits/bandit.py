@@ -266,7 +266,9 @@ class Bandit:
     def checked_policy(self, policy: ArrayLike, name: str) -> Floats:
         """A policy argument, validated against this world."""
         probabilities = checks.distribution(policy, name)
-        checks.same_arms(probabilities, np.broadcast_to(0.0, (*self.contexts, self.arms)), name, "the bandit")
+        shape = (*self.contexts, self.arms)
+        if probabilities.shape != shape:
+            checks.same_arms(probabilities, np.broadcast_to(0.0, shape), name, "the bandit")
         return probabilities
 
 

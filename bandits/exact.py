@@ -15,17 +15,15 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.policy import log_policy_of, log_ratio
+from bandits.policy import log_policy_of, log_ratio, normalised
 from bandits.problem import MAX_GROUPS, Problem, bind
 from bandits.samples import Algorithm, Samples
 from bandits.sampling import groups
@@ -212,25 +210,26 @@ def _groups(
             `problem.max_groups`.
     """
 
-    def asked(question: Callable[[Evaluation, Law], bool], *places: tuple[Bandit, Law, State]) -> bool:
-        key = f"{question.__name__} to {what}"
-        if key not in problem.known:
-            problem.known[key] = any(question(_evaluation(*place, numbers), place[1]) for place in places)
-        return problem.known[key]
+    def company_matters() -> bool:
+        return groups.company_matters(_evaluation(problem.bandit, law, _elsewhere(state), numbers), law)
 
-    def contexts_matter(evaluate: Evaluation, law: Law) -> bool:
-        return _contexts_matter(problem, evaluate, state, elsewhere, numbers)
+    def contexts_matter() -> bool:
+        return bool(problem.contexts) and _contexts_matter(problem, law, state, numbers)
 
     def order_matters() -> bool:
-        return asked(groups.order_matters, *(_last(problem.bandit, law, each) for each in (state, elsewhere)))
+        places = [_last(problem.bandit, law, each) for each in (state, _elsewhere(state))]
+        return any(groups.order_matters(_evaluation(*place, numbers), place[1]) for place in places)
 
-    elsewhere = replace(state, log_policy=_another_policy(state.log_policy), log_ratio=None)
-    here = (problem.bandit, law, elsewhere)
-    if asked(groups.company_matters, here) or (problem.contexts and asked(contexts_matter, here)):
+    about = (what, state.value is None, state.log_revision is None)
+    if problem.found(("company", *about), company_matters) or problem.found(
+        ("contexts", problem.contexts, *about), contexts_matter
+    ):
         raise ValueError(_mixes(problem, what))
     block = max(1, _block(problem.bandit, law, state) // held)
     name = f"{problem.name}.{what}"
-    return groups.every_group(law, block, problem.max_groups, name, order_matters)
+    return groups.every_group(
+        law, block, problem.max_groups, name, lambda: problem.found(("order", *about), order_matters)
+    )
 
 
 def _last(bandit: Bandit, law: Law, state: State) -> tuple[Bandit, Law, State]:
@@ -254,25 +253,25 @@ def _evaluation(bandit: Bandit, law: Law, state: State, numbers: Numbers) -> Eva
     return evaluate
 
 
-def _contexts_matter(
-    problem: Problem, evaluate: Evaluation, state: State, elsewhere: State, numbers: Numbers
-) -> bool:
-    """Whether a context gets other numbers alone than among the others, sampled at `state`."""
-    last = tuple(size - 1 for size in problem.contexts)
+def _contexts_matter(problem: Problem, law: Law, state: State, numbers: Numbers) -> bool:
+    """Whether a context gets other numbers alone than among the others."""
+    last, elsewhere = tuple(size - 1 for size in problem.contexts), _elsewhere(state)
     alone = problem.at(last)
-    law = alone.law(state.at(last, problem.contexts).log_policy)
-    arms = groups.some_groups(law, groups.COMPANY)
-    found = _evaluation(alone.bandit, law, elsewhere.at(last, problem.contexts), numbers)(arms)
+    own_law = alone.law(state.at(last, problem.contexts).log_policy)
+    arms = groups.some_groups(own_law, groups.COMPANY)
+    found = _evaluation(alone.bandit, own_law, elsewhere.at(last, problem.contexts), numbers)(arms)
     if found.shape != arms.shape:  # it knows the contexts itself, say a margin for each of them
         return False
-    among = np.broadcast_to(evaluate(arms), (*problem.contexts, *arms.shape))[last]
-    return groups.differ(among, found)
+    among = _evaluation(problem.bandit, law, elsewhere, numbers)(arms)
+    return groups.differ(np.broadcast_to(among, (*problem.contexts, *arms.shape))[last], found)
 
 
-def _another_policy(log_policy: Floats) -> Floats:
-    """A policy with the same support and no two log-probabilities alike, the same at every call."""
-    logits = np.random.default_rng(0).normal(size=log_policy.shape[-1])
-    return log_softmax(np.where(np.isfinite(log_policy), logits, -np.inf), axis=-1)
+def _elsewhere(state: State) -> State:
+    """Training at another policy: same support, no two log-probabilities alike, the same at every call."""
+    log_policy = state.log_policy
+    logits = 2 * np.cos(np.arange(1.0, 1 + log_policy.shape[-1]))
+    elsewhere = normalised(np.where(np.isfinite(log_policy), logits, -np.inf))
+    return replace(state, log_policy=elsewhere, log_ratio=None)
 
 
 def _mixes(problem: Problem, what: str) -> str:

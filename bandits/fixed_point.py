@@ -172,8 +172,7 @@ def _certified(problem: Problem, found: Solution) -> Solution:
         )
     if log_policy.shape[:-1] != problem.contexts:
         log_policy = np.broadcast_to(log_policy, (*problem.contexts, problem.bandit.arms))
-    absent = np.isneginf(problem.log_start) & np.isfinite(problem.bandit.log_reference)
-    partial = found.unique and found.face is None and bool(absent.any())
+    partial = found.unique and found.face is None and _lacks_arms(problem)
     return replace(
         found,
         log_policy=log_policy,
@@ -181,6 +180,13 @@ def _certified(problem: Problem, found: Solution) -> Solution:
         unique=False if partial else found.unique,
         message="; ".join(filter(None, [found.message, ABSENT if partial else ""])),
     )
+
+
+def _lacks_arms(problem: Problem) -> bool:
+    """Whether an arm of the reference starts at zero."""
+    if problem.log_start.min() > -np.inf:
+        return False
+    return bool((np.isneginf(problem.log_start) & np.isfinite(problem.bandit.log_reference)).any())
 
 
 def _size(problem: Problem, log_policy: Floats) -> float:

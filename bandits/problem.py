@@ -9,9 +9,13 @@ Axes: arms last; leading axes are contexts, each a problem of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property, lru_cache
+from numbers import Real
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +27,7 @@ from bandits.checks import Floats
 from bandits.policy import log_policy_of
 from bandits.samples import Algorithm, group_size
 from bandits.sampling.laws import Law
-from bandits.sampling.rules import Sampling, as_sampling
+from bandits.sampling.rules import OnPolicy, Sampling, as_sampling
 
 MAX_GROUPS = 10**7  # some seconds a sum
 
@@ -38,7 +42,7 @@ class Problem:
     log_start: Floats  # (..., A)  -inf where the start has no mass
     contexts: tuple[int, ...]  # leading axes that all four broadcast to
     max_groups: int = MAX_GROUPS  # groups of arms that a sum may visit
-    known: dict[str, bool] = field(default_factory=dict)  # what sums found out about `update`, by question
+    known: dict[Hashable, bool] = field(default_factory=dict)  # what sums found out about `update`
 
     @property
     def name(self) -> str:
@@ -47,9 +51,19 @@ class Problem:
 
     def law(self, log_policy: Floats | None = None) -> Law:
         """Law of a group of k samples when training stands at a policy, by default at the start."""
-        return self.sampling.law(
-            self.algorithm, self.bandit, self.log_start if log_policy is None else log_policy
-        )
+        if log_policy is None or not self.sampling.on_policy:
+            return self._law_at_start
+        return self.sampling.law(self.algorithm, self.bandit, log_policy)
+
+    @cached_property
+    def _law_at_start(self) -> Law:
+        return self.sampling.law(self.algorithm, self.bandit, self.log_start)
+
+    def found(self, question: Hashable, look: Callable[[], bool]) -> bool:
+        """The answer to a question about `update`, looked for once."""
+        if question not in self.known:
+            self.known[question] = look()
+        return self.known[question]
 
     def linear(self) -> Linear | None:
         """The expected update as rate L (score / beta - h), where the algorithm says so and the law stays."""
@@ -102,7 +116,32 @@ def bind(
     checks.same_arms(log_start, law.behavior, name, "sampling")
     _check_mass(law, log_start, name)
     shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
-    return Problem(algorithm, bandit, sampling, log_start, shape, max_groups)
+    known = _found_before(algorithm, bandit, sampling, shape) if log_start.min() > -np.inf else {}
+    return Problem(algorithm, bandit, sampling, log_start, shape, max_groups, known)
+
+
+def _found_before(
+    algorithm: Any, bandit: Bandit, sampling: Sampling, contexts: tuple[int, ...]
+) -> dict[Hashable, bool]:
+    """What sums found out about this `update` in this world before; nothing, if it may have changed."""
+    if not (_settled(algorithm) and isinstance(sampling, Sampling)):
+        return {}
+    rule: Hashable = sampling if isinstance(sampling, OnPolicy) else ref(sampling)
+    return _notes(algorithm, ref(bandit), rule, contexts)
+
+
+@lru_cache(maxsize=128)
+def _notes(*about: Any) -> dict[Hashable, bool]:
+    """A leaf for each; worlds and samples are held weakly."""
+    return {}
+
+
+def _settled(value: Any) -> bool:
+    """Whether it is frozen all through, so that equal ones answer alike; functions are taken to be."""
+    if is_dataclass(value) and not isinstance(value, type):
+        frozen = type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+        return frozen and all(_settled(getattr(value, each.name)) for each in fields(value))
+    return value is None or isinstance(value, Real | str | FunctionType | BuiltinFunctionType)
 
 
 def _inside(bandit: Bandit, policy: ArrayLike, name: str) -> Floats:

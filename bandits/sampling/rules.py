@@ -261,7 +261,8 @@ def _refuse_on_policy_algorithms(algorithm: Algorithm, sampling: Sampling) -> No
 
 
 def _check_support(behavior: Floats, bandit: Bandit, name: str) -> None:
-    checks.same_arms(behavior, np.broadcast_to(0.0, (*bandit.contexts, bandit.arms)), name, "the bandit")
+    if behavior.shape != (*bandit.contexts, bandit.arms):
+        checks.same_arms(behavior, np.broadcast_to(0.0, (*bandit.contexts, bandit.arms)), name, "the bandit")
     if bandit.reference.min() > 0:
         return
     reference = np.broadcast_to(bandit.reference, np.broadcast_shapes(behavior.shape, bandit.reference.shape))
