@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from numbers import Real
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,9 @@ def function(value: Callable[..., Any], name: str, *takes: str) -> None:
     wanted = f"{name} must be a function of ({', '.join(takes)})"
     if not callable(value) or isinstance(value, type):
         raise ValueError(f"{wanted}, but {name} = {shown(value)}")
+    if isinstance(value, FunctionType) and value.__code__.co_argcount == len(takes):
+        if not value.__code__.co_kwonlyargcount:
+            return
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # some builtins have none

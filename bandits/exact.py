@@ -157,16 +157,19 @@ def update_covariance(
         for share, labelled in labellings(samples, drawn):
             w = weight * share
             steps = steps_of(finite_coefficients(algorithm, labelled, w), arms, state.log_policy)
-            mean = mean + np.einsum("...n,...na->...a", w, steps)
-            second = second + np.einsum("...n,...na,...nb->...ab", w, steps, steps, optimize=True)
+            weighted = w[..., None] * steps
+            mean = mean + weighted.sum(axis=-2)
+            second = second + np.swapaxes(weighted, -1, -2) @ steps
     return _in_each_context(problem, second - mean[..., :, None] * mean[..., None, :], axes=2)
 
 
 def _in_each_context(problem: Problem, found: Floats, axes: int) -> Floats:
     """The same numbers for all contexts where none of what was summed has any."""
-    own = found.shape[found.ndim - axes :]
-    lead = np.broadcast_shapes(problem.contexts, found.shape[: found.ndim - axes])
-    return found if found.shape == (*lead, *own) else np.broadcast_to(found, (*lead, *own)).copy()
+    there, own = found.shape[: found.ndim - axes], found.shape[found.ndim - axes :]
+    if there == problem.contexts:
+        return found
+    lead = np.broadcast_shapes(problem.contexts, there)
+    return found if there == lead else np.broadcast_to(found, (*lead, *own)).copy()
 
 
 def update_at(problem: Problem, state: State) -> Floats:

@@ -10,7 +10,7 @@ Axes: arms last; leading axes are contexts, each a problem of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, lru_cache
 from numbers import Real
 from types import BuiltinFunctionType, FunctionType
@@ -42,7 +42,7 @@ class Problem:
     log_start: Floats  # (..., A)  -inf where the start has no mass
     contexts: tuple[int, ...]  # leading axes that all four broadcast to
     max_groups: int = MAX_GROUPS  # groups of arms that a sum may visit
-    known: dict[Hashable, bool] = field(default_factory=dict)  # what sums found out about `update`
+    notes: dict[Hashable, bool] | None = None  # what sums found out about `update`, of a larger problem
 
     @property
     def name(self) -> str:
@@ -58,6 +58,20 @@ class Problem:
     @cached_property
     def _law_at_start(self) -> Law:
         return self.sampling.law(self.algorithm, self.bandit, self.log_start)
+
+    @cached_property
+    def known(self) -> dict[Hashable, bool]:
+        """What sums found out about this `update`, here or in this world before, by question."""
+        if self.notes is not None:
+            return self.notes
+        if self.log_start.min() == -np.inf or not _settled(self.algorithm):
+            return {}  # it may have changed
+        on_policy = isinstance(self.sampling, OnPolicy)
+        if not (on_policy or isinstance(self.sampling, Sampling)):
+            return {}
+        rule: Any = self.sampling if on_policy else ref(self.sampling)
+        algorithm: Any = self.algorithm
+        return _notes(algorithm, ref(self.bandit), rule, self.contexts)
 
     def found(self, question: Hashable, look: Callable[[], bool]) -> bool:
         """The answer to a question about `update`, looked for once."""
@@ -116,18 +130,9 @@ def bind(
     checks.same_arms(log_start, law.behavior, name, "sampling")
     _check_mass(law, log_start, name)
     shape = np.broadcast_shapes(log_start.shape[:-1], law.behavior.shape[:-1], bandit.contexts)
-    known = _found_before(algorithm, bandit, sampling, shape) if log_start.min() > -np.inf else {}
-    return Problem(algorithm, bandit, sampling, log_start, shape, max_groups, known)
-
-
-def _found_before(
-    algorithm: Any, bandit: Bandit, sampling: Sampling, contexts: tuple[int, ...]
-) -> dict[Hashable, bool]:
-    """What sums found out about this `update` in this world before; nothing, if it may have changed."""
-    if not (_settled(algorithm) and isinstance(sampling, Sampling)):
-        return {}
-    rule: Hashable = sampling if isinstance(sampling, OnPolicy) else ref(sampling)
-    return _notes(algorithm, ref(bandit), rule, contexts)
+    problem = Problem(algorithm, bandit, sampling, log_start, shape, max_groups)
+    object.__setattr__(problem, "_law_at_start", law)  # what the cached property would find
+    return problem
 
 
 @lru_cache(maxsize=128)
@@ -148,8 +153,10 @@ def _inside(bandit: Bandit, policy: ArrayLike, name: str) -> Floats:
     """log of a policy within the reference's support, (..., A)."""
     probabilities = bandit.checked_policy(policy, name)
     checks.inside(probabilities, bandit.reference, name)
-    shape = np.broadcast_shapes(probabilities.shape, bandit.reference.shape)
-    return np.broadcast_to(log_policy_of(probabilities), shape)
+    log_policy = log_policy_of(probabilities)
+    if log_policy.shape == bandit.reference.shape:
+        return log_policy
+    return np.broadcast_to(log_policy, np.broadcast_shapes(log_policy.shape, bandit.reference.shape))
 
 
 def _check_mass(law: Law, log_policy: Floats, name: str) -> None:

@@ -317,7 +317,8 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 def _scaled(x: Floats, by: Floats) -> Floats:
     """x times something, in place where x has all contexts: a million arms are not copied."""
-    return np.multiply(x, by, out=x if np.broadcast_shapes(x.shape, by.shape) == x.shape else None)
+    whole = by.shape in ((), x.shape) or np.broadcast_shapes(x.shape, by.shape) == x.shape
+    return np.multiply(x, by, out=x if whole else None)
 
 
 def _seen(behavior: Floats, x: Floats) -> Floats:

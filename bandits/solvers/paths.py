@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.checks import Floats
-from bandits.policy import log_policy_of
+from bandits.policy import log_policy_of, normalised
 from bandits.solution import NotConverged, Solution
 from bandits.solvers.sliding import legs
 
@@ -111,7 +110,7 @@ def whole_log_policy(logits: Floats, alive: NDArray[np.bool_]) -> Floats:
     """log pi of all arms, (..., A), from the logits of those that take part, (..., n)."""
     full = np.full((*logits.shape[:-1], *alive.shape), -np.inf)
     full[..., alive] = logits
-    return log_softmax(full, axis=-1)
+    return normalised(full)
 
 
 def trajectory(

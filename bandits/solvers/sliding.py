@@ -143,8 +143,13 @@ class Leg(NamedTuple):
     end: float
     at: Path
     x: Floats  # (n,)  where it ends
-    speed: Floats  # (n,)  velocity there
+    field: Field  # that it follows
     surfaces: Surfaces | None  # what it slid along
+
+    @property
+    def speed(self) -> Floats:
+        """Velocity at the end, (n,)."""
+        return self.field(self.x)
 
 
 def legs(field: Field, start: Floats, horizon: float, tolerance: float) -> Iterator[Leg]:
@@ -195,7 +200,7 @@ def _until_turn(
                 end, turn = _released(surfaces, path, solver.t_old, solver.t)
             x = path(end)
             crept = crept + 1 if np.abs(x - old).max() < CREEP else 0
-            yield Leg(solver.t_old, end, path, x, velocity(x), surfaces)
+            yield Leg(solver.t_old, end, path, x, velocity, surfaces)
             if crept == CREPT and turn is None:
                 crept, turn = 0, _met(field, x, surfaces)
             if turn is not None:
