@@ -18,7 +18,7 @@ from scipy.special import softmax
 
 import bandits as b
 from bandits import examples
-from bandits.dynamics import gradient, linear
+from bandits.dynamics import games, gradient, linear
 from bandits.problem import bind
 from bandits.sampling.laws import Product
 from bandits.solvers import paths
@@ -62,6 +62,34 @@ def linear_cases(draw):
 
 
 # ---- flow
+
+
+@pytest.mark.parametrize("rarest", [1e-2, 1e-30, 1e-150, 1e-300, 5e-324])
+def test_an_arm_of_any_size_comes_back_along_the_natural_flow(rarest):
+    """In probabilities the natural flow is d pi / dt = g, with no layer at the border."""
+    rng = np.random.default_rng(3)
+    world, sampling = (
+        b.Bandit(rng.normal(size=3), reference=rng.dirichlet([3] * 3)),
+        b.Offline([0.5, 0.2, 0.3]),
+    )
+    start, algorithm = np.array([rarest, 0.3, 0.7 - rarest]), b.CoPG(0.5)
+
+    def rate(_, policy):
+        policy = np.maximum(policy, 1e-250)  # a trial step may go beyond the border
+        return b.expected_update(algorithm, world, sampling, policy / policy.sum())
+
+    slow = solve_ivp(rate, (0, 0.5), start, "LSODA", t_eval=[0.1, 0.5], rtol=1e-11, atol=1e-13)
+    found = b.natural_flow(algorithm, world, sampling, [0.0, 0.1, 0.5], start)
+    np.testing.assert_allclose(found[0], start, rtol=1e-12, atol=0)
+    np.testing.assert_allclose(found[1:], slow.y.T, rtol=0, atol=1e-8)  # 1e-10 a step, of either solver
+
+
+def test_an_arm_of_any_size_comes_back_along_best_responses():
+    """d a / dt = response - a: one that responds by p has p (1 - exp(-t)) of the average at first."""
+    world = b.Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+    velocity = games.best_response_flow(world, 0.5)
+    ends = [paths.integrate(velocity, [p, 0.4, 0.6 - p], [0.0, 0.3])[1] for p in (1e-12, 1e-300)]
+    np.testing.assert_allclose(ends[1], ends[0], rtol=0, atol=1e-10)  # the first starts 1e-12 higher
 
 
 @settings(max_examples=25)

@@ -23,6 +23,8 @@ from bandits.problem import Problem
 from bandits.sampling.observation import State
 from bandits.solvers.paths import Step, Velocity
 
+RAREST = 1e-290  # its reciprocal is finite, and so are the speeds of updates up to 1e18
+
 
 def gradient_step(problem: Problem, learning_rate: float) -> Step:
     """Gradient descent on the logits, theta <- theta + eta g(theta)."""
@@ -44,12 +46,13 @@ def gradient_velocity(problem: Problem) -> Velocity:
 
 
 def natural_velocity(problem: Problem) -> Velocity:
-    """g / pi, the expected update in the metric of Fisher; 0 for arms below 1e-308."""
+    """g / pi, the expected update in the metric of Fisher; arms below 1e-290 count as 1e-290."""
     gradient = gradient_velocity(problem)
 
     def velocity(log_policy: Floats) -> Floats:
         policy, g = np.exp(log_policy), gradient(log_policy)
-        return np.where(policy > 0, g / np.where(policy > 0, policy, 1.0), 0.0)
+        with np.errstate(over="ignore"):  # the solver says where it fails
+            return g / np.maximum(policy, RAREST)
 
     return velocity
 
