@@ -296,6 +296,22 @@ MIXING = {
 }
 
 
+@pytest.mark.parametrize("k", [2, 3])
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_centred_in_the_group_and_scaled_by_the_batch_is_mixing(k, data):
+    """Blind are groups of one arm k times: their coefficients are zero in any company."""
+    world = data.draw(strategies.bandits_with_reward(2, 4, smallest=0.05))
+
+    def scaled(s):
+        r = s.regularized_reward(0.5)
+        r = r - r.mean(-1, keepdims=True)
+        return r / (r.std() + 0.1)
+
+    with pytest.raises(ValueError, match="mixes the groups of a batch"):
+        b.expected_update(Own(scaled, k=k), world, b.OnPolicy(), world.reference)
+
+
 @pytest.mark.parametrize("name", MIXING)
 @pytest.mark.parametrize("k", [1, 2, 3])
 @settings(max_examples=3, deadline=None)

@@ -33,7 +33,7 @@ MANY = 2**20  # groups that may take seconds: they are counted on a progress bar
 KEPT = 2**17  # multisets of a table that is kept for the next sum
 TESTED = 2**15  # groups that are looked at in another order: all of them, up to so many
 ENOUGH = 2**10  # groups; of fewer, each is looked at in several orders
-COMPANY, ALONE = 4, 2  # groups that are looked at together, and those of them that are also alone
+COMPANY, ALONE = 4, 3  # groups that are looked at together, and those of them that are also alone
 GOLDEN = (5**0.5 - 1) / 2
 SAME = 1e-9  # relative difference of two sums that is rounding
 
@@ -178,17 +178,21 @@ def differ(among: Floats, alone: Floats) -> bool:
 
 
 def some_groups(law: Law, count: int) -> Arms:
-    """Groups that may occur, the same at every call, (count, k): first, last, others here and there."""
+    """Groups that may occur, the same at every call, (count, k).
+
+    The first has as many different arms as there are: what is centred within a group is zero for the next
+    two, which are the first and the last arm k times.
+    """
     if isinstance(law, Product):
-        places = [_ends_first(_possible(m), count, i) for i, m in enumerate(law.marginals)]
-        return np.stack(places, axis=-1)
+        return np.stack([_some(_possible(m), count, i) for i, m in enumerate(law.marginals)], axis=-1)
     arms, weight = next(law.tuples())
-    return arms[_ends_first(_possible(weight), count)]
+    return arms[_some(_possible(weight), count)]
 
 
-def _ends_first(choices: Arms, count: int, place: int = 0) -> Arms:
-    between = GOLDEN * (np.arange(2, count) + place * count) % 1  # as even as random numbers, without them
-    return choices[[0, len(choices) - 1, *(len(choices) * between).astype(int)]]
+def _some(choices: Arms, count: int, place: int = 0) -> Arms:
+    size = len(choices)
+    between = GOLDEN * (np.arange(3, count) + place * count) % 1  # as even as random numbers, without them
+    return choices[[(place + 1) % size, 0, size - 1, *(size * between).astype(int)][:count]]
 
 
 def _possible(weight: Floats) -> Arms:

@@ -1,6 +1,6 @@
 """A campaign: does every end that the package calls stable attract, and every repeller repel?
 
-    python tests/campaigns/stability.py 10000 100
+    python tests/campaigns/stability.py 10000 100        # about 4 minutes of one quiet core
 
 The first number of random games and worlds is compared with the Jacobian of an independent program (formulas
 written out below, complex steps, no line of the package); the second, a part of them, with its long flow by
