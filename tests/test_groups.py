@@ -33,6 +33,7 @@ from rows import every_row, name_of
 def always_ask(monkeypatch):
     """Let small sums go over multisets too, wherever the order does not matter."""
     monkeypatch.setattr(groups, "FEW", 0)
+    monkeypatch.setattr(groups, "FEWER", 0)
 
 
 # ---- the multisets -----------------------------------------------------------------------------------------
