@@ -20,6 +20,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from bandits.bandit import Bandit
+from bandits.sequences import TokenTable
 from llm.log_probs import sequence_log_probs
 
 LIMIT = 200_000  # completions that we are willing to enumerate
@@ -33,6 +34,7 @@ class Completions(NamedTuple):
     tokens: Tensor  # (A, T), ending with end-of-sequence where it fits; zeros behind
     lengths: Tensor  # (A,)
     log_prob: Tensor  # (A,), differentiable
+    token_log_prob: Tensor  # (A, T), of each token, zeros behind; they sum to log_prob
 
     @property
     def mask(self) -> Tensor:
@@ -64,12 +66,13 @@ def enumerate_completions(
         eos_token_id = own if own is not None and own < model.config.vocab_size else None
     tokens, lengths = every_sequence(model.config.vocab_size, max_new_tokens, eos_token_id)
     tokens, lengths = tokens.to(prompt.device), lengths.to(prompt.device)
-    arms = Completions(tokens, lengths, torch.zeros(len(tokens)))
+    arms = Completions(tokens, lengths, torch.zeros(len(tokens)), torch.zeros(tokens.shape))
     parts = [
-        sequence_log_probs(model, prompt[None], y[None], completion_mask=real[None])[0]
+        sequence_log_probs(model, prompt[None], y[None], completion_mask=real[None], per_token=True)[0]
         for y, real in zip(arms.tokens.split(GROUP), arms.mask.split(GROUP), strict=True)
     ]
-    return arms._replace(log_prob=torch.cat(parts))
+    token_log_prob = torch.cat(parts)
+    return arms._replace(log_prob=token_log_prob.sum(-1), token_log_prob=token_log_prob)
 
 
 def every_sequence(
@@ -120,9 +123,27 @@ def as_bandit(
     The log-probabilities are normalised in float64: those of a float32 model sum to one only to about 1e-6.
     """
     log_prob = completions.log_prob.detach().double().cpu().numpy()
-    return Bandit(reward, preference=preference, reference=softmax(log_prob))
+    lengths = completions.lengths.cpu().numpy()
+    return Bandit(reward, preference=preference, reference=softmax(log_prob), length=lengths)
 
 
 def policy_of(completions: Completions) -> np.ndarray:
     """The model's policy on the arms, (A,): what `bandits` takes as `policy`."""
     return softmax(completions.log_prob.detach().double().cpu().numpy())
+
+
+def as_table(completions: Completions) -> TokenTable:
+    """The table of next tokens of the model that gave the completions, each prefix with a row of its own.
+
+    Its answers are the completions in the same order: token-wise algorithms end on the model where
+    `bandits.sequences.table_fixed_point` says  (T10.1).
+    """
+    tokens, lengths = completions.tokens.cpu().numpy(), completions.lengths.cpu().numpy()
+    short = np.flatnonzero(lengths < tokens.shape[1])
+    end = int(tokens[short[0], lengths[short[0]] - 1]) if len(short) else None
+    of_tokens = completions.token_log_prob.detach().double().cpu().numpy()
+    plain = TokenTable(np.zeros(tokens.max() + 1), length=tokens.shape[1], end=end, max_sequences=LIMIT)
+    logits = np.zeros(plain.logits.shape)
+    here = plain.mask > 0
+    logits[plain.nodes[here], plain.tokens[here]] = of_tokens[here]
+    return TokenTable(logits, length=plain.length, end=end, max_sequences=LIMIT)

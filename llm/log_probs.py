@@ -5,7 +5,7 @@ log pi(y|x) = sum_t log pi(y_t | x, y_<t), for k completions y of each prompt x:
     B prompts of P columns, k completions each of T columns, V vocabulary
 
 Log-probabilities are summed over tokens; their average is another objective with another optimum (T4.6),
-taken only on request.
+taken only on request.  Token-wise algorithms (`bandits.sequences`) take them before they are summed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def sequence_log_probs(
     prompt_mask: Tensor | None = None,
     completion_mask: Tensor | None = None,
     average: bool = False,
+    per_token: bool = False,
     shared_prefix: bool | None = None,
     chunk: int | None = None,
 ) -> Tensor:
@@ -40,13 +41,14 @@ def sequence_log_probs(
         prompt_mask: (B, P), true where a token is real; None when all are.  Padding on either side.
         completion_mask: (B, k, T), likewise.
         average: divide by the number of tokens: not what the closed forms of `bandits` speak of (T4.6).
+        per_token: log pi(y_t | x, y_<t) instead of their sum (or average): real tokens first, zero behind.
         shared_prefix: one forward pass over the prompt and all its completions (GPT-2 and GPT-NeoX
             with eager or sdpa attention; None takes it for these), or one sequence a completion, which
             asks of the architecture only that it is causal.
         chunk: predicted tokens whose logits exist at one time; None takes what suits the device.
 
     Returns:
-        (B, k), float32 or the model's own precision if that is higher.
+        (B, k), or (B, k, T) with `per_token`, float32 or the model's own precision if that is higher.
 
     Raises:
         ValueError: shapes do not fit, a prompt or completion is empty, a token is outside the
@@ -58,8 +60,10 @@ def sequence_log_probs(
     shared = takes_shared_prefix(model) if shared_prefix is None else shared_prefix
     of_tokens = shared_prefix_log_probs if shared else separate_log_probs
     found = of_tokens(model, prompts, x_real, y, y_real, chunk)
-    log_prob = found.new_zeros(y.shape).masked_scatter(y_real, found).sum(-1)
-    return log_prob / y_real.sum(-1) if average else log_prob
+    log_prob, length = found.new_zeros(y.shape).masked_scatter(y_real, found), y_real.sum(-1, keepdim=True)
+    log_prob = log_prob if per_token else log_prob.sum(-1, keepdim=True)
+    log_prob = log_prob / length if average else log_prob
+    return log_prob if per_token else log_prob[..., 0]
 
 
 def separate_log_probs(

@@ -16,16 +16,19 @@ on average with k of the K drawn at random (RLOO on all pairs is RLOO on all K: 
 from __future__ import annotations
 
 from itertools import combinations
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from bandits.samples import Algorithm, Samples, Update, choose, need, sample_axes
+from bandits.samples import Algorithm, Samples, TokenAlgorithm, TokenUpdate, Update, choose, need, sample_axes
 
 TRAINED = tuple(sample_axes(Update))  # `Samples` that have a coefficient in `Update`
 
 
-def alignment_loss(algorithm: Algorithm, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
+def alignment_loss(
+    algorithm: Algorithm | TokenAlgorithm, samples: Samples, *, weight: Tensor | None = None
+) -> Tensor:
     """A scalar whose gradient is minus the algorithm's expected update, averaged over the groups.
 
         -sum_groups weight (sum_i c_i log pi(y_i) + c_V V + sum_ij c'_ij log pi'(y_i | y_j))
@@ -35,7 +38,8 @@ def alignment_loss(algorithm: Algorithm, samples: Samples, *, weight: Tensor | N
 
     Args:
         algorithm: any object with `update`, those of `bandits` above all.
-        samples: groups of k completions, `log_prob` (..., k).
+        samples: groups of k completions, `log_prob` (..., k); `TokenSamples` for a token-wise algorithm,
+            whose coefficients are those of `token_log_prob`.
         weight: of each group, (...), instead of one over their number: with the probabilities of all
             groups the gradient is exact.
 
@@ -53,11 +57,11 @@ def alignment_loss(algorithm: Algorithm, samples: Samples, *, weight: Tensor | N
         tensor([[-0.7500,  0.7500]])
     """
     with torch.no_grad():
-        update = algorithm.update(samples)
+        update = cast(Algorithm, algorithm).update(samples)  # token-wise: `need` asks for their tokens
     return update_loss(update, samples, weight=weight)
 
 
-def update_loss(update: Update, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
+def update_loss(update: Update | TokenUpdate, samples: Samples, *, weight: Tensor | None = None) -> Tensor:
     """`alignment_loss` from coefficients that are there already."""
     groups = samples.log_prob.shape[:-1]
     if weight is None:
@@ -67,7 +71,8 @@ def update_loss(update: Update, samples: Samples, *, weight: Tensor | None = Non
             f"weight must have the shape of the groups {tuple(groups)}, but has {tuple(weight.shape)}"
         )
     total = samples.log_prob.new_zeros(())
-    for name in TRAINED:
+    kind: type = type(update)
+    for name in sample_axes(kind):
         coefficient = getattr(update, name)
         if coefficient is not None and _is_trained(samples, name):
             total = total - (weight * _group_sum(coefficient, need(samples, name), groups, name)).sum()

@@ -1,0 +1,182 @@
+"""Language models trained by token-wise losses end where the table of their next tokens says, KL <= 1e-8.
+
+A one-layer GPT-2 or GPT-NeoX with 15 answers; its own next-token probabilities are the table.  Expectations
+are exact: every group of answers with its probability.  Steps are taken on the gradient of `alignment_loss`
+in the parameters, preconditioned by the table's slope: where the gradient vanishes does not depend on that.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from enumerable import PROMPT, flat, tiny_model
+from torch import Tensor
+
+import bandits as b
+from bandits.bandit import Bandit
+from bandits.policy import kl
+from bandits.samples import TokenSamples
+from bandits.sequences import (
+    Averaged,
+    KLInReward,
+    TokenGRPO,
+    TokenPPO,
+    by_answer,
+    by_group,
+    own_cost,
+    table_fixed_point,
+    table_update,
+)
+from bandits.solvers import rest
+from llm.exact import Completions, as_bandit, as_table, enumerate_completions
+from llm.log_probs import sequence_log_probs
+from llm.loss import alignment_loss
+
+BETA = 0.5
+
+
+def completions(model) -> Completions:
+    return enumerate_completions(model, PROMPT, 3, eos_token_id=2)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_the_table_of_a_model_gives_every_answer_its_probability(family):
+    found = completions(tiny_model(family, vocabulary=3))
+    table = as_table(found)
+    assert [list(y) for y in table.sequences] == [
+        y[:n].tolist() for y, n in zip(found.tokens, found.lengths, strict=True)
+    ]
+    np.testing.assert_allclose(table.log_prob(), found.log_prob.detach().numpy(), atol=1e-13)
+    np.testing.assert_allclose(table.token_log_prob(), found.token_log_prob.detach().numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_log_probs_of_tokens_sum_to_those_of_answers_whatever_the_padding(shared):
+    model, generator = tiny_model("gpt2"), torch.Generator().manual_seed(0)
+    y = torch.randint(4, (2, 3, 4), generator=generator)
+    real = torch.rand(y.shape, generator=generator) < 0.7
+    real[..., 1] = True
+    given = {
+        "prompts": PROMPT.expand(2, -1),
+        "completions": y,
+        "completion_mask": real,
+        "shared_prefix": shared,
+    }
+    tokens = sequence_log_probs(model, **given, per_token=True)
+    torch.testing.assert_close(tokens.sum(-1), sequence_log_probs(model, **given), rtol=0, atol=1e-13)
+    behind = torch.arange(4) >= real.sum(-1, keepdim=True)
+    assert (tokens[behind] == 0).all() and (tokens[~behind] < 0).all()
+    mean = sequence_log_probs(model, **given, per_token=True, average=True)
+    torch.testing.assert_close(mean * real.sum(-1, keepdim=True), tokens, rtol=0, atol=1e-13)
+
+
+class Training:
+    """A model, its table and world, and all groups of an algorithm as `TokenSamples` of torch."""
+
+    def __init__(self, algorithm, model, sampling) -> None:
+        self.algorithm, self.model, self.sampling = algorithm, model, sampling
+        start = completions(model)
+        self.table = as_table(start)
+        self.world: Bandit = as_bandit(start, np.random.default_rng(4).normal(0, 0.7, len(start.lengths)))
+        self.arm = torch.tensor(list(product(range(self.world.arms), repeat=algorithm.k)))
+        self.mask = torch.from_numpy(self.table.mask)
+
+    def loss(self, token_log_prob: Tensor) -> Tensor:
+        """`alignment_loss` over every group, with its probability; the sampler is not differentiated."""
+        log_policy = token_log_prob.detach().sum(-1).numpy()
+        law = self.sampling.law(self.algorithm, self.world, log_policy)
+        behavior = torch.from_numpy(self.table.conditionals(np.log(law.behavior)))
+        reference, arm = torch.from_numpy(self.table.token_log_prob()), self.arm
+        reward, length = torch.from_numpy(self.world.reward.copy()), torch.from_numpy(self.table.lengths)
+        samples = TokenSamples(
+            log_prob=token_log_prob.sum(-1)[arm],
+            reference_log_prob=reference.sum(-1)[arm],
+            behavior_log_prob=behavior.sum(-1)[arm],
+            reward=reward[arm],
+            preference=torch.from_numpy(self.world.preference_between(arm.numpy()).copy()),
+            length=length[arm],
+            token_log_prob=token_log_prob[arm],
+            token_reference_log_prob=reference[arm],
+            token_behavior_log_prob=behavior[arm],
+            mask=self.mask[arm],
+        )
+        weight = torch.from_numpy(np.array(law.behavior))[arm].prod(-1)
+        return alignment_loss(self.algorithm, samples, weight=weight)
+
+    def rows(self, token_log_prob: Tensor) -> Tensor:
+        """log pi(v | x) of every prefix and token, (P V,), read off the answers."""
+        entry = (self.table.rows * self.table.logits.shape[1] + self.table.tokens).ravel()
+        first = [
+            int(np.flatnonzero((entry == e) & (self.table.mask.ravel() > 0))[0])
+            for e in range(self.table.logits.size)
+        ]
+        return token_log_prob.reshape(-1)[first]
+
+    def slope(self, rows: Tensor) -> Tensor:
+        """-dG / d log pi(v | x) of the table."""
+
+        def update(x):
+            logits = x.reshape(-1, *self.table.logits.shape)
+            each = [
+                table_update(self.algorithm, self.table, self.world, self.sampling, one) for one in logits
+            ]
+            return np.reshape(each, x.shape)
+
+        return -torch.from_numpy(rest.jacobian(update, rows.detach().numpy()[None])[0])
+
+    def run(self, steps: int = 70) -> None:
+        """Implicit Euler steps of the flow, (J'(K + 1/h)J)^-1 times the gradient, h growing where it may."""
+        parameters = list(self.model.parameters())
+        for h in 2.0 * 1.8 ** np.minimum(np.arange(steps), 30):
+            tokens = completions(self.model).token_log_prob
+            gradient = flat(torch.autograd.grad(self.loss(tokens), parameters, retain_graph=True))
+            if gradient.abs().max() < 1e-12:
+                return
+            rows = self.rows(tokens)
+            jacobian = torch.stack(
+                [
+                    flat(torch.autograd.grad(x, parameters, retain_graph=True, materialize_grads=True))
+                    for x in rows
+                ]
+            )
+            left, size, right = torch.linalg.svd(jacobian, full_matrices=False)
+            kept = size > 1e-9 * size[0]
+            left, right = left[:, kept] * size[kept], right[kept]
+            K = self.slope(rows)
+            fastest_growth = max(0.0, float(-torch.linalg.eigvals(K).real.min()))
+            slope = left.T @ (K + max(1 / h, 3 * fastest_growth) * torch.eye(len(rows))) @ left
+            step = -right.T @ torch.linalg.solve(slope, right @ gradient)
+            step *= min(1, 1 / float((jacobian @ step).abs().max()))
+            with torch.no_grad():
+                for parameter, change in zip(
+                    parameters, step.split([p.numel() for p in parameters]), strict=True
+                ):
+                    parameter += change.view_as(parameter)
+
+
+CASES = [
+    (b.CoPG(BETA), "offline"),
+    (Averaged(b.CoPG(1.5)), "offline"),
+    (TokenGRPO(BETA, divisor=by_answer), "on-policy"),
+    (TokenGRPO(BETA, divisor=by_group), "on-policy"),
+    (TokenPPO(BETA, clip=0.2, k=2), "on-policy"),
+    (KLInReward(BETA, cost=own_cost), "on-policy"),
+]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), CASES, ids=lambda x: type(x).__name__ if hasattr(x, "update") else ""
+)
+def test_token_wise_training_ends_where_the_table_says(family, algorithm, kind):
+    model = tiny_model(family, vocabulary=3)
+    mu = np.random.default_rng(5).dirichlet(np.full(15, 3.0))
+    training = Training(algorithm, model, b.OnPolicy() if kind == "on-policy" else b.Offline(mu))
+    end = table_fixed_point(algorithm, training.table, training.world, training.sampling)
+    assert kl(np.log(end.policy), training.world.log_reference) > 1e-3
+    training.run()
+    found = completions(model).log_prob.detach().numpy()
+    assert kl(np.log(end.policy), found) <= 1e-8
