@@ -34,9 +34,9 @@ VERTICES = 8  # arms up to which a flow starts near every vertex as well
 SAME = 1e-6  # policies closer than this are one attractor
 NEAR = 0.02  # a flow that creeps towards a known attractor, and is so near, belongs to it
 TOLERANCE = 1e-5  # local error of a flow that is followed alone, in logits
-STEP, STEPS, ROUNDS = 0.01, 1500, 3  # of a logit at the speed of the start; so many, up to so many times
-FINER = 8  # times shorter steps cross a jump all the same; an unstable step does not
-JUMP, OFTEN = 0.2, 0.02  # change of the velocity in one step, relative to it, in such a share of the steps
+STEP, STEPS, ROUNDS = 0.01, 400, 5  # of a logit at the speed of the start; so many, twice as long each round
+FINER = 3  # times shorter steps cross a jump all the same; an unstable step does not
+JUMP, OFTEN = 0.2, 3  # change of the velocity in one step, relative to it, and how many make a habit
 EVALUATIONS = 10_000  # of a flow that is followed alone
 HELD = 0.1  # a mean velocity so much below the velocities themselves: they point to and fro
 STILL = 1e-9  # a speed so much below that at the start is rounding
@@ -216,17 +216,20 @@ def _slid(motions: Motions, x: Floats) -> End | None:
     if fast <= STILL * fastest:  # it creeps: no jump holds it
         return None
     eta = STEP / max(fastest, fast)
-    for _ in range(ROUNDS):
+    for count in range(ROUNDS):
         path, speeds = _small_steps(motions, x, eta, STEPS)
         x = path[-1:]
         if np.abs(speeds[-1]).max() <= STILL * fastest:
             words = "it slides along a jump of the update, then rests; other policies around rest as well"
             return End("rests", _policy(motions, x), words=words)
         late = speeds[STEPS // 2 :]
-        if not _crosses(late) or not _crosses(_small_steps(motions, x, eta / FINER, STEPS // FINER)[1]):
+        if _jumps(speeds) < OFTEN:
+            return None
+        if count == 0 and not _jumps(_small_steps(motions, x, eta / FINER, STEPS)[1]):
             return None
         if np.abs(late.mean(axis=0)).max() <= HELD * np.abs(late).mean(axis=0).max():
             break
+        eta *= 2  # a long way along the jump
     spread_ = late.std(axis=0)
     arms = _listed(np.arange(len(spread_)), np.flatnonzero(spread_ > spread_.max() / 2))
     middle = path[STEPS // 2 :].mean(axis=0)[None]
@@ -242,10 +245,10 @@ def _small_steps(motions: Motions, x: Floats, eta: float, count: int) -> tuple[F
     return path, speeds
 
 
-def _crosses(speeds: Floats) -> bool:
-    """Whether the velocity jumps to and fro from step to step."""
-    jumps = np.abs(np.diff(speeds, axis=0)).max(axis=-1) > JUMP * np.abs(speeds).max()
-    return bool(jumps.mean() > OFTEN)
+def _jumps(speeds: Floats) -> int:
+    """How often the velocity jumps from one step to the next."""
+    changes = np.abs(np.diff(speeds, axis=0)).max(axis=-1)
+    return int((changes > JUMP * np.abs(speeds).max()).sum())
 
 
 def _policy(motions: Motions, x: Floats) -> Floats:
