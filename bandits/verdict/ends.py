@@ -37,7 +37,7 @@ TOLERANCE = 1e-5  # local error of a flow that is followed alone, in logits
 STEP, STEPS, ROUNDS = 0.01, 400, 5  # of a logit at the speed of the start; so many, twice as long each round
 FINER = 3  # times shorter steps cross a jump all the same; an unstable step does not
 JUMP, OFTEN = 0.2, 3  # change of the velocity in one step, relative to it, and how many make a habit
-EVALUATIONS = 10_000  # of a flow that is followed alone
+EVALUATIONS = 6_000  # of a flow that is followed alone
 HELD = 0.1  # a mean velocity so much below the velocities themselves: they point to and fro
 STILL = 1e-9  # a speed so much below that at the start is rounding
 UNTRUE = "its claims (linear, closed_form, ...) contradict its update, which is what is judged here"
@@ -216,8 +216,8 @@ def _slid(motions: Motions, x: Floats) -> End | None:
     if fast <= STILL * fastest:  # it creeps: no jump holds it
         return None
     eta = STEP / max(fastest, fast)
-    for count in range(ROUNDS):
-        path, speeds = _small_steps(motions, x, eta, STEPS)
+    for turn in range(ROUNDS):
+        path, speeds = _small_steps(motions, x, eta * 2**turn, STEPS)
         x = path[-1:]
         if np.abs(speeds[-1]).max() <= STILL * fastest:
             words = "it slides along a jump of the update, then rests; other policies around rest as well"
@@ -225,11 +225,10 @@ def _slid(motions: Motions, x: Floats) -> End | None:
         late = speeds[STEPS // 2 :]
         if _jumps(speeds) < OFTEN:
             return None
-        if count == 0 and not _jumps(_small_steps(motions, x, eta / FINER, STEPS)[1]):
-            return None
         if np.abs(late.mean(axis=0)).max() <= HELD * np.abs(late).mean(axis=0).max():
             break
-        eta *= 2  # a long way along the jump
+    if not _crosses(motions, x, eta / FINER):
+        return None
     spread_ = late.std(axis=0)
     arms = _listed(np.arange(len(spread_)), np.flatnonzero(spread_ > spread_.max() / 2))
     middle = path[STEPS // 2 :].mean(axis=0)[None]
@@ -243,6 +242,16 @@ def _small_steps(motions: Motions, x: Floats, eta: float, count: int) -> tuple[F
         path[i], speeds[i] = x[0], motions.velocity(x)[0]
         x = x + eta * speeds[i]
     return path, speeds
+
+
+def _crosses(motions: Motions, x: Floats, eta: float) -> bool:
+    """Whether steps of this length meet a jump as well."""
+    for _ in range(ROUNDS):
+        path, speeds = _small_steps(motions, x, eta, STEPS)
+        if _jumps(speeds):
+            return True
+        x = path[-1:]
+    return False
 
 
 def _jumps(speeds: Floats) -> int:

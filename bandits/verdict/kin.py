@@ -69,13 +69,13 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
 def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool) -> Kin:
     """The nearest known algorithm over all trials; one of the same class goes before its equals."""
     found = _updates(Bare(algorithm), trials)
-    if beta is None or found is None or not any(np.abs(u).max() > UNLIT for u in found):
+    if found is None or not any(np.abs(u).max() > UNLIT for u in found):
         return Kin(None, None, None, None)
     lengths = [np.linalg.norm(u) or 1.0 for u in found]
     mine = np.concatenate([u.ravel() / size for u, size in zip(found, lengths, strict=True)])
     rounding, nearest = INFERRED if inferred else EXACT, Kin(None, None, None, None)
     own = type(algorithm).__name__
-    candidates = relatives(beta, algorithm.k)
+    candidates = relatives(1.0 if beta is None else beta, algorithm.k)
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
         theirs = _updates(Bare(candidates[name]), trials)
         if theirs is None:

@@ -24,7 +24,7 @@ from bandits.verdict.worlds import MOST_GROUPS, Trial
 TIMES = 60
 EDGE = 12  # places of the grid along an edge of the triangle
 FAR = 300.0  # times, in units of 1 / the speed of the start
-EVALUATIONS = 2000  # of one flow
+EVALUATIONS = 500  # of one flow
 ACCURACY = 1e-4  # of a logit: a line has a width
 
 
