@@ -73,6 +73,9 @@ class Row:
         settles: on a fixed law that shows every arm it comes to rest, in the interior.
         sees_offset: a constant added to every reward changes the expected update.
         zero_sum: the coefficients of a group sum to zero, though the algorithm is not `contrastive`.
+        ends: what `report` calls its end "on-policy" and "elsewhere", that is on fixed laws that connect all
+            arms, at beta = 1/2 in a Bradley-Terry world whose shares the data show; several where the world
+            decides, nothing where it takes no such law.
         blind: names of twins that it cannot tell from itself, and why.
     """
 
@@ -85,6 +88,7 @@ class Row:
     settles: bool = True
     sees_offset: bool = True
     zero_sum: bool = False
+    ends: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     blind: Mapping[str, str] = field(default_factory=dict)
 
     @property

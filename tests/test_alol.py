@@ -39,6 +39,7 @@ ROWS = {
         size=size,
         settles=False,  # on the boundary
         sees_offset=False,
+        ends={"on-policy": "none: runs away", "elsewhere": "face"},  # T9.1
         blind={"dropped_detach": "a clipped weight is constant, held fixed or not"},
     )
 }

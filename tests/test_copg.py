@@ -43,6 +43,7 @@ def _row(k: int) -> Row:
         target=optimum,  # T3.3
         climbs=lambda a, c: (a.k * (a.k - 1), c.bandit.reward),  # T3.7
         sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # T3.3, T3.7
     )
 
 

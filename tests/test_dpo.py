@@ -54,12 +54,18 @@ def a_fifth_of_the_reward(answers):
 
 
 ROWS = {
-    "DPO": Row(make=DPO, formula=formula, size=size),
+    "DPO": Row(
+        make=DPO,
+        formula=formula,
+        size=size,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # T5.1
+    ),
     "DPO(smoothing, margin)": Row(
         make=lambda beta: DPO(beta, smoothing=0.1, margin=a_fifth_of_the_reward),
         formula=formula,
         size=size,
         sees_offset=False,  # only differences of the margin are seen
+        ends={"on-policy": "other", "elsewhere": "other"},  # T5.4
     ),
 }
 

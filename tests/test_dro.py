@@ -43,6 +43,7 @@ ROWS = {
         target=optimum,  # T8.1
         climbs=lambda a, c: (a.beta, c.bandit.reward),  # T8.1, V = E_pi[R]
         sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # T8.1
     ),
     "DROV": Row(
         make=DROV,
@@ -50,6 +51,7 @@ ROWS = {
         target=optimum,
         climbs=lambda a, c: (1, c.bandit.reward),
         sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},
     ),
 }
 

@@ -51,6 +51,7 @@ def _row(smooth: bool, **changes) -> Row:
         smooth=smooth,
         settles=False,  # the clip freezes, or lets it slide
         sees_offset=False,
+        ends={"on-policy": "other", "elsewhere": ("other", "none: slides")},  # T9.5
         blind=WIDE,
     )
 

@@ -50,6 +50,7 @@ ROWS = {
         formula=formula,
         size=size,
         sees_offset=False,  # grad J has no baseline
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # T2.6
         blind=WIDE,
     ),
     "ImportanceWeighted(RLOO)": Row(
@@ -58,12 +59,14 @@ ROWS = {
         size=size,
         zero_sum=True,  # a common weight keeps the sum of RLOO's
         sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # at pi* R is constant
         blind=WIDE,
     ),
     "ImportanceWeighted(PolicyGradient, clip)": Row(
         make=lambda beta: ImportanceWeighted(PolicyGradient(beta), 1.2),
         formula=formula,
         size=size,
+        ends={"on-policy": "optimum", "elsewhere": "other"},
         blind=WIDE,
     ),
 }

@@ -79,12 +79,20 @@ def _psipo(**changes) -> Row:
         make=lambda beta: PsiPO(beta, **changes),
         formula=formula_of_psipo,
         target=tilt_by_psi,
+        ends={"on-policy": "other" if changes else "equilibrium", "elsewhere": "other"},  # T6.6, T4.1
         climbs=lambda a, c: (2, a.psi(c.bandit.preference) @ c.policy),  # T4.1
     )
 
 
 ROWS = {
-    "IPO": Row(make=IPO, formula=formula, size=size, target=ranking, climbs=self_play),
+    "IPO": Row(
+        make=IPO,
+        formula=formula,
+        size=size,
+        target=ranking,
+        climbs=self_play,
+        ends={"on-policy": "equilibrium", "elsewhere": "other"},  # T6.6, T4.3
+    ),
     "PsiPO": _psipo(),
     "PsiPO(square)": _psipo(psi=square),
 }

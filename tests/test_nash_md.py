@@ -36,6 +36,7 @@ def _row(mixture: float) -> Row:
         make=lambda beta: NashMD(beta, mixture=mixture),
         formula=formula,
         target=answer_to_mixture,
+        ends={"on-policy": "other" if mixture else "equilibrium"},  # T6.4
         climbs=lambda a, c: (1, c.bandit.preference @ enumeration.place_laws(a, c)[1]),  # T6.5
     )
 

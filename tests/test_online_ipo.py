@@ -23,6 +23,7 @@ ROWS = {
         formula=test_ipo.formula,
         size=test_ipo.size,
         target=equilibrium,
+        ends={"on-policy": "equilibrium"},  # T6.6
         climbs=test_ipo.self_play,
     )
 }

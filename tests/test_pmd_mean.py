@@ -75,6 +75,7 @@ def _row(k: int) -> Row:
         make=lambda beta: PMDMean(beta, k=k),
         formula=formula,
         target=end,
+        ends={"on-policy": "other", "elsewhere": "other"},  # T2.1 with beta / (1 - 1/k), T13.3
         climbs=lambda a, c: (1, (1 - 1 / a.k) * c.bandit.reward),  # T2.1
         sees_offset=False,
     )

@@ -40,6 +40,10 @@ def _row(**changes) -> Row:
         climbs=rewards,
         target=optimum if changes.get("baseline") is behavior_value else None,  # T2.5: E_mu[R] and no other
         sees_offset=not callable(changes.get("baseline")),
+        ends={  # T2.5
+            "on-policy": "optimum",
+            "elsewhere": "optimum" if changes.get("baseline") in (policy_value, behavior_value) else "other",
+        },
     )
 
 

@@ -39,6 +39,10 @@ def _row(settles: bool, **changes) -> Row:
         size=size,
         climbs=rewards,  # T9.5: w = 1, policy gradient
         settles=settles,
+        ends={
+            "on-policy": "optimum",
+            "elsewhere": "optimum" if settles else ("none: slides", "other"),
+        },  # T9.5
         sees_offset=not settles,  # without a clip the weights make it grad J
         blind=WIDE,
     )

@@ -30,7 +30,15 @@ def formula(a: ReMax, s: Samples) -> list[float]:
     return [answer_key.regularized(a.beta, s)[0] - float(s.greedy_reward)]
 
 
-ROWS = {"ReMax": Row(make=ReMax, formula=formula, climbs=rewards, sees_offset=False)}  # T2.4
+ROWS = {
+    "ReMax": Row(
+        make=ReMax,
+        formula=formula,
+        climbs=rewards,
+        sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "other"},  # T2.4, T2.5
+    )
+}
 
 
 # ---- what it is known for ---------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def _row(k: int) -> Row:
         target=optimum,  # T3.1: CoPG's coefficients
         climbs=rewards,  # T2.2
         sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},  # T2.2, T3.1
     )
 
 

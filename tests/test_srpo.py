@@ -72,7 +72,13 @@ def size(a: SRPO, case: Case) -> float:
 
 def _row(alpha: float) -> Row:
     # contrastive in the generative half alone: the revision policy moves besides, so it does not say so
-    return Row(make=lambda beta: SRPO(beta, alpha=alpha), formula=formula, size=size, zero_sum=True)
+    return Row(
+        make=lambda beta: SRPO(beta, alpha=alpha),
+        formula=formula,
+        size=size,
+        zero_sum=True,
+        ends={"on-policy": "other", "elsewhere": "other"},  # ref / Z, T7.2
+    )
 
 
 ROWS = {"SRPO": _row(0.5), "SRPO(0.2)": _row(0.2)}

@@ -67,7 +67,7 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
 
 
 def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool) -> Kin:
-    """The nearest known algorithm over all trials; one of the same class goes before its equals."""
+    """The nearest known algorithm over all trials; a known one is its own, and goes before its equals."""
     found = _updates(Bare(algorithm), trials)
     if found is None or not any(np.abs(u).max() > UNLIT for u in found):
         return Kin(None, None, None, None)
@@ -76,6 +76,8 @@ def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferr
     rounding, nearest = INFERRED if inferred else EXACT, Kin(None, None, None, None)
     own = type(algorithm).__name__
     candidates = relatives(1.0 if beta is None else beta, algorithm.k)
+    if isinstance(algorithm, known.ALGORITHMS):
+        candidates[own] = algorithm
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
         theirs = _updates(Bare(candidates[name]), trials)
         if theirs is None:
