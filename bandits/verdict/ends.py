@@ -129,6 +129,7 @@ def _by_flows(algorithm: Algorithm, trial: Trial) -> End:
             end = end._replace(face=any(one.face is not None and _same(one, end.policy) for one in known))
     else:
         end = _alone(motions.some(np.array([0])), found.x[:1])
+        attractors += [one for one in end.attractors if not any(_near(one, other) for other in attractors)]
     lost = float((which[-STARTS:] < 0).mean())
     words = f"{lost:.0%} of the starts come to no isolated rest" if lost and end.reason == "rests" else ""
     return end._replace(
@@ -153,6 +154,10 @@ def _gathered(
         which[i] = near[0] if near else -1
     shares = [float((which[-STARTS:] == j).mean()) for j in range(len(places))]
     return [Attractor(place, share) for place, share in zip(places, shares, strict=True)], which
+
+
+def _near(one: Attractor, other: Attractor) -> bool:
+    return bool(np.abs(one.policy - other.policy).max() < SAME)
 
 
 def _same(one: Solution, policy: Floats | None) -> bool:
@@ -224,7 +229,7 @@ def _slid(motions: Motions, x: Floats) -> End | None:
             return End("rests", _policy(motions, x), words=words)
         late = speeds[STEPS // 2 :]
         if _jumps(speeds) < OFTEN:
-            return None
+            return _released(motions, x) if turn else None
         if np.abs(late.mean(axis=0)).max() <= HELD * np.abs(late).mean(axis=0).max():
             break
     if not _crosses(motions, x, eta / FINER):
@@ -233,6 +238,17 @@ def _slid(motions: Motions, x: Floats) -> End | None:
     arms = _listed(np.arange(len(spread_)), np.flatnonzero(spread_ > spread_.max() / 2))
     middle = path[STEPS // 2 :].mean(axis=0)[None]
     return End("slides", _policy(motions, middle), words=f"at a jump of the update, with arms {arms} at it")
+
+
+def _released(motions: Motions, x: Floats) -> End | None:
+    """Where a flow comes to rest that has left a jump behind."""
+    found = rest.ends(motions, x)
+    if not (found.rested[0] and found.attracts[0]):
+        return None
+    policy = _policy(motions, found.x)
+    return End(
+        "rests", policy, attractors=(Attractor(policy, 0.0),), words="on the way it slides along a jump"
+    )
 
 
 def _small_steps(motions: Motions, x: Floats, eta: float, count: int) -> tuple[Floats, Floats]:

@@ -57,7 +57,7 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "PsiPO": known.PsiPO(beta),
         "ALoL": known.ALoL(),
         "PMDMean": known.PMDMean(beta, k=group),
-        "ImportanceWeighted(PolicyGradient)": known.ImportanceWeighted(known.PolicyGradient(beta)),
+        "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
         "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
         "GRPO(unit_spread)": known.GRPO(beta, k=group, spread=known.unit_spread),
         "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),
