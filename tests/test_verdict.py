@@ -156,7 +156,7 @@ def safe_log(x):
     return np.log(np.where(x > 0, x, 1.0))
 
 
-# ---- wrong twins and liars -----------------------------------------------------------------------------------
+# ---- wrong twins and liars ---------------------------------------------------------------------------------
 
 
 class SwappedReference:
@@ -335,7 +335,7 @@ def test_compare_puts_verdicts_side_by_side():
     found = b.compare([b.CoPG(BETA), b.IPO(BETA)], FIRST, [b.OnPolicy(), SKEWED])
     assert [card.end for card in found.reports] == ["optimum", "depends"]
     assert b.Comparison.from_json(found.to_json()).to_json() == found.to_json()
-    assert len(found.draw().axes) == 2 and "1 equilibrium, 1 other" in str(found)
+    assert len(found.draw().axes) == 2 and "1 equilibrium" in str(found)
     with pytest.raises(ValueError, match="algorithms must be a sequence of at least one"):
         b.compare([])
 
@@ -373,7 +373,7 @@ def test_the_command_line_solves_and_lists(capsys):
         (["report", "no_file:Mine"], "algorithm must be in a file or a module"),
         (["report", "ALoL", "--beta", "1"], "beta must be left out"),
         (["report", "CoPG"], "algorithm must be made by"),
-        (["report", "CoPG", "--beta", "-1"], "beta must be positive"),
+        (["report", "CoPG", "--beta", "-1"], "beta must be a positive"),
         (["report", "CoPG", "--beta", "1", "--set", "k"], "--set must read NAME=VALUE"),
         (["compare", "CoPG", "--beta", "1", "--reference", "1"], "give its --reward too"),
     ],

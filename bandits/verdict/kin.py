@@ -76,7 +76,7 @@ def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferr
     rounding, nearest = INFERRED if inferred else EXACT, Kin(None, None, None, None)
     own = type(algorithm).__name__
     candidates = relatives(1.0 if beta is None else beta, algorithm.k)
-    if isinstance(algorithm, known.ALGORITHMS):
+    if type(algorithm) in known.ALGORITHMS:
         candidates[own] = algorithm
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
         theirs = _updates(Bare(candidates[name]), trials)

@@ -8,6 +8,7 @@ Axes: L laws, T times, A arms, n places of a grid.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -82,10 +83,14 @@ def _path(algorithm: Algorithm, trial: Trial, times: Floats) -> Floats:
     unit = 1 / max(np.abs(motions.field(start)).max(), np.finfo(float).tiny)
     seen, passed = [start], [0.0]
     solver = LSODA(lambda _, h: unit * motions.field(h), 0.0, start, times[-1], rtol=ACCURACY, atol=ACCURACY)
-    while solver.status == "running" and solver.nfev < EVALUATIONS:
-        solver.step()
-        seen.append(solver.y)
-        passed.append(solver.t)
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", UserWarning)  # LSODA's, of what it then reports: the path ends there
+        while solver.status == "running" and solver.nfev < EVALUATIONS:
+            solver.step()
+            if solver.status == "failed" or not np.isfinite(solver.y).all():
+                break
+            seen.append(solver.y)
+            passed.append(solver.t)
     full = np.zeros((len(times), 1, len(alive)))
     full[:, 0, alive] = np.stack([np.interp(times, passed, line) for line in np.transpose(seen)], axis=-1)
     return np.exp(motions.log_policy(full)[:, 0])
