@@ -1,9 +1,11 @@
-# `make figures` and `make test` each do all their own set-up, once, in .venv: they need Python >= 3.11 and make.
+# `make figures` and `make test` do all their own set-up, once, in .venv, and `make benchmark` its own, with those
+# that it compares with, in .venv-peers: they need Python >= 3.11 and make.
 # Another interpreter: `make test PYTHON=python3.12`.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 # Notebooks run in a kernel of their own, where a warning is an error; only ipykernel's own at shutdown is not.
 KERNEL := alignment-bandits
 KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDeprecationWarning
@@ -26,19 +28,19 @@ test: $(VENV)/.all ## check style and types, then run every test, doctest and no
 	$(BIN)/mypy $(wildcard bandits llm)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-kernel=$(KERNEL)
 
-benchmark: $(VENV)/.all ## compare speed and memory with the alternatives, side by side
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side
+	$(PEERS)/bin/python -m pytest tests/benchmarks -m benchmark -s
 
-clean: ## remove caches and build output (the set-up goes with `rm -rf .venv`)
+clean: ## remove caches and build output (the set-up goes with `rm -rf .venv*`)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(PEERS) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The set-up: each stamp says that its step succeeded with these two files.
 
-$(VENV)/.python:
+%/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'Python >= 3.11 is needed: name one with `make PYTHON=/path/to/python3`.' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
@@ -50,4 +52,9 @@ $(VENV)/.all: $(VENV)/.core
 	@echo 'Installing PyTorch, transformers, Jupyter and the test tools into $(VENV): a few minutes, once.'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,dask,llm,lora,notebooks]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS '$(KERNEL_WARNINGS)'
+	@touch $@
+
+$(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt
+	@echo 'Installing the peers (JAX, TRL, OpenSpiel) beside PyTorch into $(PEERS): a few minutes, once.'
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,peers]'
 	@touch $@

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import bandits
@@ -38,3 +39,18 @@ def test_the_template_of_a_row_has_only_fields_of_a_row():
     required = {each.name for each in fields if each.default is missing and each.default_factory is missing}
     named = {keyword.arg for keyword in row.keywords}
     assert required <= named <= {each.name for each in fields}
+
+
+def test_what_the_benchmarks_compare_with_is_installed_by_make_and_pinned():
+    """Whatever a benchmark skips without is in the extra `peers`, which `make benchmark` installs."""
+    modules = {"pyspiel": "open_spiel"}
+    skipped = set()
+    for path in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        skipped |= set(re.findall(r"(?:importorskip|find_spec)\(\"(\w+)\"", path.read_text(encoding="utf-8")))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    peers = {re.split(r"[<>=]", each)[0] for each in extras["peers"]}
+    assert skipped and {modules.get(name, name) for name in skipped} == peers
+    pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert peers <= pins
+    [recipe] = re.findall(r"^benchmark: (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe == "$(PEERS)/.all" and ",peers]'" in (ROOT / "Makefile").read_text()
