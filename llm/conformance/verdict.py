@@ -119,13 +119,9 @@ def prepared(loss: Loss, inputs: Sequence[str], size: int, k: int | None, reduct
     if made.k != size:
         raise ValueError(
             f"against must look at {made.k} samples, as a loss of {', '.join(made.inputs)} does, but "
-            f"{against_name(size)} looks at {size}"
+            f"its k is {size}"
         )
     return made
-
-
-def against_name(size: int) -> str:
-    return f"an algorithm with k = {size}"
 
 
 def verdict_on(made: FromLoss, against: Algorithm, *, tolerance: float, seed: int) -> Verdict:
