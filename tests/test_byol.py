@@ -243,7 +243,7 @@ ONE = byol.Moments(np.eye(2), np.eye(2))
         (lambda: byol.graph_moments([[0, 2], [2, 0]], 0.5), "adjacency must be 0 or 1"),
         (lambda: byol.graph_moments([[1, 1], [1, 0]], 0.5), "diagonal of adjacency must be 0"),
         (lambda: byol.graph_moments([[0, 1]], 0.5), "adjacency must be a square matrix"),
-        (lambda: byol.graph_moments([[0, 1], [1, 0]], 0.0), "keep must be positive"),
+        (lambda: byol.graph_moments([[0, 1], [1, 0]], 0.0), "keep must be a positive"),
         (lambda: byol.graph_moments([[0, 1], [1, 0]], 0.5, np.ones((3, 2))), "features must have one row"),
     ],
 )

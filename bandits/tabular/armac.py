@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from bandits import checks
 from bandits.checks import Floats
-from bandits.tabular.trees import Game, counterfactual, uniform_policy
+from bandits.tabular.trees import Game, counterfactual, game_of, uniform_policy
 
 
 def regret_matching(game: Game, regret: Floats) -> Floats:
@@ -56,7 +56,7 @@ def cfr(game: Game, iterations: int) -> Floats:
                [1. , 0. ],
                [1. , 0. ]])
     """
-    total, played = np.zeros(game.legal.shape), []
+    total, played = np.zeros(game_of(game).legal.shape), []
     for _ in range(checks.count(iterations, "iterations")):
         played.append(regret_matching(game, total))
         total = total + regrets(game, played[-1])
@@ -65,7 +65,7 @@ def cfr(game: Game, iterations: int) -> Floats:
 
 def alternating_cfr(game: Game, iterations: int) -> Floats:
     """CFR in which players update in turn, each against what those before him have become  (T12.12)."""
-    total, played = np.zeros(game.legal.shape), []
+    total, played = np.zeros(game_of(game).legal.shape), []
     current = uniform_policy(game)
     for _ in range(checks.count(iterations, "iterations")):
         used = current.copy()
@@ -84,6 +84,7 @@ def armac(game: Game, iterations: int, *, replays_itself: bool = False) -> Float
         replays_itself: whether the learner, too, acts by the policy that was drawn, and not by one that does
             not depend on the draw; then the policies are not CFR's.
     """
+    game_of(game)
     T, replays = checks.count(iterations, "iterations"), checks.flag(replays_itself, "replays_itself")
     played, advantage = np.empty((T, *game.legal.shape)), np.empty((T, *game.legal.shape))
     met = np.empty((T, len(game.legal)))
@@ -102,6 +103,9 @@ def average_policies(game: Game, policies: ArrayLike) -> Floats:
     What playing one of them, drawn before the game, looks like from outside.
     """
     played = checks.distribution(policies, "policies")
+    if played.shape[1:] != game_of(game).legal.shape:
+        shape = ("iterations", *game.legal.shape)
+        raise ValueError(f"policies must have shape {shape}, but it is {played.shape}")
     own = np.stack([counterfactual(game, policy).own_reach for policy in played])[..., None]
     weight, summed = own.cumsum(axis=0), (own * played).cumsum(axis=0)
     return np.where(weight > 0, summed / np.where(weight > 0, weight, 1.0), uniform_policy(game))

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bandits import checks
 from bandits.checks import Floats
 from bandits.tabular.trees import Game, moves, policy_of, value
 
@@ -29,6 +30,7 @@ def best_response(game: Game, policy: ArrayLike, player: int) -> tuple[float, Fl
         ValueError: the player has more than 65 536 pure strategies.
     """
     p = policy_of(game, policy)
+    checks.count(player, "player", least=0, most=game.players - 1)
     choices, reaches = pure_strategies(game, player)
     gains = reaches @ _worth(game, p, player)
     best, answer = choices[int(gains.argmax())], p.copy()

@@ -62,8 +62,20 @@ def mode(noise: float, decay: float, target: float = 1.0, signal: float = 1.0) -
     )
 
 
+def mode_of(of: Mode) -> Mode:
+    """What is given as a mode, checked.
+
+    Raises:
+        ValueError: it is something else, or a constant is out of range.
+    """
+    checks.instance(of, Mode, "of", "make one with mode(noise, decay)")
+    return mode(*of)
+
+
 def velocity(of: Mode) -> Velocity:
     """d(s, p)/dt of one mode, (2, ...)  (T12.10)."""
+
+    of = mode_of(of)
 
     def law(state: Floats) -> Floats:
         s, p = state
@@ -80,6 +92,7 @@ def rest_points(of: Mode) -> Floats:
         >>> rest_points(mode(noise=0.5, decay=0.05)).round(6)
         array([0.      , 0.054447, 0.61222 ])
     """
+    of = mode_of(of)
     room = of.target**2 - 4 * (of.decay / of.signal) * (1 + of.noise)
     if room < 0:
         return np.zeros(1)
@@ -95,6 +108,7 @@ def collapse_threshold(of: Mode) -> float:
         >>> round(collapse_threshold(mode(noise=0.5, decay=0.05)), 6)
         0.166667
     """
+    of = mode_of(of)
     return of.signal * of.target**2 / (4 * (1 + of.noise))
 
 
@@ -158,9 +172,9 @@ def matrix_flow(
     Raises:
         ValueError: shapes do not fit, the predictor is singular, or a rate is negative.
     """
-    X, C = (_moment(each, name) for each, name in zip(moments, ("second", "cross"), strict=True))
+    X, C = _both(moments)
     W, G = checks.arms(encoder, "encoder"), checks.arms(predictor, "predictor")
-    if W.ndim != 2 or W.shape[1] != len(X) or X.shape != C.shape:
+    if W.ndim != 2 or W.shape[1] != len(X):
         raise ValueError(f"encoder must be k by {len(X)}, as the moments, but its shape is {W.shape}")
     k, d = W.shape
     _need_invertible(G, k)
@@ -193,9 +207,8 @@ def graph_moments(adjacency: ArrayLike, keep: float, features: ArrayLike | None 
         ValueError: the adjacency is none, `keep` is not in (0, 1], or shapes do not fit.
     """
     A = _adjacency(adjacency)
-    q = checks.fraction(keep, "keep")
-    if q == 0:
-        raise ValueError("keep must be positive, or no view sees an edge, but keep = 0")
+    q = checks.positive(keep, "keep", "or no view sees an edge beside its own")
+    checks.fraction(keep, "keep")
     F = np.eye(len(A)) if features is None else checks.arms(features, "features")
     if F.ndim != 2 or len(F) != len(A):
         raise ValueError(f"features must have one row for each of {len(A)} nodes, but the shape is {F.shape}")
@@ -214,7 +227,7 @@ def modes(moments: Moments, decay: float, target: float = 1.0) -> tuple[list[Mod
     Raises:
         ValueError: the two do not commute; then follow `matrix_flow`.
     """
-    X, C = (_moment(each, name) for each, name in zip(moments, ("second", "cross"), strict=True))
+    X, C = _both(moments)
     if np.abs(X @ C - C @ X).max() > SHARED * np.abs(X).max() * np.abs(C).max():
         raise ValueError("moments must share eigenvectors to have modes, but they do not; use matrix_flow")
     vectors = np.linalg.eigh(C / np.abs(C).max() + 0.618 * X / np.abs(X).max()).eigenvectors
@@ -240,6 +253,15 @@ def _moment(values: ArrayLike, name: str) -> Floats:
     if M.ndim != 2 or M.shape[0] != M.shape[1]:
         raise ValueError(f"{name} must be a square matrix, but its shape is {M.shape}")
     return M
+
+
+def _both(moments: Moments) -> tuple[Floats, Floats]:
+    """X and C, of one shape."""
+    checks.instance(moments, Moments, "moments", "make some with Moments(second, cross) or graph_moments")
+    X, C = _moment(moments.second, "second"), _moment(moments.cross, "cross")
+    if X.shape != C.shape:
+        raise ValueError(f"second and cross must have one shape, but they have {X.shape} and {C.shape}")
+    return X, C
 
 
 def _adjacency(values: ArrayLike) -> Floats:

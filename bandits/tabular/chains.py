@@ -206,6 +206,16 @@ class MarkovRewardProcess:
         return rest
 
 
+def process_of(process: MarkovRewardProcess) -> MarkovRewardProcess:
+    """What is given as a process, which must be one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    checks.instance(process, MarkovRewardProcess, "process", "make one of transition, reward and discount")
+    return process
+
+
 def stochastic(transition: ArrayLike, name: str) -> Floats:
     """A square matrix whose rows are distributions, (S, S).
 

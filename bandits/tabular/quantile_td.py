@@ -32,7 +32,7 @@ from bandits.checks import Floats
 from bandits.solution import NotConverged, Solution
 from bandits.solvers import paths
 from bandits.tabular import motion
-from bandits.tabular.chains import Integers, MarkovRewardProcess
+from bandits.tabular.chains import Integers, MarkovRewardProcess, process_of
 from bandits.tabular.rewards import Continuous, Discrete
 
 TIE = 1e-12  # how close a cumulated probability must be to a level to meet it
@@ -48,7 +48,7 @@ def midpoints(m: int) -> Floats:
 
 def expected_update(process: MarkovRewardProcess, levels: ArrayLike, particles: ArrayLike) -> Floats:
     """tau_i - P(R(x) + g z(X', J) < z(x, i)), (S, m); ties do not count  (T12.1)."""
-    tau = _levels(levels)
+    tau = _levels(process, levels)
     z = _particles(process, tau, particles)
     return tau - _below(process, z)
 
@@ -75,7 +75,7 @@ def operator(
     Args:
         mixture: lam, one number or one a particle, (S, m): 0 for leftmost quantiles, 1 for rightmost.
     """
-    tau = _levels(levels)
+    tau = _levels(process, levels)
     z = _particles(process, tau, particles)
     left, right = _quantiles(process, tau, z)
     return left + _mixture(mixture, z) * (right - left)
@@ -86,7 +86,7 @@ def residual(process: MarkovRewardProcess, levels: ArrayLike, particles: ArrayLi
 
     Zero everywhere iff the particles are one of the fixed points z_lam  (T12.2).
     """
-    tau = _levels(levels)
+    tau = _levels(process, levels)
     z = _particles(process, tau, particles)
     left, right = _quantiles(process, tau, z)
     return np.maximum(np.maximum(left - z, z - right), 0.0)
@@ -107,7 +107,7 @@ def fixed_point(process: MarkovRewardProcess, levels: ArrayLike, mixture: ArrayL
         array([[0.666667, 1.333333],
                [1.333333, 2.      ]])
     """
-    tau, g = _levels(levels), process.discount
+    tau, g = _levels(process, levels), process.discount
     sweeps = 1 + math.ceil(math.log(ROUNDING) / math.log(g)) if g else 1
     if sweeps > MOST_SWEEPS:
         unsolved = Solution(log_policy=None, residual=np.inf, method="quantile dynamic programming")
@@ -129,7 +129,7 @@ def fixed_points(process: MarkovRewardProcess, levels: ArrayLike) -> Floats:
     Raises:
         ValueError: more than twelve particles differ; then ask `fixed_point` for the mixtures you want.
     """
-    tau = _levels(levels)
+    tau = _levels(process, levels)
     least, greatest = fixed_point(process, tau, 0.0), fixed_point(process, tau, 1.0)
     free = np.argwhere(greatest - least > 1e-9 * max(1.0, float(np.abs(greatest).max())))
     if len(free) > MOST_FREE:
@@ -147,8 +147,10 @@ def fixed_points(process: MarkovRewardProcess, levels: ArrayLike) -> Floats:
 
 def distance(particles: ArrayLike, other: ArrayLike) -> float:
     """Sup-W_inf: the largest difference of any quantile in any state."""
-    z, w = (np.sort(checks.arms(each, "particles"), axis=-1) for each in (particles, other))
-    return float(np.abs(z - w).max())
+    z, w = checks.arms(particles, "particles"), checks.arms(other, "other")
+    if z.shape != w.shape:
+        raise ValueError(f"particles and other must have one shape, but they have {z.shape} and {w.shape}")
+    return float(np.abs(np.sort(z, axis=-1) - np.sort(w, axis=-1)).max())
 
 
 def flow(
@@ -159,8 +161,8 @@ def flow(
     Raises:
         ValueError: the rewards are discrete, where the right-hand side jumps: follow small steps instead.
     """
+    tau = _levels(process, levels)
     _with_density(process, "the flow")
-    tau = _levels(levels)
     z0 = _start(start, (process.states, len(tau)))
     return motion.integrate(lambda z: tau - _below(process, z), z0, times)
 
@@ -179,7 +181,8 @@ def simulate(
 
     The start is zero by default; one for all or one for each run, (S, m) or (runs, S, m).
     """
-    tau, a, n = _levels(levels), checks.positive(learning_rate, "learning_rate"), checks.count(runs, "runs")
+    tau, a = _levels(process, levels), checks.positive(learning_rate, "learning_rate")
+    n = checks.count(runs, "runs")
     counts = paths.increasing_counts(steps)
     z, done = np.array(_start(start, (n, process.states, len(tau)))), 0
     seen = process.stream(rng, n)
@@ -200,8 +203,8 @@ def stationary_covariance(process: MarkovRewardProcess, levels: ArrayLike, learn
     Raises:
         ValueError: the rewards have no density, or the step is not positive.
     """
+    tau, a = _levels(process, levels), checks.positive(learning_rate, "learning_rate")
     _with_density(process, "the covariance")
-    tau, a = _levels(levels), checks.positive(learning_rate, "learning_rate")
     z, n = fixed_point(process, tau), process.states * len(tau)
     A = pull(process, z).reshape(n, n)
     C = solve_continuous_lyapunov(A, a * noise(process, z).reshape(n, n))
@@ -237,8 +240,9 @@ def mean_squared_error(process: MarkovRewardProcess, levels: ArrayLike, learning
     return bias**2 + np.einsum("xixj->x", C) / C.shape[1] ** 2
 
 
-def _levels(levels: ArrayLike) -> Floats:
-    """Checked quantile levels, (m,)."""
+def _levels(process: MarkovRewardProcess, levels: ArrayLike) -> Floats:
+    """Checked quantile levels, (m,), of what must be a process."""
+    process_of(process)
     tau = checks.arms(levels, "levels")
     if tau.ndim != 1:
         raise ValueError(f"levels must be one list of numbers, but its shape is {tau.shape}")

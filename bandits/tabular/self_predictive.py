@@ -137,7 +137,7 @@ def trace_objective(transition: ArrayLike, representation: ArrayLike) -> Floats:
         1.44
     """
     P = stochastic(transition, "transition")
-    Q = np.linalg.qr(_features(representation, len(P))).Q
+    Q = np.linalg.qr(_features(representation, len(P), "representation")).Q
     return np.sum((_t(Q) @ P @ Q) ** 2, axis=(-2, -1))
 
 
@@ -195,7 +195,7 @@ def bidirectional_flow(
     checks.reject_first(
         column, P.sum(axis=0), "sum of columns of transition", "1", "backwards it must be a chain too"
     )
-    Psi = _of_rank(_features(backward, len(P)), "backward")
+    Psi = _of_rank(_features(backward, len(P), "backward"), "backward")
     if Psi.shape != Phi.shape:
         raise ValueError(f"backward must have the shape of forward, {Phi.shape}, but it is {Psi.shape}")
     _need_regular(_t(Phi) @ P @ Psi, "the starts' predictor")
@@ -211,7 +211,9 @@ def bidirectional_flow(
 def singular_objective(transition: ArrayLike, forward: ArrayLike, backward: ArrayLike) -> Floats:
     """||Phi' P Psi||^2 on orthonormal bases, (...): k squared singular values of P at most  (T12.9)."""
     P = stochastic(transition, "transition")
-    Q, R = (np.linalg.qr(_features(each, len(P))).Q for each in (forward, backward))
+    Phi, Psi = _features(forward, len(P), "forward"), _features(backward, len(P), "backward")
+    checks.same_contexts(Phi.shape[:-2], Psi.shape[:-2], "forward", "backward")
+    Q, R = np.linalg.qr(Phi).Q, np.linalg.qr(Psi).Q
     return np.sum((_t(Q) @ P @ R) ** 2, axis=(-2, -1))
 
 
@@ -224,16 +226,14 @@ def _checked(
     checks.reject_first(
         D <= 0, D, "weights", "positive", "a state that is never seen has no features to learn"
     )
-    Phi = _of_rank(_features(representation, len(P)), "representation")
+    Phi = _of_rank(_features(representation, len(P), "representation"), "representation")
     return P, checks.within(D, (len(P),), "weights")[:, None], Phi
 
 
-def _features(representation: ArrayLike, states: int) -> Floats:
-    Phi = checks.arms(representation, "representation")
+def _features(values: ArrayLike, states: int, name: str) -> Floats:
+    Phi = checks.arms(values, name)
     if Phi.ndim < 2 or Phi.shape[-2] != states:
-        raise ValueError(
-            f"representation must have {states} states by k features, but its shape is {Phi.shape}"
-        )
+        raise ValueError(f"{name} must have {states} states by k features, but its shape is {Phi.shape}")
     return Phi
 
 

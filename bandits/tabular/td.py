@@ -24,18 +24,22 @@ from scipy.linalg import expm, solve
 from bandits import checks
 from bandits.checks import Floats
 from bandits.solvers import paths
-from bandits.tabular.chains import Integers, MarkovRewardProcess
+from bandits.tabular.chains import Integers, MarkovRewardProcess, process_of
 
 
 def expected_update(process: MarkovRewardProcess, value: ArrayLike) -> Floats:
     """E[R] + g P V - V, (..., S); zero at `process.value` and nowhere else."""
     V = checks.arms(value, "value")
+    if V.shape[-1] != process_of(process).states:
+        raise ValueError(
+            f"value must have {process.states} states as its last axis, but its shape is {V.shape}"
+        )
     return process.mean_reward + process.discount * V @ process.transition.T - V
 
 
 def flow(process: MarkovRewardProcess, times: ArrayLike, start: ArrayLike | None = None) -> Floats:
     """V(t) = V* + exp((g P - I) t)(V_0 - V*), from zero by default, (times, S)."""
-    V0 = _start(start, (process.states,))
+    V0 = _start(start, (process_of(process).states,))
     motion = process.discount * process.transition - np.eye(process.states)
     return process.value + expm(motion * paths.increasing(times, "times")[:, None, None]) @ (
         V0 - process.value
@@ -64,7 +68,7 @@ def simulate(
     The start is zero by default; one for all or one for each run, (S,) or (runs, S).
     """
     a, counts = checks.fraction(learning_rate, "learning_rate"), paths.increasing_counts(steps)
-    n = checks.count(runs, "runs")
+    n, process = checks.count(runs, "runs"), process_of(process)
     V, done = np.array(_start(start, (n, process.states))), 0
     seen = process.stream(rng, n)
     records = np.empty((len(counts), *V.shape))
@@ -87,7 +91,8 @@ def stationary_covariance(process: MarkovRewardProcess, learning_rate: float) ->
         >>> stationary_covariance(MarkovRewardProcess([[1.0]], normal(), 0.0), 0.01).round(5)
         array([[0.00503]])
     """
-    a, P, g = checks.positive(learning_rate, "learning_rate"), process.transition, process.discount
+    a, process = checks.positive(learning_rate, "learning_rate"), process_of(process)
+    P, g = process.transition, process.discount
     states, noise = process.states, np.broadcast_to(process.reward.var(), (process.states,))
     if not np.isfinite(noise).all():
         return np.full((states, states), np.inf)

@@ -183,9 +183,19 @@ class Game:
         return np.array(where)[:, 0], np.array(where)[:, 1]
 
 
+def game_of(game: Game) -> Game:
+    """What is given as a game, which must be one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    checks.instance(game, Game, "game", "make one of its root, or take one of bandits.tabular.games")
+    return game
+
+
 def uniform_policy(game: Game) -> Floats:
     """Every action alike, (I, A)."""
-    return game.legal / game.legal.sum(axis=1, keepdims=True)
+    return game_of(game).legal / game.legal.sum(axis=1, keepdims=True)
 
 
 def policy_of(game: Game, policy: ArrayLike) -> Floats:
@@ -195,7 +205,7 @@ def policy_of(game: Game, policy: ArrayLike) -> Floats:
         ValueError: a row is no distribution, or an action that does not exist has mass.
     """
     p = checks.distribution(policy, "policy")
-    if p.shape != game.legal.shape:
+    if p.shape != game_of(game).legal.shape:
         raise ValueError(
             f"policy must have shape {game.legal.shape}, one row an infoset, but it is {p.shape}"
         )
@@ -264,5 +274,5 @@ def _lines(node: Node, chance: float, way: Way) -> Iterator[Line]:
             yield from _lines(child, chance, (*way, (node.infoset, action)))
     else:
         raise ValueError(
-            f"every node must be an End, a Chance or a Decision with children, but {node!r} is not"
+            f"every node must be an End, a Chance or a Decision with children, not {checks.shown(node)}"
         )
