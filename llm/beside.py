@@ -4,14 +4,13 @@ V(x)               DRO's value, on the policy's last hidden state behind the pro
 pi'(y_i | x, y_j)  SRPO's revision policy, the model itself asked to revise an answer  (T7.1)
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from llm.head import at_output_embedding, unwrapped
 from llm.log_probs import sequence_log_probs
+from llm.padding import checked_masks
 
 VALUE = "prompt_value"  # the submodule of a policy that is DRO's V
 
@@ -27,20 +26,16 @@ def revision_log_probs(
 ) -> Tensor:
     """log pi'(y_i | x, y_j) for all i and j: the model as its own reviser, SRPO's second policy (T7.1).
 
-    The revision prompt is the prompt, the answer to be revised and the instruction, one after another.
-
-    Args:
-        model, prompts, completions, prompt_mask, completion_mask: as for `sequence_log_probs`.
-        instruction: token ids, (I,), say of "Revise:"; may be empty.
+    The revision prompt is the prompt, the answer to be revised and the instruction (I,), say the token ids of
+    "Revise:", one after another; the rest is as for `sequence_log_probs`.
 
     Returns:
         (B, k, k), [b, i, j] = log pi'(y_i | x_b, y_j), the layout of `Samples.revision_log_prob`.
     """
     (B, k, _), tail = completions.shape, instruction.expand(len(prompts), -1)
-    x_real, y_real, tail_real = (
-        torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
-        for tokens, mask in ((prompts, prompt_mask), (completions, completion_mask), (tail, None))
-    )
+    config = unwrapped(model).config
+    x_real, y_real = checked_masks(config, prompts, completions, prompt_mask, completion_mask)
+    tail_real = torch.ones_like(tail, dtype=torch.bool)
 
     def behind_each(x: Tensor, y: Tensor, tail: Tensor) -> Tensor:
         """(B k, P + T + I): the prompt, an answer, the instruction."""
@@ -72,10 +67,7 @@ class PromptValue(nn.Module):
 
 
 def attach_value(model: nn.Module, start: float) -> None:
-    """Give the policy a value V(x) in training that equals `start`, say the mean reward, everywhere.
-
-    As a submodule it is optimised, checkpointed and resumed with the policy.
-    """
+    """Give the policy a submodule V(x) to be trained with it, equal to `start` everywhere."""
     value = PromptValue(unwrapped(model).config.hidden_size, start)
     model.add_module(VALUE, value.to(next(model.parameters())))
 

@@ -1,25 +1,16 @@
-"""Rows of text in the public layouts, each checked before anything is trained on it.
+"""Rows of text from files and the hub, each checked before anything is trained on it.
 
-Three kinds of rows, with the columns of the layouts that are read as each:
-
-    demonstration   prompt, completion             or prompt, label, or messages, the last one the answer
-    preference      prompt, chosen, rejected       or chosen, rejected that begin with the same prompt,
-                                                   or info, summaries, choice (human comparisons)
-    scored          prompt, completions, rewards   k of each, the same k in every row
-
-A prompt or an answer is a text, or a conversation of messages with a role and a content (`llm.layouts`).
-They come from JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of such files, or a hub id, row by row: in
-memory are Arrow columns, about as large as the text.  A bad row is refused with its file, line and remedy,
-or on request skipped and counted.  Completions carry no end-of-sequence token, and begin with one space
-unless they are to be left as they are.
+They come from JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of such files, or a hub id, row by row, in
+one of the layouts of `llm.layouts`: in memory are Arrow columns, about as large as the text.  A bad row is
+refused with its file, line and remedy, or on request skipped and counted.  Completions carry no
+end-of-sequence token, and begin with one space unless they are to be left as they are.
 """
-
-from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +26,9 @@ CHUNK = 1000  # rows that exist as Python objects at one time
 NOT_FOR_ARROW = (pa.ArrowException, OverflowError, UnicodeError, RecursionError)
 
 
+Kind = Callable[[Row], dict[str, Any]]
+
+
 class Loaded(NamedTuple):
     """Rows of one kind, and what was done to them."""
 
@@ -44,12 +38,16 @@ class Loaded(NamedTuple):
     spaced: int = 0  # rows with a completion that was stripped or given a leading space
 
 
+class _Found(NamedTuple):
+    where: str
+    row: dict[str, Any]
+    spaced: bool
+
+
 def load_rows(
     source: str | Path,
-    kind: Callable[[Row], dict[str, Any]],
+    kind: Kind,
     *,
-    split: str = "train",
-    subset: str | None = None,
     skip_bad: bool = False,
     as_is: bool = False,
 ) -> Loaded:
@@ -58,83 +56,56 @@ def load_rows(
     Args:
         source: a file, a folder of files, or a hub id.
         kind: `demonstration`, `preference` or `scored`.
-        split, subset: of a data set on the hub.
         skip_bad: leave bad rows out and say so in the result, instead of refusing the source.
         as_is: leave completions as they are, instead of giving each one space in front and none behind.
 
     Raises:
         ValueError: the source cannot be read, holds no rows or holds bad ones.
     """
-    table, bad, spaced = _Table(), [], 0
-    for where, row in _read(str(source), split, subset):
-        try:
-            found = kind(_row(row))
-            changed = {} if as_is else _spaced(found)
-            table.add(where, found | changed)
-            spaced += bool(changed)
-        except ValueError as error:
-            bad.append(f"{where}: {error}")
-    rows, bad = table.rows(), bad + table.unfit
+    places: list[str] = []
+    bad: list[str] = []
+    table, spaced = pa.table({}), 0
+    good = _alike(_read(str(source)), kind, as_is, bad)
+    for chunk in iter(lambda: list(islice(good, CHUNK)), []):
+        table, stored = _stored(table, chunk, bad)
+        places += [found.where for found in stored]
+        spaced += sum(found.spaced for found in stored)
     if bad and not skip_bad:
-        count = f"{len(bad)} of {len(bad) + len(rows)} rows are bad"
+        count = f"{len(bad)} of {len(bad) + len(places)} rows are bad"
         remedy = "mend them, or leave them out with skip_bad=True"
         raise ValueError(f"{count}, the first is {bad[0]}; {remedy}")
-    if not len(rows):
+    if not places:
         raise ValueError(f"{source} holds no good rows{': ' + bad[0] if bad else ''}; is it the right file?")
-    return Loaded(rows, tuple(bad), tuple(table.places), spaced)
+    return Loaded(Dataset(table), tuple(bad), tuple(places), spaced)
 
 
-class _Table:
-    """Rows that become Arrow columns a thousand at a time, all with the columns and the k of the first."""
-
-    def __init__(self) -> None:
-        self.places: list[str] = []
-        self.unfit: list[str] = []  # a line for each row that Arrow cannot hold beside the first
-        self._first: Row | None = None
-        self._waiting: list[tuple[str, Row]] = []
-        self._done: list[pa.Table] = []
-
-    def add(self, where: str, row: Row) -> None:
-        """One more row, or what is wrong with it if that shows at once."""
-        first = self._first = self._first or row
-        if row.keys() != first.keys():
-            columns = sorted(row.keys() ^ first.keys())
-            raise ValueError(f"it and the rows before it do not have the same columns: {columns}")
-        k, before = len(completions_of(row)), len(completions_of(first))
-        if k != before:
-            raise ValueError(f"it has {k} completions, the rows before it {before}: k must not vary")
-        self._waiting.append((where, row))
-        if len(self._waiting) == CHUNK:
-            self._store()
-
-    def _store(self) -> None:
-        fit, self._waiting = self._waiting, []
+def _alike(rows: Iterator[tuple[str, Any]], kind: Kind, as_is: bool, bad: list[str]) -> Iterator[_Found]:
+    """Rows of a kind, all with the columns and the k of the first; what is wrong with others is told."""
+    first: Row | None = None
+    for where, row in rows:
         try:
-            table = pa.Table.from_pylist([row for _, row in fit])
-        except NOT_FOR_ARROW:
-            fit = [(where, row) for where, row in fit if self._fits(where, row)]
-            table = pa.Table.from_pylist([row for _, row in fit])
-        self._done.append(table)
-        self.places += [where for where, _ in fit]
-
-    def _fits(self, where: str, row: Row) -> bool:
-        for name in row:
-            try:
-                pa.array([(self._first or row)[name], row[name]])
-            except NOT_FOR_ARROW as error:
-                self.unfit.append(f"{where}: column {name!r} has not the type of the first row's ({error})")
-                return False
-        return True
-
-    def rows(self) -> Dataset:
-        """All of them."""
-        self._store()
-        return Dataset(pa.concat_tables(self._done, promote_options="permissive"))
+            found = kind(row if isinstance(row, Mapping) else _parsed(row))
+            first = first or found
+            if found.keys() != first.keys():
+                columns = sorted(found.keys() ^ first.keys())
+                raise ValueError(f"it and the rows before it do not have the same columns: {columns}")
+            k, before = len(completions_of(found)), len(completions_of(first))
+            if k != before:
+                raise ValueError(f"it has {k} completions, the rows before it {before}: k must not vary")
+        except ValueError as error:
+            bad.append(f"{where}: {error}")
+            continue
+        changed = {} if as_is else _spaced(found)
+        yield _Found(where, found | changed, bool(changed))
 
 
-def _row(row: Row | ValueError) -> Row:
-    if isinstance(row, ValueError):
-        raise row
+def _parsed(line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:  # or not UTF-8, or nested without end
+        raise ValueError(f"the line is not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"the line is not a JSON object, but {row!r:.40}")
     return row
 
 
@@ -144,15 +115,37 @@ def _spaced(row: Row) -> dict[str, str]:
     return {name: " " + text.strip() for name, text in texts.items() if text != " " + text.strip()}
 
 
-def _read(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Row | ValueError]]:
-    """(where, row) of each row; of a line that is no row, what is wrong with it."""
+def _joined(table: pa.Table, rows: list[Row]) -> pa.Table:
+    return pa.concat_tables([table, pa.Table.from_pylist(rows)], promote_options="permissive")
+
+
+def _stored(table: pa.Table, chunk: list[_Found], bad: list[str]) -> tuple[pa.Table, list[_Found]]:
+    """The table with more rows, and which they are; what it cannot hold beside its own is told."""
+    try:
+        return _joined(table, [found.row for found in chunk]), chunk
+    except NOT_FOR_ARROW:
+        fit = []
+    for found in chunk:
+        try:
+            for name, value in found.row.items():
+                _joined(table.select({name} & {*table.column_names}), [{name: value}])
+        except NOT_FOR_ARROW as error:
+            bad.append(f"{found.where}: column {name!r} has not the type of the first rows ({error})")
+        else:
+            table = _joined(table, [found.row])
+            fit.append(found)
+    return table, fit
+
+
+def _read(source: str) -> Iterator[tuple[str, Any]]:
+    """(where, row) of each row, of JSON Lines as it is written."""
     path = Path(source)
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.name.endswith((*JSON_LINES, ".parquet")))
         if not files:
             raise ValueError(f"the folder {source} holds no {', '.join(JSON_LINES)} or .parquet file")
         for file in files:
-            yield from _read(str(file), split, subset)
+            yield from _read(str(file))
     elif path.is_file() and source.endswith(JSON_LINES):
         yield from _read_lines(path)
     elif path.is_file() and source.endswith(".parquet"):
@@ -162,26 +155,18 @@ def _read(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Ro
     elif source.endswith((*JSON_LINES, ".parquet")) or source.startswith((".", "/")):
         raise ValueError(f"there is no file or folder {source}; check the path")
     else:
-        yield from _read_hub(source, split, subset)
+        yield from _read_hub(source)
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Row | ValueError]]:
+def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield f"{path}:{number}", _parsed(line)
+                    yield f"{path}:{number}", line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is corrupt after line {number} ({error}); make it again") from error
-
-
-def _parsed(line: bytes) -> Row | ValueError:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:  # or not UTF-8, or nested without end
-        return ValueError(f"the line is not JSON ({error})")
-    return row if isinstance(row, dict) else ValueError(f"the line is not a JSON object, but {row!r:.40}")
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
@@ -193,14 +178,14 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
         raise ValueError(f"cannot load {str(path)!r}: {error}; it is corrupt, make it again") from error
 
 
-def _read_hub(source: str, split: str, subset: str | None) -> Iterator[tuple[str, Row]]:
+def _read_hub(source: str) -> Iterator[tuple[str, Row]]:
     try:
-        table = load_dataset(source, subset, split=split)
+        table = load_dataset(source, split="train")
     except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(
             f"cannot load {source!r}: {reason}  Give a file or folder that exists, or the hub id of a data "
-            "set (and its subset and split), with the network up or the files in the local cache"
+            "set with a split `train`, with the network up or the files in the local cache"
         ) from error
     yield from ((f"{source}, row {i}", row) for i, row in enumerate(table))
 
@@ -208,3 +193,9 @@ def _read_hub(source: str, split: str, subset: str | None) -> Iterator[tuple[str
 def first(rows: Dataset, count: int) -> Dataset:
     """So many rows, or all if there are fewer."""
     return rows.select(range(min(count, len(rows))))
+
+
+def slices(rows: Dataset, size: int) -> Iterator[tuple[int, list[Row]]]:
+    """So many rows at a time, each time after the number of the first of them."""
+    for start in range(0, len(rows), size):
+        yield start, rows.select(range(start, min(start + size, len(rows)))).to_list()

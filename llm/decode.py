@@ -10,8 +10,6 @@ not the mixture over whole completions of theory (T6.4): y has the law pi(y)^(1-
 and as every Z_t <= 1 (Hoelder), it is drawn the more often the more the two laws disagree on its way (T10.1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -33,15 +31,15 @@ class Decoded(NamedTuple):
     tokens: Tensor  # (B, k, T), zeros where nothing is
     mask: Tensor  # (B, k, T), true up to and with end-of-sequence
 
+    @property
+    def ids(self) -> list[list[list[int]]]:
+        """Token ids of each completion, end-of-sequence included where it came."""
+        pairs = zip(self.tokens.tolist(), self.mask.sum(-1).tolist(), strict=True)
+        return [[y[:n] for y, n in zip(row, lengths, strict=True)] for row, lengths in pairs]
+
 
 def uniform_noise(seed: Sequence[int], prompts: Sequence[int], k: int, tokens: int) -> Tensor:
-    """Uniform numbers (B, k, tokens) from one generator for each prompt's number, whatever the batch.
-
-    Example:
-        >>> one, other = uniform_noise([1], [7], 2, 3), uniform_noise([1], [4, 7], 2, 3)
-        >>> bool((one[0] == other[1]).all())
-        True
-    """
+    """Uniform numbers (B, k, tokens) from one generator for each prompt's number, whatever the batch."""
     draws = [np.random.default_rng([*seed, number]).random((k, tokens)) for number in prompts]
     return torch.from_numpy(np.stack(draws))
 
@@ -51,11 +49,7 @@ def sample_completions(
 ) -> Decoded:
     """k completions of at most T tokens, y ~ pi(. | x).
 
-    Args:
-        model: a causal language model.
-        prompts, prompt_mask: (B, P), padded anywhere.
-        noise: uniform numbers, (B, k, T).
-        eos_token_id: the token that ends a completion.
+    The prompts (B, P) are padded anywhere; the noise is uniform, (B, k, T).
     """
     choose = _chooser(noise, prompts.device)
     return _decode([model], choose, prompts, prompt_mask, noise.shape, eos_token_id)
@@ -74,11 +68,8 @@ def greedy_completions(
     return _decode([model], best, prompts, prompt_mask, shape, eos_token_id)
 
 
-Mixture = Callable[[Tensor, Tensor], Tensor]
-
-
 def token_opponents(
-    mixture: Mixture,
+    mixture: Callable[[Tensor, Tensor], Tensor],
     policy: nn.Module,
     reference: nn.Module,
     prompts: Tensor,
@@ -89,10 +80,7 @@ def token_opponents(
 ) -> Decoded:
     """Completions whose every token comes from the mixture of both next-token laws.
 
-    Args:
-        mixture: log pi, log ref -> log of the mixture, not normalised (`NashMD.opponent`).
-        policy, reference: two models with one vocabulary.
-        prompts, prompt_mask, noise, eos_token_id: as for `sample_completions`.
+    `mixture` takes log pi and log ref, and gives the log of the mixture, not normalised (`NashMD.opponent`).
     """
     choose = _chooser(noise, prompts.device)
 
@@ -111,16 +99,13 @@ def _chooser(noise: Tensor, device: torch.device) -> Callable[[int, Tensor], Ten
 @torch.no_grad()
 def _decode(
     models: Sequence[nn.Module],
-    choose: Callable[..., Tensor],
+    choose: Callable[..., Tensor],  # the step and each model's logits (rows, V) -> a token for each row
     prompts: Tensor,
     prompt_mask: Tensor,
     shape: tuple[int, int, int],
     eos_token_id: int,
 ) -> Decoded:
-    """All models read the prompts once, then go on together, each with its own cache.
-
-    `choose` takes the step and each model's logits (rows, V), and returns a token for each row.
-    """
+    """All models read the prompts once, then go on together, each with its own cache."""
     B, k, T = shape
     check_context(models[0].config, prompt_mask.sum(1) + T)
     inputs, real = pack(prompts, prompt_mask, left=False)
@@ -128,7 +113,7 @@ def _decode(
     caches = [DynamicCache(config=model.config) for model in models]
     tokens = torch.zeros(B * k, T, dtype=torch.long, device=prompts.device)
     mask = torch.zeros_like(tokens, dtype=torch.bool)
-    live = torch.ones(B * k, dtype=torch.bool, device=prompts.device)
+    live = torch.ones_like(mask[:, 0])
     for t in range(T):
         pairs = zip(models, caches, strict=True)
         logits = [_next_logits(model, cache, inputs, real, positions) for model, cache in pairs]

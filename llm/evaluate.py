@@ -10,34 +10,23 @@ the same noise are compared prompt by prompt: the interval of a difference is th
 differences.  A share of wins has Wilson's interval, which says something of 10 wins out of 10.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm.decode import SEQUENCES, sample_completions, uniform_noise
-from llm.generate import sampled_ids, texts_of
-from llm.log_probs import sequence_log_probs
-from llm.rewards import Floats, Reward, rouge_l, score
-from llm.tokens import pad
+from llm.generate import Sampling, scored_rows
+from llm.rewards import Floats, Reward, rouge_l
 
 NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over prompts with its 95 % interval.
-
-    Example:
-        >>> estimate(np.array([0.0, 1.0, 2.0, 1.0])).mean
-        1.0
-    """
+    """A mean over prompts with its 95 % interval."""
 
     mean: float
     low: float
@@ -48,11 +37,7 @@ class Estimate:
 
 
 def estimate(values: Floats) -> Estimate:
-    """The mean of one number a prompt, and its 95 % interval.
-
-    Raises:
-        ValueError: there are fewer than two prompts.
-    """
+    """The mean of one number for each of at least two prompts, and its 95 % interval."""
     if len(values) < 2:
         raise ValueError(f"an interval takes at least 2 prompts, but there are {len(values)}; evaluate more")
     mean, half = float(values.mean()), NORMAL_95 * float(values.std(ddof=1)) / math.sqrt(len(values))
@@ -93,35 +78,17 @@ def evaluate(
 ) -> Outcome:
     """Sample one completion of each prompt, score it, and measure how far the policy is from the reference.
 
-    Args:
-        model, reference: with the tokenizer's vocabulary.
-        rows: rows of `encode`; their completions are what people wrote.
-        tokenizer: of both models.
-        reward: of texts, see `llm.rewards`.
-        max_new_tokens: longest completion.
-        seed: of the noise: policies evaluated with one seed differ only by what they are.
+    Rows are those of `encode`; their completions are what people wrote.  Policies evaluated with one seed
+    differ only by what they are.
     """
-    texts: list[str] = []
-    log_probs: list[Floats] = []
-    reference_log_probs: list[Floats] = []
-    for start in range(0, len(rows), SEQUENCES):
-        batch = rows.select(range(start, min(start + SEQUENCES, len(rows))))
-        x, x_real = (t.to(model.device) for t in pad(list(batch["prompt_ids"])))
-        noise = uniform_noise([seed], range(start, start + len(batch)), 1, max_new_tokens)
-        decoded = sample_completions(model, x, x_real, noise, eos_token_id=tokenizer.eos_token_id)
-        texts += texts_of([ids for (ids,) in sampled_ids(decoded)], tokenizer)
-        with torch.no_grad():
-            masks = {"prompt_mask": x_real, "completion_mask": decoded.mask}
-            own = sequence_log_probs(model, x, decoded.tokens, **masks)
-            its = own if reference is model else sequence_log_probs(reference, x, decoded.tokens, **masks)
-        for scored, found in ((own, log_probs), (its, reference_log_probs)):
-            found.append(scored[:, 0].double().cpu().numpy())
-    prompts = list(rows["prompt"])
-    references = list(rows["completion"]) if "completion" in rows.column_names else None
-    scores = score(reward, prompts, texts, references)
-    log_prob, log_reference = np.concatenate(log_probs), np.concatenate(reference_log_probs)
-    rouge = None if references is None else rouge_l(prompts, texts, references)
-    return Outcome(texts, scores.reward, scores.length, log_prob - log_reference, log_prob, rouge)
+    found = scored_rows(rows, model, tokenizer, reward, Sampling(1, max_new_tokens, seed), reference)
+    texts = [row["completions"][0] for row in found]
+    names = ("rewards", "lengths", "behavior_log_probs", "reference_log_probs")
+    rewards, lengths, own, its = np.array([[row[name][0] for row in found] for name in names])
+    rouge = None
+    if "reference" in found[0]:
+        rouge = rouge_l([row["prompt"] for row in found], texts, [row["reference"] for row in found])
+    return Outcome(texts, rewards, lengths, own - its, own, rouge)
 
 
 @dataclass(frozen=True)

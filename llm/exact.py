@@ -9,8 +9,6 @@ Their log-probabilities log pi(y|x) are those that training uses, they sum to on
 differentiable in the parameters: every tool of `bandits` then speaks of this model (T10.2).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -47,14 +45,8 @@ def enumerate_completions(
 ) -> Completions:
     """Every completion of a 1-D prompt with its log-probability, sum_y pi(y|x) = 1.
 
-    A completion ends with its first end-of-sequence token, or at `max_new_tokens` without one.
-
-    Args:
-        model: a causal language model.
-        prompt: token ids, (P,).
-        max_new_tokens: T.
-        eos_token_id: what ends a completion; by default what the model's configuration says, if it is in
-            the vocabulary.  With None all have T tokens.
+    A completion ends with its first end-of-sequence token, or at `max_new_tokens` without one; with None all
+    have so many tokens.  By default it is what the model's configuration says, if it is in the vocabulary.
 
     Raises:
         ValueError: the prompt is not one-dimensional, or there are too many completions.
@@ -100,14 +92,14 @@ def every_sequence(
             f"{going**max_new_tokens + ended} completions, more than {LIMIT}; take fewer tokens"
         )
     live: list[tuple[int, ...]] = [()]
-    found: list[tuple[int, ...]] = []
+    done: list[tuple[int, ...]] = []
     for _ in range(max_new_tokens):
         longer = [(*start, token) for start in live for token in range(vocabulary_size)]
-        found += [y for y in longer if y[-1] == eos_token_id]
+        done += [y for y in longer if y[-1] == eos_token_id]
         live = [y for y in longer if y[-1] != eos_token_id]
-    found = sorted(found + live)
-    rows = [y + (0,) * (max_new_tokens - len(y)) for y in found]
-    return torch.tensor(rows), torch.tensor([len(y) for y in found])
+    found = sorted(done + live)
+    tokens = [y + (0,) * (max_new_tokens - len(y)) for y in found]
+    return torch.tensor(tokens), torch.tensor([len(y) for y in found])
 
 
 def as_bandit(
@@ -115,20 +107,17 @@ def as_bandit(
 ) -> Bandit:
     """The bandit whose arms are the completions and whose reference is the model that gave them.
 
-    Args:
-        completions: what `enumerate_completions` found, under the reference model.
-        reward: (A,); with neither reward nor preference there is no bandit.
-        preference: (A, A), p(row beats column).
-
-    The log-probabilities are normalised in float64: those of a float32 model sum to one only to about 1e-6.
+    It takes a reward (A,), a preference (A, A), p(row beats column), or both.
     """
-    log_prob = completions.log_prob.detach().double().cpu().numpy()
     lengths = completions.lengths.cpu().numpy()
-    return Bandit(reward, preference=preference, reference=softmax(log_prob), length=lengths)
+    return Bandit(reward, preference=preference, reference=policy_of(completions), length=lengths)
 
 
 def policy_of(completions: Completions) -> np.ndarray:
-    """The model's policy on the arms, (A,): what `bandits` takes as `policy`."""
+    """The model's policy on the arms, (A,): what `bandits` takes as `policy`.
+
+    Normalised in float64: the probabilities of a float32 model sum to one only to about 1e-6.
+    """
     return softmax(completions.log_prob.detach().double().cpu().numpy())
 
 

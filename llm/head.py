@@ -4,8 +4,6 @@ A model's last hidden states are read where its output embedding is called, a ch
 and again in the backward pass: the logits (B, columns, V) never exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,19 +1,23 @@
 """What columns a row may have: the public layouts, each as one kind of row.
 
+    demonstration   prompt, completion             or prompt, label, or messages, the last one the answer
+    preference      prompt, chosen, rejected       or chosen, rejected that begin with the same prompt,
+                                                   or info, summaries, choice (human comparisons)
+    scored          prompt, completions, rewards   k of each, the same k in every row
+
 A text may be a conversation, messages of a role and a content.  As a prompt, a single message is its
 content, and several become paragraphs "Role: content" that end with what asks for the answer,
 "Assistant:".  As an answer it is one message of the assistant.  Chat templates are applied beforehand by
 who wants them: a base model knows none.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
 Row = Mapping[str, Any]
 LARGEST = 1e30  # single precision holds it and its sums
+BESIDE = ("rewards", "behavior_log_probs", "reference_log_probs", "lengths", "completion_ids")  # k of each
 TURN = "\n\nAssistant:"  # after it an answer begins
 
 
@@ -36,10 +40,6 @@ def preference(row: Row) -> dict[str, str]:
     """`prompt, chosen, rejected`, also where both answers repeat the prompt, or of a human comparison.
 
     Example:
-        >>> post = {"subreddit": "tea", "title": "Cold", "post": "It cooled.", "article": None}
-        >>> answers = [{"text": " Bad tea."}, {"text": " Tea cooled."}]
-        >>> preference({"info": post, "summaries": answers, "choice": 1})["chosen"]
-        ' Tea cooled.'
         >>> preference({"chosen": "Q: Tea? A: Yes", "rejected": "Q: Tea? A: No"})
         {'prompt': 'Q: Tea? A:', 'chosen': ' Yes', 'rejected': ' No'}
     """
@@ -69,7 +69,7 @@ def _of_pair(row: Row) -> Row:
             f"without a prompt, chosen and rejected must begin with it, two texts or two lists of messages, "
             f"but are {one!r:.40} and {other!r:.40}; the columns are {sorted(row)!s:.200}"
         )
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    shared = alike(one, other)
     if isinstance(one, list):
         shared = min(shared, len(one) - 1, len(other) - 1)
     else:
@@ -80,33 +80,38 @@ def _of_pair(row: Row) -> Row:
     return {"prompt": one[:shared], "chosen": one[shared:], "rejected": other[shared:]}
 
 
+def alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many items two sequences have in common where they begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def scored(row: Row) -> dict[str, Any]:
     """`prompt, completions, rewards`: k sampled answers, kept as they are, and a finite reward each.
 
     An answer may be empty if its `completion_ids` say what was sampled: end-of-sequence at once.
     """
-    completions, rewards = _list(row, "completions"), _list(row, "rewards")
-    if len(completions) != len(rewards):
-        raise ValueError(f"it has {len(completions)} completions and {len(rewards)} rewards")
+    completions = _list(row, "completions")
+    for column in (name for name in BESIDE if name in row or name == "rewards"):
+        found, right, rule = _list(row, column), _is_number, "a finite number"
+        if column == "completion_ids":
+            right, rule = _are_ids, "a list of token ids that is not empty"
+        if len(found) != len(completions):
+            raise ValueError(f"it has {len(completions)} completions and {len(found)} {column}")
+        for i, x in enumerate(found):
+            if not right(x):
+                raise ValueError(f"{column}[{i}] must be {rule}, but is {x!r:.40}")
     if "completion_ids" not in row or not all(isinstance(y, str) for y in completions):
         completions = [_answer({"completion": y}, "completion") for y in completions]
-    for column in ("rewards", "behavior_log_probs", "reference_log_probs", "lengths"):
-        for i, x in enumerate(_beside(row, column, completions)):
-            if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGEST:
-                raise ValueError(f"{column}[{i}] must be a finite number, but is {x!r:.40}")
-    for i, ids in enumerate(_beside(row, "completion_ids", completions)):
-        if not isinstance(ids, list) or not ids or any(type(token) is not int for token in ids):
-            raise ValueError(f"completion_ids[{i}] must be a list of token ids that is not empty")
-    rewards = [float(x) for x in rewards]
+    rewards = [float(x) for x in row["rewards"]]
     return {**row, "prompt": _prompt(row), "completions": completions, "rewards": rewards}
 
 
-def _beside(row: Row, column: str, completions: list[Any]) -> list[Any]:
-    """A column with an entry for each completion, if there is one."""
-    found = _list(row, column) if column in row else []
-    if column in row and len(found) != len(completions):
-        raise ValueError(f"it has {len(completions)} completions and {len(found)} {column}")
-    return found
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < LARGEST
+
+
+def _are_ids(x: Any) -> bool:
+    return isinstance(x, list) and bool(x) and all(type(token) is int for token in x)
 
 
 def completions_of(row: Row) -> list[str]:

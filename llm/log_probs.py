@@ -8,8 +8,6 @@ Log-probabilities are summed over tokens; their average is another objective wit
 taken only on request.  Token-wise algorithms (`bandits.sequences`) take them before they are summed.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -36,10 +34,8 @@ def sequence_log_probs(
 
     Args:
         model: a causal language model of transformers, or a wrapper of one (`.module`).
-        prompts: token ids, (B, P).
-        completions: token ids, (B, k, T), with the end-of-sequence token where there is one.
-        prompt_mask: (B, P), true where a token is real; None when all are.  Padding on either side.
-        completion_mask: (B, k, T), likewise.
+        prompts, completions: token ids, (B, P) and (B, k, T), end-of-sequence included where there is one.
+        prompt_mask, completion_mask: true where a token is real; None when all are.  Padding on either side.
         average: divide by the number of tokens: not what the closed forms of `bandits` speak of (T4.6).
         per_token: log pi(y_t | x, y_<t) instead of their sum (or average): real tokens first, zero behind.
         shared_prefix: one forward pass over the prompt and all its completions (GPT-2 and GPT-NeoX
@@ -71,8 +67,7 @@ def separate_log_probs(
 ) -> Tensor:
     """log pi(y_t | x, y_<t) of every real token of y (B, k, T) behind x (B, P), (N,).
 
-    One sequence a completion, x then y, padded on the right: the logits of column n - 1 + t predict y_t,
-    where n is the length of x.
+    One sequence a completion, padded on the right: with n tokens in x, column n - 1 + t predicts y_t.
     """
     B, k, T = y.shape
     tokens = torch.cat([x[:, None].expand(B, k, -1), y], dim=-1).flatten(0, 1)

@@ -10,8 +10,6 @@ nothing at random   a weight that the checkpoint lacks is an error, not a fresh 
 no foreign code     safetensors only, and code that comes with a model is never run
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -45,14 +43,9 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     attention: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model and its tokenizer, by hub id or local folder.
+    """A causal language model and its tokenizer, by hub id ("gpt2") or folder of `save_pretrained`.
 
-    Args:
-        name: a hub id ("gpt2", "EleutherAI/pythia-160m") or a folder of `save_pretrained`.
-        tokenizer_name: hub id or folder of the tokenizer, if it is not with the model.
-        dtype: of the weights.
-        attention: "sdpa" and "eager" let completions share a prompt; None takes the best that the
-            architecture has.
+    Attention "sdpa" or "eager" lets completions share a prompt; None takes the best that there is.
 
     Raises:
         ValueError: nothing can be loaded under the name, weights are missing, damaged or another kind of
@@ -75,8 +68,7 @@ def load_model(
 
 def load_config(name: str) -> PreTrainedConfig:
     """The configuration of a model whose files are those that were written, with dropout set to zero."""
-    wrong = damage(Path(name)) if (Path(name) / COMPLETE).exists() else None
-    if wrong:
+    if (Path(name) / COMPLETE).exists() and (wrong := damage(Path(name))):
         raise ValueError(f"{name} is damaged: {wrong}; make it again")
     config = _load(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), "a model", name)
     _no_dropout(config)
@@ -91,10 +83,9 @@ def _no_dropout(config: PreTrainedConfig) -> None:
 
 def load_tokenizer(name: str, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
     """A tokenizer that fits the model, if one is given; it pads with end-of-sequence if with nothing else."""
-    read = partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
-    tokenizer = _load(lambda: read(name), "a tokenizer", name)
-    problem = _load(lambda: _misfit(tokenizer, config), "a tokenizer", name)
-    if problem:
+    read = partial(AutoTokenizer.from_pretrained, name, trust_remote_code=False)
+    tokenizer = _load(read, "a tokenizer", name)
+    if problem := _load(partial(_misfit, tokenizer, config), "a tokenizer", name):
         remedy = "use the tokenizer that was saved with the model"
         raise ValueError(f"the tokenizer {name!r} does not fit the model: {problem}; {remedy}")
     if tokenizer.pad_token_id is None:
@@ -128,9 +119,9 @@ def load_weights(
     new_weights: tuple[str, ...] = (),
 ) -> PreTrainedModel:
     """Weights from safetensors, on the GPU if there is one; those in `new_weights` may start at random."""
-    read = partial(architecture.from_pretrained, use_safetensors=True, trust_remote_code=False)
+    read = partial(architecture.from_pretrained, name, use_safetensors=True, trust_remote_code=False)
     how = {"config": config, "dtype": dtype, "attn_implementation": attention, "output_loading_info": True}
-    model, info = _load(lambda: read(name, **how), "safetensors weights", name)
+    model, info = _load(partial(read, **how), "safetensors weights", name)
     missing = sorted(set(info["missing_keys"]) - set(new_weights))
     if missing:
         raise ValueError(
@@ -140,8 +131,7 @@ def load_weights(
     heads = sorted(key for key in info["unexpected_keys"] if key.split(".")[0] in HEADS)
     if heads and "CausalLM" in architecture.__name__:
         raise ValueError(f"{name!r} is a model that judges ({heads[0]!r}), say a reward, and no policy")
-    wrong = not_finite(model)
-    if wrong:
+    if wrong := not_finite(model):
         raise ValueError(f"{name!r} is damaged: {wrong} is not finite; it is of a training that went wrong")
     if (config.model_type, model.config._attn_implementation, dtype) == ("gpt_neox", "eager", torch.float64):
         raise ValueError(

@@ -6,8 +6,6 @@ exist.  What is wrong with a batch is said here, once, before any model sees it.
     B prompts of P columns, k completions each of T columns
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -40,12 +38,7 @@ def checked_masks(
     prompt_mask: Tensor | None,
     completion_mask: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Both masks as booleans; without a mask all columns are real.
-
-    Raises:
-        ValueError: shapes do not fit, a prompt or completion is empty, a token is outside the vocabulary,
-            or a sequence is longer than the model's context.
-    """
+    """Both masks as booleans, or why this is no batch; without a mask all columns are real."""
     shaped = prompts.ndim == 2 and completions.ndim == 3 and len(prompts) == len(completions)
     if not shaped or not completions.numel():
         raise ValueError(
@@ -79,18 +72,14 @@ def check_context(
     remedy: str = "cut the prompts (--max-prompt-tokens) or the samples (--max-new-tokens)",
     limit: float = math.inf,
 ) -> None:
-    """Whether sequences of so many tokens fit into the model, and are within a limit of their own.
-
-    Raises:
-        ValueError: one does not.
-    """
+    """Refuse sequences of more tokens than fit into the model, or than a limit of their own."""
     context = min(limit, getattr(config, "max_position_embeddings", None) or math.inf)
     rule = f"at most the model's context of {context} tokens"
     _refuse(lengths > context, lengths, f"{name} length", rule, remedy)
 
 
 def _refuse(bad: Tensor, values: Tensor, name: str, rule: str, remedy: str) -> None:
-    """Raise for the first true entry of `bad`, quoting its index and value."""
+    """ValueError with the first entry of the values that is bad, and where it is."""
     if bad.any():
         index = tuple(bad.nonzero()[0].tolist())
         raise ValueError(f"{name} must be {rule}, but is {values[index].item()} at {list(index)}; {remedy}")

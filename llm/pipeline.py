@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
@@ -17,8 +18,8 @@ from llm.beside import VALUE
 from llm.files import read_json, write_json
 from llm.run_folder import claimed, save_model
 from llm.sources import Recorded, Source, with_reference_log_probs
-from llm.train import AlignmentTrainer
-from llm.trainer import CheckedTrainer, run
+from llm.train import AlignmentTrainer, check_start
+from llm.trainer import CheckedTrainer, last_checkpoint, run
 
 CACHED = "reference_log_probs"
 
@@ -72,15 +73,13 @@ def align(
 
     Args:
         algorithm, source, rows, args, held_out: as for `AlignmentTrainer`; recorded rows that come without
-            `reference_log_probs` get those of the model as it is, once a folder.
+            `reference_log_probs` get those of the model as it is, once a folder, others are checked.
         model: equal to the reference; with a value (`attach_value`), which is not saved in the end.
         lora_rank: train low-rank adapters only (needs `peft`), merged into the weights at the end.
     """
 
     def trainer() -> AlignmentTrainer:
-        given = rows
-        if isinstance(source, Recorded) and CACHED not in rows.column_names:
-            given = _with_reference(folder / f"{CACHED}.json", rows, model)
+        given = _with_reference(folder, rows, model) if isinstance(source, Recorded) else rows
         policy = model if lora_rank is None else with_adapters(model, lora_rank)
         made = AlignmentTrainer(policy, algorithm, source, args, given, held_out=held_out)
         if lora_rank is not None and (made.is_fsdp_enabled or made.is_deepspeed_enabled):
@@ -90,8 +89,17 @@ def align(
     return trained(folder, settings, tokenizer, trainer, seed=args.seed)
 
 
-def _with_reference(path: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:
-    """The rows with reference log-probabilities, computed once and kept in a file."""
+def _with_reference(folder: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:
+    """The rows with reference log-probabilities: those they came with, checked before the first step, or the
+    model's, computed once and kept in a file.
+    """
+    path = folder / f"{CACHED}.json"
+    if CACHED in rows.column_names:
+        if last_checkpoint(folder) is None:
+            now = with_reference_log_probs(rows.remove_columns(CACHED), model)
+            for i, (own, its) in enumerate(zip(now[CACHED], rows[CACHED], strict=True)):
+                check_start(torch.tensor(own) - torch.tensor(its), f"a completion of row {i}")
+        return rows
     if not path.exists():
         rows = with_reference_log_probs(rows, model)
         write_json(path, {CACHED: list(rows[CACHED])})

@@ -2,25 +2,15 @@
 
 A reward is any callable `reward(prompts, completions, references) -> N numbers` of three lists of N
 texts; `references` is None where nobody wrote one.  Write your own (unit tests of generated code, a
-rule, a service), take one of these, or add several up:
-
-    rouge_l                  longest common subsequence with the reference, F-measure in [0, 1]
-    length                   words of the completion
-    coverage, density        how much is copied from the prompt, and in how long pieces
-    Scorer                   a learned Bradley-Terry reward model (one number a text)
-    Entailment               log-probability that the prompt entails the completion
-    weighted_sum             sum_i w_i reward_i
+rule, a service), take one of these, or add several up by `weighted_sum`.
 
 Human comparisons favour long answers, and a policy learns that first: a reward without its length
 cannot be read.  Hence `score` returns both.  A completion that ran out of room is a `CutOff`: rewards
 that look at more than its text can tell it from one that has come to its end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +27,14 @@ from transformers import (
 )
 
 from llm.head import unwrapped
+from llm.layouts import alike
 from llm.model import load_config, load_tokenizer, load_weights
 from llm.padding import check_context
 from llm.tokens import pad, token_ids
 
 Texts = Sequence[str]
 Floats = NDArray[np.float64]
+ROUGE = RougeScorer(["rougeL"], use_stemmer=True)
 Reward = Callable[[Texts, Texts, Texts | None], ArrayLike]
 
 
@@ -62,10 +54,6 @@ def score(reward: Reward, prompts: Texts, completions: Texts, references: Texts 
 
     Raises:
         ValueError: the lists differ in length, or the reward is not N finite numbers.
-
-    Example:
-        >>> score(length, ["Say it."], [" It is said."])
-        Scores(reward=array([3.]), length=array([3.]))
     """
     for name, texts in (("completions", completions), ("references", references)):
         if texts is not None and len(texts) != len(prompts):
@@ -82,18 +70,10 @@ def score(reward: Reward, prompts: Texts, completions: Texts, references: Texts 
     return Scores(rewards, length(prompts, completions, references))
 
 
-@cache
-def _rouge() -> RougeScorer:
-    return RougeScorer(["rougeL"], use_stemmer=True)
-
-
 def rouge_l(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
     """ROUGE-L of each completion against its reference: F-measure of the longest common subsequence.
 
     Words are lower-cased and stemmed.  Lin 2004, as in the package rouge-score.
-
-    Raises:
-        ValueError: there are no references.
 
     Example:
         >>> rouge_l([""], ["the cat sat"], ["the cat"])  # precision 2/3, recall 1
@@ -104,7 +84,7 @@ def rouge_l(prompts: Texts, completions: Texts, references: Texts | None) -> Flo
             "rouge_l compares with references, but references is None; give a text for each prompt"
         )
     pairs = zip(references, completions, strict=True)
-    return np.array([_rouge().score(target, text)["rougeL"].fmeasure for target, text in pairs])
+    return np.array([ROUGE.score(target, text)["rougeL"].fmeasure for target, text in pairs])
 
 
 def length(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
@@ -116,29 +96,21 @@ def coverage(prompts: Texts, completions: Texts, references: Texts | None) -> Fl
     """Share of the completion's words that lie in fragments copied from the prompt, (1/|S|) sum |f|.
 
     Eq. (1), Grusky 2018, arXiv:1804.11283.
-
-    Example:
-        >>> coverage(["the cat sat on the mat"], ["a cat sat"], None).round(4)
-        array([0.6667])
     """
-    return np.array([_mean_power(x, y, 1) for x, y in zip(prompts, completions, strict=True)])
+    return _copied(prompts, completions, 1)
 
 
 def density(prompts: Texts, completions: Texts, references: Texts | None) -> Floats:
     """Mean length of the copied fragment that a word of the completion lies in, (1/|S|) sum |f|^2.
 
     Eq. (2), Grusky 2018, arXiv:1804.11283.
-
-    Example:
-        >>> density(["the cat sat on the mat"], ["a cat sat"], None).round(4)
-        array([1.3333])
     """
-    return np.array([_mean_power(x, y, 2) for x, y in zip(prompts, completions, strict=True)])
+    return _copied(prompts, completions, 2)
 
 
-def _mean_power(prompt: str, completion: str, power: int) -> float:
-    source, summary = prompt.lower().split(), completion.lower().split()
-    return sum(size**power for size in fragments(source, summary)) / max(len(summary), 1)
+def _copied(prompts: Texts, completions: Texts, power: int) -> Floats:
+    pairs = [(x.lower().split(), y.lower().split()) for x, y in zip(prompts, completions, strict=True)]
+    return np.array([sum(n**power for n in fragments(x, y)) / max(len(y), 1) for x, y in pairs])
 
 
 def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
@@ -152,18 +124,11 @@ def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
         places.setdefault(word, []).append(i)
     sizes, at = [], 0
     while at < len(summary):
-        longest = max((_run(source[i:], summary[at:]) for i in places.get(summary[at], [])), default=0)
+        longest = max((alike(source[i:], summary[at:]) for i in places.get(summary[at], [])), default=0)
         if longest:
             sizes.append(longest)
         at += max(longest, 1)
     return sizes
-
-
-def _run(left: Sequence[str], right: Sequence[str]) -> int:
-    size = 0
-    while size < min(len(left), len(right)) and left[size] == right[size]:
-        size += 1
-    return size
 
 
 def weighted_sum(*terms: tuple[float, Reward]) -> Reward:
@@ -180,10 +145,7 @@ NAMED: dict[str, Reward] = {"rouge_l": rouge_l, "length": length, "coverage": co
 
 
 def reward_named(*terms: str) -> Reward:
-    """A reward by name: one of `NAMED`, or the hub id or folder of a model that judges texts.
-
-    Args:
-        terms: each a name, or name=weight; several are added up.
+    """The sum of rewards by name or name=weight: of `NAMED`, or the hub id or folder of a model that judges.
 
     Raises:
         ValueError: a weight is no number, or nothing can be loaded under a name.
@@ -209,14 +171,11 @@ def _weighted(term: str) -> tuple[float, Reward]:
         raise ValueError(
             f"a reward must be name or name=weight, but is {term!r}; the weight is no number"
         ) from error
-    return factor, NAMED[name] if name in NAMED else _judge(name)
-
-
-def _judge(name: str) -> Reward:
-    """A model of natural-language inference if it has such a label, else a reward model."""
+    if name in NAMED:
+        return factor, NAMED[name]
     labels = load_config(name).id2label.values()
     entails = any(label.lower().startswith("entail") for label in labels)
-    return load_entailment(name) if entails else load_scorer(name)
+    return factor, load_entailment(name) if entails else load_scorer(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +229,7 @@ class Entailment:
         return torch.from_numpy(logits).log_softmax(-1)[:, entails[0]].numpy()
 
 
-def load_scorer(name: str, *, fresh: bool = False, batch_size: int = 32) -> Scorer:
+def load_scorer(name: str, *, fresh: bool = False) -> Scorer:
     """A reward model by hub id or folder; with `fresh`, one to be trained, from a causal language model.
 
     Raises:
@@ -282,16 +241,12 @@ def load_scorer(name: str, *, fresh: bool = False, batch_size: int = 32) -> Scor
     if config.num_labels != 1:
         outputs = config.num_labels
         raise ValueError(f"a reward model must have 1 output, but {name!r} has {outputs}; train one")
-    return Scorer(*_loaded(name, config, ("score.weight",) if fresh else ()), batch_size)
+    return Scorer(*_loaded(name, config, ("score.weight",) if fresh else ()))
 
 
-def load_entailment(name: str, *, batch_size: int = 32) -> Entailment:
-    """A model of natural-language inference by hub id or folder.
-
-    Raises:
-        ValueError: it cannot be loaded.
-    """
-    return Entailment(*_loaded(name, load_config(name)), batch_size)
+def load_entailment(name: str) -> Entailment:
+    """A model of natural-language inference by hub id or folder; ValueError if it cannot be loaded."""
+    return Entailment(*_loaded(name, load_config(name)))
 
 
 def _loaded(name: str, config: PreTrainedConfig, new_weights: tuple[str, ...] = ()) -> tuple[Any, Any]:
@@ -304,13 +259,11 @@ def _loaded(name: str, config: PreTrainedConfig, new_weights: tuple[str, ...] = 
 @torch.no_grad()
 def _outputs(judge: Scorer | Entailment, texts: Sequence[dict[str, list[int]]]) -> Floats:
     """The classifier's outputs for texts as it takes them, (N, labels)."""
-    model, batch_size = judge.model, judge.batch_size
+    model, size = judge.model, judge.batch_size
     lengths = torch.tensor([len(text["input_ids"]) for text in texts])
-    limit = judge.tokenizer.model_max_length
-    check_context(model.config, lengths, "text", "shorten the prompts", limit)
+    check_context(model.config, lengths, "text", "shorten the prompts", judge.tokenizer.model_max_length)
     found = []
-    for start in range(0, len(texts), batch_size):
-        batch = texts[start : start + batch_size]
+    for batch in (texts[start : start + size] for start in range(0, len(texts), size)):
         inputs = {name: pad([text[name] for text in batch])[0].to(model.device) for name in batch[0]}
         mask = pad([text["input_ids"] for text in batch])[1].to(model.device)
         found.append(classified(model, mask, **inputs).double().cpu().numpy())

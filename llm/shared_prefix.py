@@ -8,8 +8,6 @@ They stand behind the prompt in a single sequence
 and a mask (B, 1, columns, columns) lets a token see the prompt and its own completion, no other.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

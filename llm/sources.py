@@ -12,13 +12,11 @@ Fresh samples may be reused for some steps: the policy then moves away from mu, 
 clips pi/mu acts.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -27,22 +25,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bandits.samples import Samples, bradley_terry
 from llm.beside import prompt_values, revision_log_probs
+from llm.data import slices
 from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
-from llm.generate import sampled_ids, texts_of
+from llm.generate import score_groups, texts_of
 from llm.head import unwrapped
 from llm.layouts import Row
 from llm.log_probs import sequence_log_probs
-from llm.rewards import Reward, score
-from llm.tokens import collate, pad
+from llm.rewards import Reward
+from llm.tokens import collate
 
 Batch = dict[str, Any]
 NUMBER = "number"  # the column with the number of a row, which its noise depends on
-
-
-class Source(Protocol):
-    """Where completions come from; their `completion_mask` is put into the batch."""
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Samples: ...
 
 
 def trained_value(model: nn.Module, batch: Batch) -> Tensor:
@@ -51,11 +44,7 @@ def trained_value(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def mean_reward(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean reward of the completions of each prompt, (B,).
-
-    Raises:
-        ValueError: there is one completion a prompt.
-    """
+    """Mean reward of the completions of each prompt, (B,), if there are several."""
     if batch["rewards"].shape[-1] < 2:
         raise ValueError("the mean over one completion is that completion itself; sample at least k = 2")
     return batch["rewards"].mean(-1)
@@ -63,15 +52,10 @@ def mean_reward(model: nn.Module, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Samples of a data set, whose reference log-probabilities are cached.
+    """Samples of a data set, whose reference log-probabilities are cached."""
 
-    Args:
-        revision: token ids of the instruction to revise, (I,): SRPO needs it, others leave it None.
-        value: V of a batch, for DRO (`trained_value`) and A-LoL (`mean_reward`).
-    """
-
-    revision: Tensor | None = None
-    value: Callable[[nn.Module, Batch], Tensor] | None = None
+    revision: Tensor | None = None  # token ids of the instruction to revise, (I,), for SRPO
+    value: Callable[[nn.Module, Batch], Tensor] | None = None  # DRO's `trained_value`, A-LoL's `mean_reward`
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         x, y = batch["prompts"], batch["completions"]
@@ -104,42 +88,36 @@ class Drawn(NamedTuple):
 class OnPolicy:
     """Samples of the policy, scored; half of them by the algorithm's opponent if it brings one.
 
-    Args:
-        algorithm: for its `opponent` (Nash-MD: mixed token by token).
-        reference: a frozen copy of the model.
-        tokenizer: of both.
-        reward: of texts, see `llm.rewards`.
-        k: completions sampled for each prompt.
-        max_new_tokens: longest completion.
-        seed: the noise is a function of it, of the step and of the prompt's number.
-        greedy: also score the greedy completion (ReMax).
-        reuse: steps that use the same samples.  They are drawn at steps that are multiples of it; the
-            prompts of the other steps are passed over.
+    They are drawn at steps that are multiples of `reuse`; the prompts of the other steps are passed over.
     """
 
-    algorithm: Any
-    reference: nn.Module
+    algorithm: Any  # for its `opponent` (Nash-MD: mixed token by token)
+    reference: nn.Module  # a frozen copy of the model
     tokenizer: PreTrainedTokenizerBase
     reward: Reward
-    k: int
+    k: int  # completions sampled for each prompt
     max_new_tokens: int
-    seed: int
-    greedy: bool = False
-    reuse: int = 1
+    seed: int  # the noise is a function of it, of the step and of the prompt's number
+    greedy: bool = False  # also score the greedy completion (ReMax)
+    reuse: int = 1  # steps that use the same samples
     kept: deque[Drawn] = field(default_factory=deque, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.reuse < 1:
             raise ValueError(f"reuse must be at least 1, but is {self.reuse}; 1 draws at every step")
-        if hasattr(self.algorithm, "opponent") and self.k % 2:
+        if self._opponent and self.k % 2:
             raise ValueError(
                 f"k must be even, half of them the opponent's, but is {self.k}; choose {self.k + 1}"
             )
 
     @property
+    def _opponent(self) -> Any:
+        return getattr(self.algorithm, "opponent", None)
+
+    @property
     def only_own(self) -> bool:
         """Whether all samples are the policy's of this very step."""
-        return self.reuse == 1 and not hasattr(self.algorithm, "opponent")
+        return self.reuse == 1 and self._opponent is None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         fresh = batch["step"] % self.reuse == 0
@@ -151,7 +129,7 @@ class OnPolicy:
             self.kept.clear()
         self.kept.append(drawn)  # batches come in the same order again
         found = {"log_prob": log_prob, **drawn.scores}
-        if hasattr(self.algorithm, "opponent"):  # pairs of the policy's and the opponent's, (B, k / 2, 2)
+        if self._opponent:  # pairs of the policy's and the opponent's, (B, k / 2, 2)
             found = {name: x.unflatten(-1, (2, -1)).mT for name, x in found.items()}
         return with_preferences(Samples(**found))
 
@@ -159,39 +137,32 @@ class OnPolicy:
     def _draw(self, model: nn.Module, batch: Batch) -> Drawn:
         training = model.training
         model.eval()  # gradient checkpointing knows no key-value cache
-        decoded = self._decoded(model, batch)
-        x, x_real = batch["prompts"], batch["prompt_mask"]
-        inputs = {"prompts": x, "completions": decoded.tokens}
-        inputs |= {"prompt_mask": x_real, "completion_mask": decoded.mask}
+        x, end = (batch["prompts"], batch["prompt_mask"]), {"eos_token_id": self.tokenizer.eos_token_id}
+        noise = uniform_noise([self.seed, batch["step"]], batch["numbers"], self.k, self.max_new_tokens)
+        if self._opponent is None:
+            decoded = sample_completions(model, *x, noise, **end)
+        else:
+            mine, its = noise.chunk(2, dim=1)
+            own = sample_completions(model, *x, mine, **end)
+            other = token_opponents(self._opponent, model, self.reference, *x, its, **end)
+            decoded = Decoded(*(torch.cat(pair, dim=1) for pair in zip(own, other, strict=True)))
+        inputs = {name: batch[name] for name in ("prompts", "prompt_mask")}
+        inputs |= {"completions": decoded.tokens, "completion_mask": decoded.mask}
         reference = sequence_log_probs(self.reference, **inputs)
-        scores = {"reference_log_prob": reference, "reward": self._rewards(batch, decoded).to(x.device)}
+        scores = {"reference_log_prob": reference, "reward": self._rewards(batch, decoded)}
         if self.greedy:
-            end, longest = self.tokenizer.eos_token_id, self.max_new_tokens
-            best = greedy_completions(model, x, x_real, max_new_tokens=longest, eos_token_id=end)
-            scores["greedy_reward"] = self._rewards(batch, best)[:, 0].to(x.device)
+            best = greedy_completions(model, *x, max_new_tokens=self.max_new_tokens, **end)
+            scores["greedy_reward"] = self._rewards(batch, best)[:, 0]
         model.train(training)
         return Drawn(batch["step"], inputs, scores)
 
-    def _decoded(self, model: nn.Module, batch: Batch) -> Decoded:
-        x, x_real, end = batch["prompts"], batch["prompt_mask"], self.tokenizer.eos_token_id
-        noise = uniform_noise([self.seed, batch["step"]], batch["numbers"], self.k, self.max_new_tokens)
-        if not hasattr(self.algorithm, "opponent"):
-            return sample_completions(model, x, x_real, noise, eos_token_id=end)
-        half = self.k // 2
-        own = sample_completions(model, x, x_real, noise[:, :half], eos_token_id=end)
-        mixture = self.algorithm.opponent
-        other = token_opponents(mixture, model, self.reference, x, x_real, noise[:, half:], eos_token_id=end)
-        return Decoded(*(torch.cat(pair, dim=1) for pair in zip(own, other, strict=True)))
-
     def _rewards(self, batch: Batch, decoded: Decoded) -> Tensor:
-        k = decoded.tokens.shape[1]
-        ids = [y for row in sampled_ids(decoded) for y in row]
-        prompts = [text for text in batch["texts"] for _ in range(k)]
-        references = None
-        if batch["references"] is not None:
-            references = [text for text in batch["references"] for _ in range(k)]
-        found = score(self.reward, prompts, texts_of(ids, self.tokenizer), references).reward
-        return torch.from_numpy(found).float().view(-1, k)
+        texts = [texts_of(ids, self.tokenizer) for ids in decoded.ids]
+        found = score_groups(self.reward, batch["texts"], texts, batch["references"]).reward
+        return torch.from_numpy(found).float().to(decoded.tokens.device)
+
+
+Source = Recorded | OnPolicy
 
 
 def with_preferences(samples: Samples) -> Samples:
@@ -217,10 +188,7 @@ def with_preferences(samples: Samples) -> Samples:
 
 def collate_rows(rows: Sequence[Row]) -> Batch:
     """A batch of encoded rows with whatever numbers, texts and references they carry."""
-    if "completion_ids" in rows[0]:
-        batch: Batch = dict(collate(rows))
-    else:
-        batch = dict(zip(("prompts", "prompt_mask"), pad([row["prompt_ids"] for row in rows]), strict=True))
+    batch: Batch = dict(collate(rows))
     for name in ("rewards", "reference_log_probs", "behavior_log_probs"):
         if name in rows[0]:
             batch[name] = torch.tensor([row[name] for row in rows])
@@ -234,8 +202,7 @@ def collate_rows(rows: Sequence[Row]) -> Batch:
 def with_reference_log_probs(rows: Dataset, reference: PreTrainedModel, batch_size: int = 16) -> Dataset:
     """The same encoded rows with `reference_log_probs`, for data that came without them."""
     found: list[list[float]] = []
-    for start in range(0, len(rows), batch_size):
-        batch = collate(rows.select(range(start, min(start + batch_size, len(rows)))).to_list())
-        inputs = {name: tensor.to(reference.device) for name, tensor in batch.items()}
+    for _, batch in slices(rows, batch_size):
+        inputs = {name: tensor.to(reference.device) for name, tensor in collate(batch).items()}
         found += sequence_log_probs(reference, **inputs).double().tolist()
     return rows.add_column("reference_log_probs", found)

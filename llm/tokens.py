@@ -8,15 +8,13 @@ a special token is spelled out are told.  Such text stays text: "<|endoftext|>" 
 Masks are made here, from lengths: afterwards padding may be any token.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
-from datasets.fingerprint import generate_random_fingerprint
+from datasets.fingerprint import generate_random_fingerprint  # else a cache is looked into
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from llm.layouts import Row, completions_of
 
 LONGEST_INSTRUCTION = 20  # words in the last paragraph of a prompt, up to which it is never cut
+IDS = ("prompt_ids", "completion_ids")
 
 
 class Encoded(NamedTuple):
@@ -38,10 +37,7 @@ class Encoded(NamedTuple):
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, prompts: bool) -> list[list[int]]:
     """Token ids of texts, in which a special token that is spelled out is text like other text.
 
-    Args:
-        tokenizer: of the model.
-        texts: prompts, or what is to stand behind them.
-        prompts: begin as the model's texts begin, if they begin with a token of their own.
+    Prompts begin as the model's texts begin, if they begin with a token of their own; completions do not.
 
     Example:
         >>> import llm.model
@@ -61,63 +57,66 @@ def encode(
     skip_long: bool = False,
     places: Sequence[str] = (),
 ) -> Encoded:
-    """Rows of any kind with `prompt_ids`, and `completion_ids` of their k completions.
+    """Rows of `load_rows`, of any kind, with `prompt_ids`, and `completion_ids` of their k completions.
 
     A long prompt loses the end of its text, never its instruction, and its `prompt` says what is left.
-    Every completion ends with end-of-sequence, unless its `completion_ids` came with the row: a sample
-    that was cut off has none.
-
-    Args:
-        rows: of `load_rows`.
-        tokenizer: of the model.
-        max_prompt_tokens, max_completion_tokens: limits, the second with end-of-sequence.
-        skip_long: leave rows with longer completions out and say so in the result.
-        places: where each row comes from, for messages.
+    Every completion ends with end-of-sequence, which counts, unless its `completion_ids` came with the
+    row: a sample that was cut off has none.  Rows with longer completions may be skipped, and are told;
+    `places` says where each row comes from.
 
     Raises:
         ValueError: a completion is longer than `max_completion_tokens` and `skip_long` is false, or an
             instruction alone is longer than `max_prompt_tokens`.
     """
-    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    spelled_out = re.compile("|".join(map(re.escape, special)) or "(?!)")
     cut, long, spelled = [], [], []
+    special_token = _special_token(tokenizer)
+    place = places.__getitem__ if places else "row {}".format
 
     def encode_batch(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
-        batch = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        answers = iter(token_ids(tokenizer, [y for row in batch for y in completions_of(row)], prompts=False))
         kept = []
-        for i, row, ids in zip(
-            numbers, batch, token_ids(tokenizer, columns["prompt"], prompts=True), strict=True
-        ):
-            where = places[i] if places else f"row {i}"
-            own = [[*next(answers), tokenizer.eos_token_id] for _ in completions_of(row)]
-            own = row.get("completion_ids") or own
-            if (longest := max(map(len, own))) > max_completion_tokens:
+        for where, row in zip(map(place, numbers), _with_ids(columns, tokenizer), strict=True):
+            if (longest := max(map(len, row["completion_ids"]))) > max_completion_tokens:
                 long.append(f"{where}: a completion of {longest} tokens")
                 continue
-            if found := spelled_out.search("\0".join([row["prompt"], *completions_of(row)])):
+            if found := special_token.search("\0".join([row["prompt"], *completions_of(row)])):
                 spelled.append(f"{where}: {found.group()} is read as text")
-            if len(ids) > max_prompt_tokens:
+            if len(row["prompt_ids"]) > max_prompt_tokens:
                 cut.append(where)
-                try:
-                    row["prompt"] = truncate_prompt(row["prompt"], tokenizer, max_prompt_tokens)
-                except ValueError as error:
-                    raise ValueError(f"{where}: {error}") from error
-                ids = token_ids(tokenizer, [row["prompt"]], prompts=True)[0]
-            kept.append({**row, "prompt_ids": ids, "completion_ids": own})
-        names = [*columns, *({"prompt_ids", "completion_ids"} - columns.keys())]
-        return {name: [row[name] for row in kept] for name in names}
+                row |= _cut(row["prompt"], tokenizer, max_prompt_tokens, where)
+            kept.append(row)
+        return {name: [row[name] for row in kept] for name in dict.fromkeys([*columns, *IDS])}
 
-    how: dict[str, Any] = {"batched": True, "with_indices": True, "desc": "encoding"}
-    how["new_fingerprint"] = generate_random_fingerprint()  # nothing is looked up in a cache
-    found = rows.map(encode_batch, remove_columns=rows.column_names, keep_in_memory=True, **how)
+    how = {"batched": True, "with_indices": True, "keep_in_memory": True, "remove_columns": rows.column_names}
+    found = rows.map(encode_batch, new_fingerprint=generate_random_fingerprint(), desc="encoding", **how)
     if long and not (skip_long and len(found)):
         raise ValueError(
             f"completions must have at most {max_completion_tokens} tokens with end-of-sequence, but "
-            f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; raise the limit, or "
-            "leave them out with skip_long=True"
+            f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; raise it, or skip_long=True"
         )
     return Encoded(found, len(cut), tuple(long), tuple(spelled))
+
+
+def _special_token(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return re.compile("|".join(map(re.escape, special)) or "(?!)")
+
+
+def _with_ids(columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """Rows with their token ids, those of samples as they were drawn."""
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    answers = iter(token_ids(tokenizer, [y for row in rows for y in completions_of(row)], prompts=False))
+    for row, ids in zip(rows, token_ids(tokenizer, columns["prompt"], prompts=True), strict=True):
+        own = [[*next(answers), tokenizer.eos_token_id] for _ in completions_of(row)]
+        row |= {"prompt_ids": ids, "completion_ids": row.get("completion_ids") or own}
+    return rows
+
+
+def _cut(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int, where: str) -> dict[str, Any]:
+    try:
+        text = truncate_prompt(prompt, tokenizer, max_tokens)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return {"prompt": text, "prompt_ids": token_ids(tokenizer, [text], prompts=True)[0]}
 
 
 def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
@@ -128,7 +127,12 @@ def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens:
     Raises:
         ValueError: these alone are too long.
     """
-    head, text, tail = _parts(prompt)
+    start = re.match(r"SUBREDDIT:.*?\n\nPOST:|Article:", prompt, re.DOTALL)
+    head = start.group() if start else ""
+    text, blank, last = prompt[len(head) :].rpartition("\n\n")
+    tail = blank + last
+    if not blank or len(last.split()) > LONGEST_INSTRUCTION:
+        text, tail = prompt[len(head) :], ""
 
     def count(text: str) -> int:
         return len(token_ids(tokenizer, [text], prompts=True)[0])
@@ -147,16 +151,6 @@ def truncate_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, max_tokens:
     )
 
 
-def _parts(prompt: str) -> tuple[str, str, str]:
-    """(head, text, tail): only the text may be cut."""
-    start = re.match(r"SUBREDDIT:.*?\n\nPOST:|Article:", prompt, re.DOTALL)
-    head = start.group() if start else ""
-    text, blank, last = prompt[len(head) :].rpartition("\n\n")
-    if blank and len(last.split()) <= LONGEST_INSTRUCTION:
-        return head, text, blank + last
-    return head, prompt[len(head) :], ""
-
-
 def lengths_of(rows: Dataset) -> Tensor:
     """Tokens of each prompt with each of its completions, (N, k)."""
     ids = zip(rows["prompt_ids"], rows["completion_ids"], strict=True)
@@ -164,24 +158,16 @@ def lengths_of(rows: Dataset) -> Tensor:
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """A batch of encoded rows: `prompts` (B, P), `completions` (B, k, T), and a mask of each.
-
-    Raises:
-        ValueError: the rows have different numbers of completions.
-    """
+    """A batch of encoded rows with the same k: `prompts` (B, P), `completions` (B, k, T), a mask of each."""
     sizes = [len(row["completion_ids"]) for row in rows]
     for i, size in enumerate(sizes):
         if size != sizes[0]:
             raise ValueError(f"row {i} of a batch has {size} completions, row 0 {sizes[0]}: k must not vary")
     prompts, prompt_mask = pad([row["prompt_ids"] for row in rows])
     completions, completion_mask = pad([y for row in rows for y in row["completion_ids"]])
-    k = (len(rows), sizes[0])
-    return {
-        "prompts": prompts,
-        "prompt_mask": prompt_mask,
-        "completions": completions.unflatten(0, k),
-        "completion_mask": completion_mask.unflatten(0, k),
-    }
+    groups = {"completions": completions, "completion_mask": completion_mask}
+    groups = {name: tensor.unflatten(0, (len(rows), sizes[0])) for name, tensor in groups.items()}
+    return {"prompts": prompts, "prompt_mask": prompt_mask, **groups}
 
 
 def pad(sequences: Sequence[Sequence[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:

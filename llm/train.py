@@ -8,8 +8,6 @@ mixed precision, accumulation, LoRA, TensorBoard, FSDP, DeepSpeed and `accelerat
 Fine-tuning and reward models use the plain Trainer, with the batches at the end of this file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +18,10 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
-from bandits.samples import Samples
+from bandits.samples import Samples, Update
 from llm.algorithms import needs
 from llm.beside import VALUE
-from llm.head import unwrapped
 from llm.layouts import Row
-from llm.log_probs import sequence_log_probs
 from llm.loss import every_choice, update_loss
 from llm.rewards import classified
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
@@ -39,13 +35,8 @@ VALUE_RATE = 1e-2  # learning rate of V, which has the scale of rewards, not of 
 class AlignmentTrainer(CheckedTrainer):
     """A Trainer whose loss is `alignment_loss` of an algorithm on samples of a source.
 
-    Args:
-        model: the policy, equal to the reference at the start.
-        algorithm: any object with `k` and `update`.
-        source: `Recorded(...)` or `OnPolicy(...)`.
-        args: of `transformers`; use `training_arguments`.
-        rows: encoded rows.
-        held_out: model -> numbers, called whenever the Trainer evaluates.
+    The model equals the reference at the start, and the rows are encoded; `held_out`, model -> numbers, is
+    called whenever the Trainer evaluates.
     """
 
     def __init__(
@@ -83,29 +74,43 @@ class AlignmentTrainer(CheckedTrainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: divide it accumulating
         self.algorithm, self.source, self.held_out = algorithm, source, held_out
         self._compares = "preference" in needs(algorithm).fields
-        self._checked = "reference_log_probs" not in rows.column_names
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """`alignment_loss` of the batch; what there is to watch is kept for the log."""
-        if self.state.global_step == 0 and not self._checked:
-            self._check_recorded(model)
         batch = inputs | {"step": self.state.global_step}
         samples = self.source(model, batch)
         if self.state.global_step == 0:
-            self._check_start(samples.log_ratio.detach(), "a completion of the first batch")
+            allowed = AT_START if not (self.args.bf16 or self.args.fp16) else 100 * AT_START
+            check_start(samples.log_ratio.detach(), "a completion of the first batch", allowed)
         groups = every_choice(samples, self.algorithm.k)
         with torch.no_grad():
             update = self.algorithm.update(groups)
-            watched = _watched(samples, update.log_prob, batch["completion_mask"])
-            if self._compares:
-                watched |= order(samples.log_ratio, samples.preference)
-            if hasattr(self.algorithm, "loss"):
-                watched["loss"] = self.algorithm.loss(groups).mean()
-            own = isinstance(self.source, OnPolicy) and self.source.only_own
-            self.watch({KL_AND_ENTROPY.get(name, name) if own else name: x for name, x in watched.items()})
+            self.watch(self._watched(samples, groups, update, batch["completion_mask"]))
         return update_loss(update, groups)
+
+    def _watched(
+        self, samples: Samples, groups: Samples, update: Update, completion_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Means over the batch of what there is; off_policy is |pi/mu - 1|, length in tokens."""
+        own = isinstance(self.source, OnPolicy) and self.source.only_own  # then these are KL and entropy
+        log_mu, size = samples.behavior_log_prob, update.log_prob.abs()
+        found = {
+            "reward": samples.reward,
+            "value": samples.value,
+            "length": completion_mask.sum(-1).float(),
+            "kl" if own else "log_ratio": samples.log_ratio,
+            "entropy" if own else "sequence_nll": -samples.log_prob,
+            "off_policy": None if log_mu is None else (samples.log_prob - log_mu).expm1().abs(),
+            "coefficient_mean_abs": size,
+            "coefficient_max_abs": size.max(),
+        }
+        if self._compares:
+            found |= order(samples.log_ratio, samples.preference)
+        if hasattr(self.algorithm, "loss"):
+            found["loss"] = self.algorithm.loss(groups)
+        return {name: x.mean() for name, x in found.items() if x is not None}
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The Trainer's, with a learning rate of its own for a V in training."""
@@ -118,34 +123,8 @@ class AlignmentTrainer(CheckedTrainer):
             optimizer.add_param_group({"params": value, "lr": VALUE_RATE, "weight_decay": 0.0})
         return optimizer
 
-    def _check_start(self, log_ratio: Tensor, what: str) -> None:
-        """At step 0 the policy is the reference, or cached log-probabilities are not what they should be."""
-        allowed = AT_START if not (self.args.bf16 or self.args.fp16) else 100 * AT_START
-        difference = log_ratio.abs().max()
-        if not difference <= allowed:
-            raise ValueError(
-                f"at step 0 the policy must be the reference, but log pi - log ref is {difference:.3g} "
-                f"for {what} (at most {allowed} is rounding); start from the model that the reference "
-                "log-probabilities were computed with, dropout off"
-            )
-
-    @torch.no_grad()
-    def _check_recorded(self, model: nn.Module) -> None:
-        """So it is for all rows, not only those of the first batch: one pass over them."""
-        rows, size = self.train_dataset, self.args.per_device_train_batch_size
-        policy = model if self.is_fsdp_enabled or self.is_deepspeed_enabled else unwrapped(model)
-        for start in range(0, len(rows), size):
-            stop = min(start + size, len(rows))
-            batch = self._prepare_inputs(collate_rows(rows.select(range(start, stop)).to_list()))
-            masks = {name: batch[name] for name in ("prompt_mask", "completion_mask")}
-            now = sequence_log_probs(policy, batch["prompts"], batch["completions"], **masks)
-            self._check_start(
-                now - batch["reference_log_probs"], f"a completion of rows {start} to {stop - 1}"
-            )
-        self._checked = True
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The loss is the algorithm's own, where it has one; what is differentiated instead means nothing."""
+        """The loss is the algorithm's own, where it has one: what is differentiated instead means nothing."""
         if "loss" in logs:
             logs["surrogate"] = logs.pop("loss")
         super().log(logs, start_time)
@@ -169,35 +148,21 @@ class AlignmentTrainer(CheckedTrainer):
         return data.to(self.args.device) if is_float else super()._prepare_input(data)
 
 
-KL_AND_ENTROPY = {"log_ratio": "kl", "sequence_nll": "entropy"}  # what they are for the policy's own samples
-
-
-def _watched(samples: Samples, coefficient: Tensor, completion_mask: Tensor) -> dict[str, Tensor]:
-    """Means over the batch of what there is; off_policy is |pi/mu - 1|, length in tokens."""
-    reward, V, log_mu = samples.reward, samples.value, samples.behavior_log_prob
-    size = coefficient.abs()
-    found = {
-        "reward": None if reward is None else reward.mean(),
-        "value": None if V is None else V.mean(),
-        "length": completion_mask.sum(-1).float().mean(),
-        "log_ratio": samples.log_ratio.mean(),
-        "sequence_nll": -samples.log_prob.mean(),
-        "off_policy": None if log_mu is None else (samples.log_prob - log_mu).expm1().abs().mean(),
-        "coefficient_mean_abs": size.mean(),
-        "coefficient_max_abs": size.max(),
-    }
-    return {name: x for name, x in found.items() if x is not None}
+def check_start(log_ratio: Tensor, what: str, allowed: float = AT_START) -> None:
+    """ValueError if log pi - log ref is more than rounding: at step 0 the policy is the reference."""
+    difference = log_ratio.abs().max()
+    if not difference <= allowed:
+        raise ValueError(
+            f"at step 0 the policy must be the reference, but log pi - log ref is {difference:.3g} "
+            f"for {what} (at most {allowed} is rounding); start from the model that the reference "
+            "log-probabilities were computed with, dropout off"
+        )
 
 
 def order(score: Tensor, preference: Tensor) -> dict[str, Tensor]:
     """By how much, and how often, the preferred one of two has the higher score; a tie counts one half.
 
-    Args:
-        score: log pi/ref or a reward, (..., k).
-        preference: p(y_i beats y_j), (..., k, k).
-
-    Returns:
-        `margin` and `accuracy`, NaN where nothing is preferred.
+    From log pi/ref or a reward, (..., k), and p(y_i beats y_j), (..., k, k); NaN where nothing is preferred.
 
     Example:
         >>> order(torch.tensor([2.0, 0.5]), torch.tensor([[0.5, 1.0], [0.0, 0.5]]))

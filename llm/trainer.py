@@ -8,8 +8,6 @@ Weights are safetensors.  The state of the optimizer and of the random numbers i
 `weights_only=True`: it may hold tensors and numbers, and code in it is refused, never run.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import pickle
@@ -37,11 +35,7 @@ class CheckedTrainer(Trainer):
     """The Trainer, whose loss, weights and checkpoints are finite and whole."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """The Trainer's.
-
-        Raises:
-            ValueError: the loss is not finite.
-        """
+        """The Trainer's; ValueError if the loss is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not loss.isfinite():
             raise self._diverged(f"the loss is {loss.item()}")
@@ -57,11 +51,7 @@ class CheckedTrainer(Trainer):
         self.seen.append({name: x.detach().float() for name, x in numbers.items()})
 
     def check_weights(self) -> None:
-        """Weights are finite, and so are the numbers that they give for a few tokens.
-
-        Raises:
-            ValueError: they are not.
-        """
+        """ValueError if weights are not finite, or the numbers that they give for a few tokens."""
         bad = not_finite(self.model)
         if bad is None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             inner = unwrapped(self.model)
@@ -94,9 +84,7 @@ class CheckedTrainer(Trainer):
             raise told from error
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The Trainer's, with what was watched, and at the end the mean loss of all steps, not only of those
-        since it was resumed.
-        """
+        """The Trainer's, with what was watched; the mean loss is of all steps, also before it was resumed."""
         if self.seen and "learning_rate" in logs:
             table = torch.stack([torch.stack(list(numbers.values())) for numbers in self.seen])
             means = self.accelerator.gather(table.nanmean(0)[None].to(self.args.device)).nanmean(0).tolist()
@@ -115,7 +103,6 @@ class LogAtCheckpoints(TrainerCallback):
     """No step is between the last line of the log and a checkpoint, or the end."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called after the Trainer has decided."""
         control.should_log = control.should_log or control.should_save or control.should_training_stop
 
 
@@ -158,6 +145,14 @@ def last_checkpoint(folder: str | Path, *, say: bool = False) -> str | None:
     return None
 
 
+CONVENTIONS = {
+    "save_total_limit": 2,
+    "logging_nan_inf_filter": False,  # they stop the run
+    "remove_unused_columns": False,
+    "ddp_find_unused_parameters": False,  # every weight has a gradient
+}
+
+
 def training_arguments(
     folder: str | Path,
     *,
@@ -183,33 +178,20 @@ def training_arguments(
         raise ValueError(f"learning_rate must be positive and finite, but is {learning_rate}")
     if tensorboard and find_spec("tensorboard") is None:
         raise ValueError("TensorBoard logs need the package tensorboard; install it, or read log.jsonl")
-    args = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=warmup,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=seed,
-        logging_steps=min(log_every, steps),
-        logging_nan_inf_filter=False,  # they stop the run
-        eval_strategy="no" if evaluate_every is None else "steps",
-        eval_steps=evaluate_every,
-        eval_on_start=evaluate_every is not None,
-        save_strategy="no" if save_every is None else "steps",
-        save_steps=save_every or 500,
-        save_total_limit=2,
-        report_to=["tensorboard"] if tensorboard else [],
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        bf16=bf16,
-        ddp_find_unused_parameters=False,  # every weight has a gradient
-        disable_tqdm=not progress,
-        use_cpu=not torch.cuda.is_available(),
-    )
+    size = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": accumulation}
+    rate = {"learning_rate": learning_rate, "warmup_steps": warmup, "max_steps": steps, "bf16": bf16}
+    logs: dict[str, Any] = {"logging_steps": min(log_every, steps), "disable_tqdm": not progress}
+    logs["report_to"] = "tensorboard" if tensorboard else "none"
+    when = _every("eval", evaluate_every) | _every("save", save_every)
+    when["eval_on_start"] = evaluate_every is not None
+    cuda = torch.cuda.is_available()
+    device = {"use_cpu": not cuda, "dataloader_pin_memory": cuda}
+    args = TrainingArguments(str(folder), seed=seed, **size, **rate, **logs, **when, **device, **CONVENTIONS)
     if args.n_gpu > 1:
         args._n_gpu = 1  # replicas of nn.DataParallel have no output embedding; `accelerate launch` takes all
     return args
+
+
+def _every(what: str, steps: int | None) -> dict[str, Any]:
+    every = {} if steps is None else {f"{what}_steps": steps}
+    return {f"{what}_strategy": "steps" if every else "no", **every}

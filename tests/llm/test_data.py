@@ -159,6 +159,14 @@ def test_what_cannot_stand_in_one_column_is_a_bad_row(tmp_path):
         assert len(load_rows(path, scored, skip_bad=True).rows) == 1201
 
 
+def test_a_type_that_changes_between_a_thousand_rows_and_the_next_is_a_bad_row(tmp_path):
+    good = {"prompt": "p", "completions": ["a"], "rewards": [1], "seed": 3}
+    path = write(tmp_path / "rows.jsonl", [good] * 1000 + [good | {"seed": "text"}] * 1000)
+    with pytest.raises(ValueError, match=r"1000 of 2000 .*/rows.jsonl:1001: column 'seed' has not the type"):
+        load_rows(path, scored)
+    assert list(load_rows(path, scored, skip_bad=True).rows["seed"]) == [3] * 1000
+
+
 def test_a_folder_is_read_file_by_file_in_order(tmp_path):
     for name in ("b.jsonl", "a.jsonl.gz", "c.parquet"):
         write(tmp_path / name, [{"prompt": name, "completion": "x"}])
@@ -306,17 +314,18 @@ def test_written_rows_come_back_and_the_bytes_are_the_same_each_time(tmp_path, e
     assert load_rows(first, scored).rows.to_list() == rows
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     write_json_lines(path, [GOOD])
     before = path.read_bytes()
 
-    def rows():
-        yield GOOD
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match=r"cannot write .*rows.jsonl: .*No space left on device.*; make room"):
-        write_json_lines(path, rows())
+    said = r"cannot write .*rows.jsonl: .*No space left on device.*; make room"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=said):
+        patch.setattr("os.fsync", full)
+        write_json_lines(path, [GOOD, GOOD])
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json_lines(path, [{"reward": float("nan")}])
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

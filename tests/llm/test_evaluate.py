@@ -9,7 +9,7 @@ from datasets import Dataset
 from scipy.stats import binomtest
 
 from bandits.policy import kl
-from llm import evaluate as evaluation
+from llm import generate
 from llm.evaluate import Outcome, estimate, evaluate, improvement, preferred, sample_table, win_rate
 from llm.exact import enumerate_completions, policy_of
 from llm.model import load_model
@@ -79,13 +79,13 @@ def test_with_ties_the_interval_covers_and_is_narrower():
 def test_the_reference_is_scored_once_on_its_own_samples(policy, prompts, monkeypatch):
     model, tokenizer = policy
     seen = []
-    right = evaluation.sequence_log_probs
+    right = generate.sequence_log_probs
 
     def counted(who, *arguments, **masks):
         seen.append(who)
         return right(who, *arguments, **masks)
 
-    monkeypatch.setattr(evaluation, "sequence_log_probs", counted)
+    monkeypatch.setattr(generate, "sequence_log_probs", counted)
     found = evaluate(model, model, prompts, tokenizer, length, max_new_tokens=2, seed=0)
     assert len(seen) == 1 and (found.log_ratio == 0).all()
 

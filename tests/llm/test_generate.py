@@ -142,7 +142,7 @@ def test_a_corrupt_shard_is_named_with_its_line(tmp_path, loaded, prompts):
         read_scored(tmp_path)
     shard.unlink()
     with pytest.raises(ValueError, match="hold 3 rows instead of 5"):
-        read_scored(tmp_path, rows=5)
+        read_scored(tmp_path)
 
 
 def test_a_reward_that_is_not_finite_is_named(tmp_path, loaded, prompts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_a_score_does_not_depend_on_the_batch_it_is_in(scorer_folder, tokenizer,
 
     The last one was cut off: it has no end, and its last token is what is judged.
     """
-    scorer = load_scorer(str(scorer_folder), batch_size=batch_size)
+    scorer = replace(load_scorer(str(scorer_folder)), batch_size=batch_size)
     found = scorer([*PROMPTS, "x"], [*ANSWERS, CutOff(" y")])
     ended = [x + y + "<|endoftext|>" for x, y in zip(PROMPTS, ANSWERS, strict=True)]
     for value, text in zip(found, [*ended, "x y"], strict=True):
@@ -218,7 +219,7 @@ def test_a_text_that_a_reward_cannot_read_is_refused(scorer_folder):
         ValueError,
         match=r"text .*at most the model's context of 48 tokens, but is \d+ at \[1\]; shorten the prompts",
     ):
-        load_scorer(str(scorer_folder), batch_size=1)(["a", "a " * 60], [" b", " b"])
+        replace(load_scorer(str(scorer_folder)), batch_size=1)(["a", "a " * 60], [" b", " b"])
 
 
 def entailment_folder(folder, labels):
@@ -241,7 +242,7 @@ def entailment_folder(folder, labels):
 
 def test_entailment_is_the_log_probability_of_its_label_for_the_pair(tmp_path):
     folder, words = entailment_folder(tmp_path, ["CONTRADICTION", "NEUTRAL", "ENTAILMENT"])
-    judge = load_entailment(folder, batch_size=2)
+    judge = replace(load_entailment(folder), batch_size=2)
     found = judge(PROMPTS, ANSWERS)
     for value, premise, hypothesis in zip(found, PROMPTS, ANSWERS, strict=True):
         logits = judge.model(**words(premise, hypothesis, return_tensors="pt")).logits[0]
