@@ -336,8 +336,10 @@ def test_compare_puts_verdicts_side_by_side():
     assert [card.end for card in found.reports] == ["optimum", "depends"]
     assert b.Comparison.from_json(found.to_json()).to_json() == found.to_json()
     assert len(found.draw().axes) == 2 and "1 equilibrium" in str(found)
-    with pytest.raises(ValueError, match="algorithms must be a sequence of at least one"):
+    with pytest.raises(ValueError, match="algorithms must be a list of at least one"):
         b.compare([])
+    with pytest.raises(ValueError, match=r"algorithms\[1\] is no algorithm: .* has none"):
+        b.compare([b.CoPG(BETA), 3.0], FIRST)
 
 
 # ---- the command line --------------------------------------------------------------------------------------

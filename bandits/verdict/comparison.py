@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandits import checks
 from bandits.bandit import Bandit
-from bandits.samples import Algorithm
+from bandits.samples import Algorithm, group_size
 from bandits.verdict import table
 from bandits.verdict.card import Report
 from bandits.verdict.report import report
@@ -51,7 +52,9 @@ class Comparison:
 
 
 def compare(
-    algorithms: Sequence[Algorithm], bandit: Bandit | Sequence[Bandit] | None = None, sampling: Any = None
+    algorithms: list[Algorithm] | tuple[Algorithm, ...],
+    bandit: Bandit | Sequence[Bandit] | None = None,
+    sampling: Any = None,
 ) -> Comparison:
     """The verdicts on several algorithms in the same worlds under the same laws, as for `report`.
 
@@ -65,9 +68,14 @@ def compare(
         >>> [each.end for each in found.reports]
         ['optimum', 'other']
     """
-    if not isinstance(algorithms, Sequence) or isinstance(algorithms, str) or not len(algorithms):
+    if not isinstance(algorithms, list | tuple) or not algorithms:
         raise ValueError(
-            f"algorithms must be a sequence of at least one algorithm, but algorithms = {algorithms!r}; "
+            f"algorithms must be a list of at least one algorithm, but it is {checks.shown(algorithms)}; "
             f"write compare([CoPG(beta=0.5), IPO(beta=0.5)])"
         )
+    for i, each in enumerate(algorithms):
+        try:
+            group_size(each)
+        except ValueError as error:
+            raise ValueError(f"algorithms[{i}] is no algorithm: {error}") from error
     return Comparison(tuple(report(each, bandit, sampling) for each in algorithms))
