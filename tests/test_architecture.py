@@ -291,6 +291,8 @@ SIGNATURES = {
     "expected_loss": f"(algorithm, bandit, sampling, policy, *, {STATE}, {MOST})",
     "update_covariance": f"(algorithm, bandit, sampling, policy, *, {STATE}, label_noise=True, {MOST})",
     "fixed_point": f"(algorithm, bandit, sampling, start=None, *, {MOST})",
+    "report": "(algorithm, bandit=None, sampling=None, *, beta=None)",
+    "compare": "(algorithms, bandit=None, sampling=None)",
     "fixed_points": f"(algorithm, bandit, sampling, start=None, *, starts=20, rng=None, {MOST})",
 }
 
