@@ -208,6 +208,19 @@ def test_a_flow_along_a_jump_is_followed():
     assert_allclose(path[1:, 0], 1.2 * 0.39, rtol=0, atol=1e-6)  # on the clip
 
 
+def test_a_flow_does_not_depend_on_how_far_it_is_followed():
+    """A solver that crosses a jump must not keep to the steps that this took: whether it does is chance."""
+    rng, start = np.random.default_rng(11), [0.3, 0.4, 0.3]
+    worlds = [b.Bandit(rng.normal(size=3), reference=rng.dirichlet([5] * 3)) for _ in range(2)]
+    samples = [b.Offline(rng.dirichlet([20] * 3)) for _ in worlds]
+    for case in (SLIDING, *((b.PPO(0.8), *each) for each in zip(worlds, samples, strict=True))):
+        ends = [b.flow(*case, [0.0, 1.0, far], start) for far in (4.0, 1000.0)]
+        for path in ends[1:]:  # 1e-7 a step along a surface
+            assert_allclose(path[1], ends[0][1], rtol=0, atol=1e-5)
+    late = b.flow(*SLIDING, [7.0, 10.0], start)
+    assert_allclose(late[0], late[1], rtol=0, atol=1e-9)  # at rest from t = 6
+
+
 def test_what_slides_and_then_rests_is_an_end():
     found = b.fixed_point(*SLIDING, [0.3, 0.4, 0.3])
     assert found.residual == 0 and found.message.startswith("continuum")

@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
 from bandits.checks import Floats
@@ -31,8 +30,8 @@ from bandits.checks import Floats
 Field = Callable[[Floats], Floats]  # (..., n) to the same shape
 Path = Callable[[float], Floats]  # a time to a point (n,)
 
-REACH = 0.05  # a surface is looked for so far from where it was met, in logits
-PARTS, ROUNDS = 8, 15  # into which the reach is parted, so many times: 1e-15 of a logit
+NEARBY, REACH = 1e-3, 0.05  # a surface is looked for so far from where it was met, in logits
+PARTS, ROUNDS = 16, 11  # into which the reach is parted, so many times: 1e-15 of a logit
 HALVINGS = 50
 BESIDE = 1e-9  # so far from a surface a point is clearly on one side
 TURN = 1e-4  # shift of the lines whose meeting points give the normal
@@ -99,20 +98,27 @@ class Surfaces:
 
     def _gap(self, x: Floats) -> Floats:
         """Distance of points (..., n) beyond each surface, against its jump, (..., c); NaN: none near."""
+        near = self._gap_within(x, NEARBY)
+        if np.isfinite(near).all():
+            return near
+        return np.where(np.isfinite(near), near, self._gap_within(x, REACH))
+
+    def _gap_within(self, x: Floats, reach: float) -> Floats:
+        """The same; another surface may be crossed beyond the reach, or lie between here and `below`."""
         lines = self.jumps / np.linalg.norm(self.jumps, axis=1, keepdims=True)
         dual = np.linalg.pinv(self.jumps)  # (n, c)
-        low, width = np.full((*x.shape[:-1], len(lines)), -REACH), 2 * REACH
+        low, width = np.full((*x.shape[:-1], len(lines)), -reach), 2 * reach
 
-        def beyond(t: Floats) -> NDArray[np.bool_]:  # the plus side lies against the jump
+        def height(t: Floats) -> Floats:  # in jumps of the surface; the plus side lies against the jump
             values = self.field(x[..., None, :] - t[..., None] * lines)
-            return np.einsum("...kn,nk->...k", values - self.below, dual) > 0.5
+            return np.einsum("...kn,nk->...k", values, dual)
 
-        found = beyond(low + width) & ~beyond(low)
-        places = np.arange(1, PARTS) / PARTS
+        first, last = height(np.stack([low, low + width]))
+        places = np.arange(1, PARTS).reshape(-1, *[1] * low.ndim) / PARTS
         for _ in range(ROUNDS):
-            plus = beyond(low + width * places.reshape(-1, *[1] * low.ndim))
+            plus = height(low + width * places) > (first + last) / 2
             low, width = low + width / PARTS * (~plus).sum(axis=0), width / PARTS
-        return np.where(found, -low - width / 2, np.nan)
+        return np.where(last - first > 0.5, -low - width / 2, np.nan)
 
     def _measured(self, x: Floats) -> tuple[Floats, Floats]:
         """The distances beyond the surfaces, (c,), and their gradients, the normals, (c, n)."""
@@ -194,6 +200,8 @@ def _until_turn(
             old = solver.y
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
+                if surfaces is not None:  # it ends, or another crosses it here
+                    yield Turn(x, None)
                 return
             path, end, turn = solver.dense_output(), solver.t, None
             if surfaces is not None:
@@ -232,7 +240,10 @@ def _released(surfaces: Surfaces, path: Path, begin: float, end: float) -> tuple
 
 
 def _met(field: Field, x: Floats, on: Surfaces | None) -> Turn | None:
-    """The surfaces with one more, if there is a jump close by that holds the motion."""
+    """The surfaces with one more, if a jump close by holds the motion; the same, if it was crossed there.
+
+    A solver that has crossed a jump may keep to the steps that this took: it begins anew.
+    """
     base = field if on is None else on.beside
     speed = field(x) if on is None else on.along(x)
     found = jump_along(base, x, speed) if np.abs(speed).max() > 0 else None
@@ -245,4 +256,4 @@ def _met(field: Field, x: Floats, on: Surfaces | None) -> Turn | None:
     )
     _, shares, at = surfaces.velocity(x)
     held = np.isfinite(shares).all() and ((shares > 0) & (shares < 1)).all()
-    return Turn(at, surfaces) if held else None
+    return Turn(at, surfaces) if held else Turn(x, on)
