@@ -95,11 +95,14 @@ def ends(motion: Motion, start: Floats) -> Rest:
     found = rest_at(motion, start)
     x = np.where(found.rested[:, None], found.x, start)
     rested, time, still, steps = found.rested.copy(), np.zeros(len(start)), STILL, found.steps
+    longest = np.full(len(start), np.inf)
     pending = np.flatnonzero(~rested)
     for _ in range(RESTARTS):
         if pending.size:
             some = motion.some(pending)
-            x[pending], time[pending], stopped = journey(some, x[pending], time[pending], still)
+            x[pending], time[pending], stopped = journey(
+                some, x[pending], time[pending], still, longest[pending]
+            )
             pending = pending[stopped]
         if not pending.size:
             break
@@ -108,6 +111,10 @@ def ends(motion: Motion, start: Floats) -> Rest:
         for whole, part in zip(found[1:5], polished[1:5], strict=True):
             whole[pending] = part
         x[pending[done]], rested[pending] = polished.x[done], done
+        saddle = polished.rested & polished.repels
+        if (again := pending[saddle]).size:  # a step longer than a saddle's own time leaps onto it
+            x[again], time[again] = start[again], 0.0
+            longest[again] = _own_time(motion.some(again), polished.x[saddle])
         pending, still, steps = pending[~done], still / 1000, max(steps, polished.steps)
     return Rest(x, found.slope, rested, found.attracts, found.repels, steps)
 
@@ -121,15 +128,25 @@ def rest_at(motion: Motion, x: Floats, within: float = ROUNDING) -> Rest:
     return Rest(polished, slope, rested, rates.attracts, rates.repels, steps)
 
 
+def _own_time(motion: Motion, x: Floats) -> Floats:
+    """In which what leaves the saddles x grows e times, (m,)."""
+    growth = np.linalg.eigvals(jacobian(motion.velocity, x)).real.max(axis=-1, initial=0.0)
+    return 1 / np.where(growth > 0, growth, 1 / HORIZON)
+
+
 def journey(
-    motion: Motion, start: Floats, time: Floats, still: float
+    motion: Motion, start: Floats, time: Floats, still: float, longest: Floats
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Where the flows from `start` stop, when, and whether they rest there: t |g| is below `still`."""
+    """Where the flows from `start` stop, when, and whether they rest there: t |g| is below `still`.
+
+    Args:
+        longest: time of a step, at most, (m,).
+    """
     ends, time, rested, rows = start.copy(), time.copy(), np.zeros(len(start), bool), np.arange(len(start))
     x, speed = start, motion.velocity(start)
     fastest = np.abs(speed).max(axis=-1, initial=0.0)
     unit = 1 / np.where(fastest > 0, fastest, 1.0)
-    h = 0.01 * unit
+    h = np.minimum(0.01 * unit, longest)
     for count in range(STEPS):
         if count % FRESH == 0:
             slope = jacobian(motion.velocity, x, speed)
@@ -138,6 +155,7 @@ def journey(
         x, speed = np.where(good[:, None], candidate, x), np.where(good[:, None], fast, speed)
         ends[rows], time[rows] = x, time[rows] + np.where(good, h, 0.0)
         h = h * np.clip(0.8 * (TOLERANCE / np.maximum(error, 1e-300)) ** (1 / 3), 0.1, 10.0)
+        h = np.minimum(h, longest[rows])
         own = np.abs(np.diagonal(slope, axis1=-2, axis2=-1))  # what is fast has long come to where it follows
         wait = np.minimum(np.maximum(time[rows], unit[rows])[:, None], LONG / np.maximum(own, 1 / HORIZON))
         rested[rows] = (np.abs(speed) * wait).max(axis=-1, initial=0.0) <= still
