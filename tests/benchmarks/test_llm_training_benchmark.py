@@ -64,7 +64,8 @@ OURS = """
 from bandits import DPO
 from llm.tokens import encode
 from llm.sources import Recorded, with_reference_log_probs
-from llm.train import AlignmentTrainer, training_arguments
+from llm.train import AlignmentTrainer
+from llm.trainer import training_arguments
 encoded = encode(Dataset.from_list(rows), tokenizer, max_prompt_tokens=300, max_completion_tokens=40).rows
 encoded = with_reference_log_probs(encoded, model)
 folder = tempfile.mkdtemp()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -93,3 +95,17 @@ def test_bandits_never_imports_llm():
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] in ("llm", "torch") for name in modules), path
+
+
+def test_what_the_benchmarks_import_is_there():
+    """Also in programs that they start, which nobody runs where a peer is missing."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    found = re.findall(r"^from ((?:bandits|llm)[\w.]*) import ([\w, ]+)$", text, re.MULTILINE)
+    assert ("llm.trainer", "training_arguments") in found
+    for module, imported in found:
+        for name in imported.split(", "):
+            name = name.partition(" as ")[0]
+            assert hasattr(importlib.import_module(module), name) or importlib.import_module(
+                f"{module}.{name}"
+            )
