@@ -22,6 +22,7 @@ GROUP = ("log_prob", "reference_log_prob", "reward")
 OLD = ("log_prob", "old_log_prob", "reference_log_prob", "reward")
 SURROGATE = ("log_prob", "old_log_prob", "advantage")
 BETA = 0.1
+KTO_POINT = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,22 @@ class Labelled:
     def update(self, samples):
         h, p = samples.log_prob - samples.reference_log_prob, samples.desirable
         return b.Update(log_prob=self.beta * (p - 1 / (1 + np.e ** (-self.beta * h))))
+
+
+class FrozenKTO:
+    """KTO (Ethayarajh 2024, Eq. (8)) with its reference point frozen at z: weights 1 and 4/3.
+
+    lambda_y - v(x, y): the loss 1 - sigma(beta h - z) of a desirable answer, 4/3 (1 - sigma(z - beta h)) of
+    another; both have the slope sigma (1 - sigma) beta in size.
+    """
+
+    k = 1
+    beta = BETA
+
+    def update(self, samples):
+        v = self.beta * (samples.log_prob - samples.reference_log_prob) - KTO_POINT
+        steep, p = 1 / (2 + np.e**v + np.e**-v), samples.desirable
+        return b.Update(log_prob=self.beta * steep * (p - 4 / 3 * (1 - p)))
 
 
 class Referenceless:
@@ -182,6 +199,17 @@ def labelled(log_prob, ref, label):
     return F.binary_cross_entropy_with_logits(BETA * (log_prob - ref), label)
 
 
+def kto(log_prob, ref, label, point=KTO_POINT, desirable=1.0, undesirable=4 / 3):
+    reward = BETA * (log_prob - ref)
+    good, bad = 1 - (reward - point).sigmoid(), 1 - (point - reward).sigmoid()
+    return torch.where(label > 0.5, desirable * good, undesirable * bad).mean()
+
+
+def kto_of_the_batch(log_prob, ref, label):
+    """The published loss: its reference point is the mean log-ratio of the batch, not differentiated."""
+    return kto(log_prob, ref, label, point=BETA * (log_prob - ref).mean().clamp(min=0).detach())
+
+
 def simple_preference(chosen, rejected, ref_chosen, ref_rejected):
     return F.softplus(BETA * (rejected - chosen)).mean()
 
@@ -205,6 +233,7 @@ RIGHT = {
     "CoPG as a square, summed": Foreign(copg_squared, GROUP, b.CoPG(BETA), reduction="sum"),
     "Kimi's square": Foreign(kimi, GROUP, b.PMDMean(BETA, k=3)),
     "labels one by one": Foreign(labelled, ("log_prob", "reference_log_prob", "label"), Labelled()),
+    "KTO, its point frozen": Foreign(kto, ("log_prob", "reference_log_prob", "label"), FrozenKTO()),
     "no reference": Foreign(simple_preference, PAIR, Referenceless()),
 }
 
@@ -426,6 +455,18 @@ WRONG = {
     "a reference too many": Foreign(dpo, PAIR, Referenceless(), "added reference"),
     "labels reversed": Foreign(
         lambda p, q, y: labelled(p, q, 1 - y), ONE_BY_ONE, Labelled(), "flipped label"
+    ),
+    "KTO, labels reversed": Foreign(
+        lambda p, q, y: kto(p, q, 1 - y), ONE_BY_ONE, FrozenKTO(), "flipped label"
+    ),
+    "KTO without reference": Foreign(
+        lambda p, q, y: kto(p, 0 * q, y), ONE_BY_ONE, FrozenKTO(), "dropped reference"
+    ),
+    "KTO with its weights exchanged": Foreign(
+        lambda p, q, y: kto(p, q, y, desirable=4 / 3, undesirable=1.0),
+        ONE_BY_ONE,
+        FrozenKTO(),
+        "another objective",
     ),
     "labelled without reference": Foreign(
         lambda p, q, y: labelled(p, 0 * q, y), ONE_BY_ONE, Labelled(), "dropped reference"

@@ -19,7 +19,21 @@ import worlds
 from bandits.testing import laws
 from bandits.testing.enumeration import Case
 from bandits.testing.twins import TWINS
-from foreign_losses import GROUP, MASKED, PAIR, RIGHT, SURROGATE, WRONG, IPOLoss, dpo, labelled, ppo, rloo
+from foreign_losses import (
+    GROUP,
+    MASKED,
+    PAIR,
+    RIGHT,
+    SURROGATE,
+    WRONG,
+    FrozenKTO,
+    IPOLoss,
+    dpo,
+    kto_of_the_batch,
+    labelled,
+    ppo,
+    rloo,
+)
 from llm.conformance import FAULTS, INPUTS, cases, check_loss, from_loss, identify
 
 ROOT = Path(b.__file__).parent.parent
@@ -43,6 +57,11 @@ def test_a_right_loss_passes_in_any_style(name):
     assert found.ok and found.fault is None, found.message
     assert found.error <= RIGHT[name].tolerance
     found.assert_ok()
+
+
+def test_ktos_reference_point_of_a_batch_is_said_to_mix_the_batch():
+    found = check_loss(kto_of_the_batch, ("log_prob", "reference_log_prob", "label"), FrozenKTO())
+    assert not found.ok and found.fault == "mixes the batch"
 
 
 @pytest.mark.parametrize("name", WRONG)
