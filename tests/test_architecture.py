@@ -372,13 +372,6 @@ def test_each_module_asks_its_question_first(name):
     assert says or "?" in first, f"bandits.{name} begins with {first!r}: begin with its question"
 
 
-# What may be longer, with its reason: {file or file:function: (lines, why)}.
-LONGER: dict[str, tuple[int, str]] = {
-    # these are being divided: each goes from here with its division
-    "llm/tokens.py:encode": (49, "being divided"),
-    "llm/trainer.py:training_arguments": (50, "being divided"),
-    "llm/train.py:__init__": (36, "being divided"),
-}
 FILE, FUNCTION = 250, 35  # lines of code: no docstrings; of a file, neither blank lines nor comments
 
 
@@ -401,7 +394,7 @@ def too_long(name: str, text: str) -> list[str]:
         if isinstance(node, ast.FunctionDef):
             own = set(range(node.lineno, node.end_lineno + 1)) - said
             sizes[f"{name}:{node.name}"] = max(len(own), sizes.get(f"{name}:{node.name}", 0))
-    most = {key: LONGER[key][0] if key in LONGER else FUNCTION if ":" in key else FILE for key in sizes}
+    most = {key: FUNCTION if ":" in key else FILE for key in sizes}
     return [f"{key} has {size} lines, at most {most[key]}" for key, size in sizes.items() if size > most[key]]
 
 
