@@ -32,7 +32,6 @@ class Completions(NamedTuple):
     tokens: Tensor  # (A, T), ending with end-of-sequence where it fits; zeros behind
     lengths: Tensor  # (A,)
     log_prob: Tensor  # (A,), differentiable
-    token_log_prob: Tensor  # (A, T), of each token, zeros behind; they sum to log_prob
 
     @property
     def mask(self) -> Tensor:
@@ -58,13 +57,18 @@ def enumerate_completions(
         eos_token_id = own if own is not None and own < model.config.vocab_size else None
     tokens, lengths = every_sequence(model.config.vocab_size, max_new_tokens, eos_token_id)
     tokens, lengths = tokens.to(prompt.device), lengths.to(prompt.device)
-    arms = Completions(tokens, lengths, torch.zeros(len(tokens)), torch.zeros(tokens.shape))
+    arms = Completions(tokens, lengths, torch.zeros(len(tokens)))
+    return arms._replace(log_prob=token_log_probs(model, prompt, arms).sum(-1))
+
+
+def token_log_probs(model: nn.Module, prompt: Tensor, completions: Completions) -> Tensor:
+    """log pi(y_t | x, y_<t) of each token of each completion of a 1-D prompt, (A, T), zeros behind."""
+    groups = zip(completions.tokens.split(GROUP), completions.mask.split(GROUP), strict=True)
     parts = [
         sequence_log_probs(model, prompt[None], y[None], completion_mask=real[None], per_token=True)[0]
-        for y, real in zip(arms.tokens.split(GROUP), arms.mask.split(GROUP), strict=True)
+        for y, real in groups
     ]
-    token_log_prob = torch.cat(parts)
-    return arms._replace(log_prob=token_log_prob.sum(-1), token_log_prob=token_log_prob)
+    return torch.cat(parts)
 
 
 def every_sequence(
@@ -121,16 +125,17 @@ def policy_of(completions: Completions) -> np.ndarray:
     return softmax(completions.log_prob.detach().double().cpu().numpy())
 
 
-def as_table(completions: Completions) -> TokenTable:
-    """The table of next tokens of the model that gave the completions, each prefix with a row of its own.
+def as_table(completions: Completions, token_log_prob: Tensor) -> TokenTable:
+    """The table of next tokens of the model that gave the completions their `token_log_probs`, (A, T).
 
+    Each prefix has a row of its own.
     Its answers are the completions in the same order: token-wise algorithms end on the model where
     `bandits.sequences.table_fixed_point` says  (T10.1).
     """
     tokens, lengths = completions.tokens.cpu().numpy(), completions.lengths.cpu().numpy()
     short = np.flatnonzero(lengths < tokens.shape[1])
     end = int(tokens[short[0], lengths[short[0]] - 1]) if len(short) else None
-    of_tokens = completions.token_log_prob.detach().double().cpu().numpy()
+    of_tokens = token_log_prob.detach().double().cpu().numpy()
     plain = TokenTable(np.zeros(tokens.max() + 1), length=tokens.shape[1], end=end, max_sequences=LIMIT)
     logits = np.zeros(plain.logits.shape)
     here = plain.mask > 0

@@ -283,6 +283,8 @@ def _everything(sampling) -> dict[str, object]:
         "stationary_covariance": lambda: b.stationary_covariance(*three, 0.1, reward_noise=0.5),
         "log_linear_flow": lambda: b.log_linear_flow(*three, line, [0.5]),
         "log_linear_fixed_point": lambda: b.log_linear_fixed_point(*three, line).weights,
+        "report": lambda: b.report(*three).rows[0].policy,
+        "compare": lambda: b.compare(three[:1], *three[1:]).reports[0].rows[0].policy,
         "simulate": lambda: simulate(*three, steps=3, batch_size=2, learning_rate=0.1, rng=rng).policies,
     }
 

@@ -165,6 +165,10 @@ CALLS = {
             start=a["policy"],
         ).policies
     ],
+    "report": lambda a: [bandits.report(CoPG(1.0), _world(a), Offline(a["other"])).rows[0].policy],
+    "compare": lambda a: [
+        bandits.compare([CoPG(1.0)], _world(a), Offline(a["other"])).reports[0].rows[0].policy
+    ],
     "policy_reward": lambda a: [bandits.policy_reward(_samples(a), 1.0)],
     "policy_value": lambda a: [bandits.policy_value(_samples(a), 1.0)],
     "behavior_value": lambda a: [bandits.behavior_value(_samples(a), 1.0)],

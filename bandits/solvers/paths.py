@@ -44,6 +44,7 @@ def iterate(steps: Iterable[Step], start: ArrayLike) -> Floats:
     Example: a step that gives the first arm e times its odds.
 
         >>> from itertools import repeat
+        >>> from scipy.special import log_softmax
         >>> tilt = lambda log_policy: log_softmax(log_policy + np.array([1.0, 0.0]))
         >>> odds = [p[0] / p[1] for p in iterate(repeat(tilt, 2), [0.5, 0.5])]
         >>> np.log(odds).round(12)

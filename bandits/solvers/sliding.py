@@ -40,6 +40,7 @@ CREPT = 40  # so many steps in a row that creep: there may be a jump
 RESTARTS = 50  # turns in a row without progress
 ALONG = 1e-7  # local error along a surface, whose normal is known to 1e-10
 STEEP = 1e4  # slope of the velocity, relative to its size, above which a change is called a jump
+SUDDEN = 100.0  # and relative to the slopes around: near rest a smooth velocity is small, not its slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +137,9 @@ def jump_along(field: Field, x: Floats, direction: Floats) -> tuple[Floats, Floa
     line = direction / np.linalg.norm(direction)
     values = field(x + places[:, None] * line)
     rise = np.abs(np.diff(values, axis=0)).max(axis=-1)
-    steepest = int(np.argmax(np.where(rise > 1e-6 * np.abs(values).max(), rise / np.diff(places), 0.0)))
-    if rise[steepest] <= STEEP * np.abs(values).max() * np.diff(places)[steepest]:
+    slope = rise / np.diff(places)
+    steepest = int(np.argmax(np.where(rise > 1e-6 * np.abs(values).max(), slope, 0.0)))
+    if slope[steepest] <= max(STEEP * np.abs(values).max(), SUDDEN * np.median(slope)):
         return None
     return values[steepest], values[steepest + 1]
 

@@ -31,7 +31,7 @@ from bandits.sequences import (
     table_update,
 )
 from bandits.solvers import rest
-from llm.exact import Completions, as_bandit, as_table, enumerate_completions
+from llm.exact import Completions, as_bandit, as_table, enumerate_completions, token_log_probs
 from llm.log_probs import sequence_log_probs
 from llm.loss import alignment_loss
 
@@ -42,15 +42,21 @@ def completions(model) -> Completions:
     return enumerate_completions(model, PROMPT, 3, eos_token_id=2)
 
 
+def tokens_of(model) -> Tensor:
+    """log pi of every token of every answer, (A, T)."""
+    return token_log_probs(model, PROMPT, completions(model))
+
+
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_the_table_of_a_model_gives_every_answer_its_probability(family):
-    found = completions(tiny_model(family, vocabulary=3))
-    table = as_table(found)
+    model = tiny_model(family, vocabulary=3)
+    found, tokens = completions(model), tokens_of(model)
+    table = as_table(found, tokens)
     assert [list(y) for y in table.sequences] == [
         y[:n].tolist() for y, n in zip(found.tokens, found.lengths, strict=True)
     ]
     np.testing.assert_allclose(table.log_prob(), found.log_prob.detach().numpy(), atol=1e-13)
-    np.testing.assert_allclose(table.token_log_prob(), found.token_log_prob.detach().numpy(), atol=1e-13)
+    np.testing.assert_allclose(table.token_log_prob(), tokens.detach().numpy(), atol=1e-13)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -79,7 +85,7 @@ class Training:
     def __init__(self, algorithm, model, sampling) -> None:
         self.algorithm, self.model, self.sampling = algorithm, model, sampling
         start = completions(model)
-        self.table = as_table(start)
+        self.table = as_table(start, tokens_of(model))
         self.world: Bandit = as_bandit(start, np.random.default_rng(4).normal(0, 0.7, len(start.lengths)))
         self.arm = torch.tensor(list(product(range(self.world.arms), repeat=algorithm.k)))
         self.mask = torch.from_numpy(self.table.mask)
@@ -130,7 +136,7 @@ class Training:
         """Implicit Euler steps of the flow, (J'(K + 1/h)J)^-1 times the gradient, h growing as it falls."""
         parameters, first = list(self.model.parameters()), None
         for _ in range(steps):
-            tokens = completions(self.model).token_log_prob
+            tokens = tokens_of(self.model)
             rows = self.rows(tokens)
             still = np.abs(self.update(rows.detach().numpy())).max()
             first = first or still
