@@ -91,8 +91,7 @@ def encode(
     if long and not (skip_long and len(found)):
         raise ValueError(
             f"completions must have at most {max_completion_tokens} tokens with end-of-sequence, but "
-            f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; "
-            f"raise it, or leave them out with skip_long=True"
+            f"{len(long)} of {len(rows)} rows have more, the first is {long[0]}; go on with skip_long=True"
         )
     return Encoded(found, len(cut), tuple(long), tuple(spelled))
 
