@@ -735,3 +735,17 @@ def test_the_start_is_the_first_record_and_the_end_the_last() -> None:
     assert trace.policies.shape == (2, 1, 3)
     assert train(CoPG(0.7), Offline(MU1), record=5).shape[0] == 3  # steps 0, 5, 10 of 12
     np.testing.assert_array_equal(train(CoPG(0.7), Offline(MU1), record=[3, 12]).shape, (3, 4, 3))
+
+
+def test_a_value_that_no_step_brings_down_is_named():
+    with pytest.raises(ValueError, match=r"logits explode within .* from value = 9.22"):
+        b.simulate(
+            b.DRO(0.5),
+            b.Bandit([1.0, 0.0]),
+            b.Offline([0.5, 0.5]),
+            steps=50,
+            batch_size=2,
+            learning_rate=0.01,
+            rng=np.random.default_rng(0),
+            value=2.0**63,
+        )

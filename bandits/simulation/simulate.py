@@ -119,7 +119,7 @@ def simulate(
     try:
         return _train(training, blocks, recorder, steps, progress)
     except Exploded as error:
-        raise _too_long(rate, _stable_step(problem), str(error)) from None
+        raise _too_long(rate, _stable_step(problem), f"{error}{_from(value)}") from None
 
 
 def _train(
@@ -274,6 +274,10 @@ def _stable_step(problem: Problem) -> float | None:
     if problem.bandit.arms * math.prod(problem.bandit.contexts) > SMALL or problem.linear() is None:
         return None
     return float(largest_stable_step(problem.algorithm, problem.bandit, problem.sampling).min())
+
+
+def _from(value: ArrayLike | None) -> str:
+    return "" if value is None else f" from value = {checks.shown(value)}"
 
 
 def _too_long(learning_rate: float, stable: float | None, what: str) -> ValueError:
