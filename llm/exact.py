@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bandits.bandit import Bandit
 from bandits.sequences import TokenTable
+from bandits.sequences.table import count_answers, grown
 from llm.log_probs import sequence_log_probs
 
 LIMIT = 200_000  # completions that we are willing to enumerate
@@ -88,22 +89,15 @@ def every_sequence(
         raise ValueError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
     if eos_token_id is not None and not 0 <= eos_token_id < vocabulary_size:
         raise ValueError(f"eos_token_id must be None or in [0, {vocabulary_size}), but is {eos_token_id}")
-    going = vocabulary_size - (eos_token_id is not None)
-    ended = sum(going**t for t in range(max_new_tokens)) if eos_token_id is not None else 0
-    if going**max_new_tokens + ended > LIMIT:
+    count = count_answers(vocabulary_size, max_new_tokens, eos_token_id)
+    if count > LIMIT:
         raise ValueError(
             f"{vocabulary_size} tokens and max_new_tokens = {max_new_tokens} make "
-            f"{going**max_new_tokens + ended} completions, more than {LIMIT}; take fewer tokens"
+            f"{count} completions, more than {LIMIT}; take fewer tokens"
         )
-    live: list[tuple[int, ...]] = [()]
-    done: list[tuple[int, ...]] = []
-    for _ in range(max_new_tokens):
-        longer = [(*start, token) for start in live for token in range(vocabulary_size)]
-        done += [y for y in longer if y[-1] == eos_token_id]
-        live = [y for y in longer if y[-1] != eos_token_id]
-    found = sorted(done + live)
-    tokens = [y + (0,) * (max_new_tokens - len(y)) for y in found]
-    return torch.tensor(tokens), torch.tensor([len(y) for y in found])
+    _, found = grown(vocabulary_size, max_new_tokens, eos_token_id)
+    rows = [y + (0,) * (max_new_tokens - len(y)) for y in found]
+    return torch.tensor(rows), torch.tensor([len(y) for y in found])
 
 
 def as_bandit(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from array_api_compat import array_namespace
@@ -73,17 +74,21 @@ class TokenPPO:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
-        plain = PolicyGradient(beta=self.beta, baseline=self.baseline, k=self.k)  # its checks are ours
+        plain = self._whole  # its checks are ours
         for name in ("beta", "baseline", "k"):
             object.__setattr__(self, name, getattr(plain, name))
         checks.function(self.divisor, "divisor", "mask")
 
     def update(self, samples: TokenSamples) -> TokenUpdate:
         """c_it = clipped(w_it (R_i - b)) / D, Eq. (7), Schulman 2017, token by token."""
-        plain = PolicyGradient(beta=self.beta, baseline=self.baseline, k=self.k)
-        advantage = plain.update(samples).log_prob * self.k
+        advantage = self._whole.update(samples).log_prob * self.k
         c = clipped(advantage[..., None] + 0 * need(samples, "mask"), token_log_weight(samples), self.clip)
         return TokenUpdate(token_log_prob=samples.mask * c / self.divisor(samples.mask))
+
+    @cached_property
+    def _whole(self) -> PolicyGradient:
+        """What gives a whole answer its advantage."""
+        return PolicyGradient(beta=self.beta, baseline=self.baseline, k=self.k)
 
 
 @dataclass(frozen=True)
@@ -106,19 +111,24 @@ class TokenGRPO:
     weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        plain = GRPO(self.beta, self.k, self.clip, self.spread)  # its checks are ours
+        plain = self._whole  # its checks are ours
         for name in ("beta", "k", "clip"):
             object.__setattr__(self, name, getattr(plain, name))
         checks.function(self.divisor, "divisor", "mask")
 
     def update(self, samples: TokenSamples) -> TokenUpdate:
         """c_it = (clipped(w_it a_i) + beta (rho_it - 1)) / D, Eq. (3), Shao 2024, arXiv:2402.03300."""
-        advantage = GRPO(self.beta, self.k, self.clip, self.spread).advantage(samples)
+        advantage = self._whole.advantage(samples)
         push = clipped(advantage[..., None] + 0 * need(samples, "mask"), token_log_weight(samples), self.clip)
         rho = array_namespace(push).exp(-samples.token_log_ratio)
         return TokenUpdate(
             token_log_prob=samples.mask * (push + self.beta * (rho - 1)) / self.divisor(samples.mask)
         )
+
+    @cached_property
+    def _whole(self) -> GRPO:
+        """What gives a whole answer its advantage."""
+        return GRPO(self.beta, self.k, self.clip, self.spread)
 
 
 def token_log_weight(samples: TokenSamples) -> Array:

@@ -48,8 +48,7 @@ def soft_optimum(table: TokenTable, reward: ArrayLike, beta: float) -> SoftOptim
     """
     beta = checks.positive(beta, "beta")
     logits, values = backward(table, reward, lambda log_ref, Q: beta * logsumexp(log_ref + Q / beta), beta)
-    log_policy = np.where(table.mask > 0, logits[table.nodes, table.tokens], 0.0).sum(-1)
-    return SoftOptimum(logits, values, log_policy)
+    return SoftOptimum(logits, values, table.log_prob(logits))
 
 
 def backward(table: TokenTable, reward: ArrayLike, backup: Backup, beta: float) -> tuple[Floats, Floats]:
@@ -65,7 +64,7 @@ def backward(table: TokenTable, reward: ArrayLike, backup: Backup, beta: float) 
             f"reward must have one entry for each of the {len(table.sequences)} answers, in the order of "
             f"`sequences`, but its shape is {r.shape}"
         )
-    values = {**dict(zip(table.sequences, r.tolist(), strict=True))}
+    values = dict(zip(table.sequences, r.tolist(), strict=True))
     log_reference = log_softmax(table.logits, axis=-1)
     logits = np.empty_like(log_reference)
     for place in range(len(table.prefixes) - 1, -1, -1):

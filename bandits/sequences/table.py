@@ -79,7 +79,7 @@ class TokenTable:
         vocabulary, most = given.shape[-1], checks.count(max_sequences, "max_sequences")
         length, end = checks.count(length, "length"), _checked_end(end, vocabulary)
         _refuse_too_many(vocabulary, length, end, most)
-        prefixes, sequences = _grown(vocabulary, length, end)
+        prefixes, sequences = grown(vocabulary, length, end)
         rows = np.array([_row(row, prefix) for prefix in prefixes]) if row else np.arange(len(prefixes))
         logits_of_rows = _checked_logits(given, rows, end, length)
         for name, value in [
@@ -228,15 +228,20 @@ def _checked_end(end: int | None, vocabulary: int) -> int | None:
     return int(end)
 
 
+def count_answers(vocabulary: int, length: int, end: int | None) -> int:
+    """How many answers: sum_{t < T} (V-1)^t that end and (V-1)^T that do not; V^T without an end."""
+    going = vocabulary if end is None else vocabulary - 1
+    ended = 0 if end is None else sum(going**t for t in range(length))
+    return going**length + ended
+
+
 def _refuse_too_many(vocabulary: int, length: int, end: int | None, most: int) -> None:
-    """Count before anything is made: (V-1)^t prefixes of t tokens that have not ended.
+    """Count before anything is made.
 
     Raises:
         ValueError: there are more answers than `most`.
     """
-    going = vocabulary if end is None else vocabulary - 1
-    ended = 0 if end is None else sum(going**t for t in range(length))
-    total = going**length + ended
+    total = count_answers(vocabulary, length, end)
     if total > most:
         raise ValueError(
             f"a vocabulary of {vocabulary} and length {length} make {total:.6g} sequences, but "
@@ -244,7 +249,7 @@ def _refuse_too_many(vocabulary: int, length: int, end: int | None, most: int) -
         )
 
 
-def _grown(vocabulary: int, length: int, end: int | None) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:
+def grown(vocabulary: int, length: int, end: int | None) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:
     """All prefixes that have not ended, shorter ones first, and all answers, in lexicographic order."""
     prefixes: list[Prefix] = []
     sequences: list[Prefix] = []

@@ -26,7 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike
 from scipy.special import softmax
@@ -140,7 +139,7 @@ def forgetful_optimum(table: TokenTable, reward: ArrayLike, beta: float) -> Floa
         return float(softmax(log_ref + Q / beta) @ Q)
 
     logits, _ = backward(table, reward, mean, beta)
-    return np.where(table.mask > 0, logits[table.nodes, table.tokens], 0.0).sum(-1)
+    return table.log_prob(logits)
 
 
 def _checked(estimator: Estimator) -> None:
