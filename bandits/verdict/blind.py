@@ -45,9 +45,10 @@ class _Shifted(Bare):
 def blindness(algorithm: Algorithm, trials: list[Trial], ends: list[End]) -> dict[str, bool]:
     """What makes no difference, by name."""
     bare = Bare(algorithm)
+    updates = [_update(bare, one) for one in trials]
 
     def same(changed: Callable[[Trial], Floats]) -> bool:
-        return all(_alike(_update(bare, one), changed(one)) for one in trials)
+        return all(_alike(update, changed(one)) for update, one in zip(updates, trials, strict=True))
 
     found = {
         "shifts of the reward": same(lambda one: _update(bare, _with_reward(one, SHIFT, 1.0))),

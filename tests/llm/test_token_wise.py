@@ -42,15 +42,16 @@ def completions(model) -> Completions:
     return enumerate_completions(model, PROMPT, 3, eos_token_id=2)
 
 
-def tokens_of(model) -> Tensor:
+def tokens_of(model, answers: Completions) -> Tensor:
     """log pi of every token of every answer, (A, T)."""
-    return token_log_probs(model, PROMPT, completions(model))
+    return token_log_probs(model, PROMPT, answers)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_the_table_of_a_model_gives_every_answer_its_probability(family):
     model = tiny_model(family, vocabulary=3)
-    found, tokens = completions(model), tokens_of(model)
+    found = completions(model)
+    tokens = tokens_of(model, found)
     table = as_table(found, tokens)
     assert [list(y) for y in table.sequences] == [
         y[:n].tolist() for y, n in zip(found.tokens, found.lengths, strict=True)
@@ -84,8 +85,8 @@ class Training:
 
     def __init__(self, algorithm, model, sampling) -> None:
         self.algorithm, self.model, self.sampling = algorithm, model, sampling
-        start = completions(model)
-        self.table = as_table(start, tokens_of(model))
+        start = self.answers = completions(model)
+        self.table = as_table(start, tokens_of(model, start))
         self.world: Bandit = as_bandit(start, np.random.default_rng(4).normal(0, 0.7, len(start.lengths)))
         self.arm = torch.tensor(list(product(range(self.world.arms), repeat=algorithm.k)))
         self.mask = torch.from_numpy(self.table.mask)
@@ -136,7 +137,7 @@ class Training:
         """Implicit Euler steps of the flow, (J'(K + 1/h)J)^-1 times the gradient, h growing as it falls."""
         parameters, first = list(self.model.parameters()), None
         for _ in range(steps):
-            tokens = tokens_of(self.model)
+            tokens = tokens_of(self.model, self.answers)
             rows = self.rows(tokens)
             still = np.abs(self.update(rows.detach().numpy())).max()
             first = first or still
