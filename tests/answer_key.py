@@ -33,16 +33,16 @@ def mean_regularized(beta: float, samples: Samples, weights: Floats) -> float:
     return math.fsum(w * R for w, R in terms if w > 0)
 
 
-def near_one(ratio: float, clip: float) -> float:
-    """The ratio, held between 1 - clip and 1 + clip."""
-    return min(max(ratio, 1 - clip), 1 + clip)
+def near_one(ratio: float, clip: float, upper_clip: float | None = None) -> float:
+    """The ratio, held between 1 - clip and 1 + clip, or 1 + upper_clip."""
+    return min(max(ratio, 1 - clip), 1 + (clip if upper_clip is None else upper_clip))
 
 
-def clipped(advantages: list[float], samples: Samples, clip: float) -> list[float]:
-    """w a, or nothing where min(w a, clip(w) a) does not move with w = pi/mu."""
+def clipped(advantages: list[float], samples: Samples, a) -> list[float]:
+    """w A, or nothing where min(w A, clip(w) A) does not move with w = pi/mu; a holds the clips."""
     weights = [math.exp(x) for x in samples.log_prob - samples.behavior_log_prob]
     pairs = zip(weights, advantages, strict=True)
-    return [w * A if w * A <= near_one(w, clip) * A else 0.0 for w, A in pairs]
+    return [w * A if w * A <= near_one(w, a.clip, a.upper_clip) * A else 0.0 for w, A in pairs]
 
 
 def baseline(algorithm, samples: Samples) -> float:

@@ -34,7 +34,7 @@ def formula(a: GRPO, s: Samples) -> list[float]:
     same = len(set(map(float, s.reward))) == 1
     advantages = [0.0 if same else float(r - mean) / scale for r in s.reward]
     pull = [a.beta * (math.exp(-h) - 1) for h in answer_key.log_ratio(s)]
-    pushed = answer_key.clipped(advantages, s, a.clip)
+    pushed = answer_key.clipped(advantages, s, a)
     return [(c + k) / a.k for c, k in zip(pushed, pull, strict=True)]
 
 

@@ -24,7 +24,7 @@ from rows import WIDE, Row, largest_weight, rewards, size_of_rewards
 def formula(a: PPO, s: Samples) -> list[float]:
     """T9.5: w (R - b) / k where that is the smaller side of the surrogate."""
     advantages = [R - answer_key.baseline(a, s) for R in answer_key.regularized(a.beta, s)]
-    return [c / a.k for c in answer_key.clipped(advantages, s, a.clip)]
+    return [c / a.k for c in answer_key.clipped(advantages, s, a)]
 
 
 def size(a: PPO, case: Case) -> float:
@@ -48,7 +48,10 @@ def _row(settles: bool, **changes) -> Row:
     )
 
 
-ROWS = {"PPO": _row(False), "PPO(1.5, clip=inf, k=2)": _row(True, clip=np.inf, baseline=1.5, k=2)}
+ROWS = {
+    "PPO": _row(False),
+    "PPO(1.5, clip=inf, k=2)": _row(True, clip=np.inf, baseline=1.5, k=2),
+}
 
 
 # ---- what it is known for ---------------------------------------------------------------------------------
@@ -62,8 +65,10 @@ TWO, HALVES = b.Bandit([1.0, 0.0]), b.Offline([0.5, 0.5])  # beta = 1/2: pi* = (
 
 
 @pytest.mark.parametrize("clip", [0.05, 0.2, 0.9, 1.0, 3.0, np.inf])
-def test_ppo_differentiates_the_clipped_surrogate(clip):
+@pytest.mark.parametrize("upper_clip", [None, 0.4, np.inf])
+def test_ppo_differentiates_the_clipped_surrogate(clip, upper_clip):
     """Autograd of the mean of min(w a, clip(w) a), Eq. (7), with a = R - b held fixed by detach."""
+    top = 1 + (clip if upper_clip is None else upper_clip)
     samples, beta, b0 = unrelated_groups(3, 0), 0.7, 0.1
     theta = torch.tensor(samples.log_prob, requires_grad=True)
     mu, ref, reward = (
@@ -71,12 +76,12 @@ def test_ppo_differentiates_the_clipped_surrogate(clip):
     )
     advantage = (reward - beta * (theta - ref) - b0).detach()
     w = torch.exp(theta - mu)
-    surrogate = torch.minimum(w * advantage, torch.clamp(w, 1 - clip, 1 + clip) * advantage)
+    surrogate = torch.minimum(w * advantage, torch.clamp(w, 1 - clip, top) * advantage)
     (slope,) = torch.autograd.grad(surrogate.mean(-1).sum(), theta)
-    found = b.PPO(beta, clip=clip, baseline=b0, k=3).update(samples).log_prob
+    found = b.PPO(beta, clip=clip, baseline=b0, k=3, upper_clip=upper_clip).update(samples).log_prob
     assert_allclose(found, slope.numpy(), rtol=0, atol=1e-13)
     stopped = (found == 0).mean()
-    assert stopped > 0.05 if clip < 3 else stopped < 0.1
+    assert stopped > 0.05 if min(clip, top - 1) < 0.9 else stopped < 0.1 or clip < 3
 
 
 @pytest.mark.parametrize("baseline", [0.4, b.policy_value, b.policy_reward, b.behavior_value, b.greedy])
@@ -188,6 +193,41 @@ def test_between_the_clip_and_the_normaliser_ppo_slides(baseline):
         b.fixed_point(ppo, TWO, HALVES)
     assert_allclose(refusal.value.solution.policy, [0.6, 0.4], atol=1e-6)
     assert refusal.value.solution.residual > 0.01
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.3, 3), below=st.booleans())
+def test_whether_the_optimum_rests_one_of_the_clips_decides(data, beta, below):
+    """b < J*: every arm is pushed up there, and only the upper clip stops; b > J*: only the lower  (T9.5)."""
+    world = data.draw(strategies.bandits_with_reward(2, 6, smallest=0.02, scale=0.5))
+    best, mu = world.optimal_policy(beta), data.draw(strategies.behaviors(world.arms, smallest=0.02))
+    w, level = best / mu, float(world.optimal_value(beta)) + (-1.0 if below else 1.0)
+    reach = float(w.max() - 1 if below else 1 - w.min())
+    for factor in (0.9, 1.1):
+        eps = reach * factor
+        clips = {"clip": 0.01, "upper_clip": eps} if below else {"clip": eps, "upper_clip": 0.01}
+        moved = b.expected_update(b.PPO(beta, baseline=level, **clips), world, b.Offline(mu), best)
+        if factor > 1:
+            assert_allclose(moved, 0, atol=1e-13 * (3 + np.abs(world.reward).max()))
+        else:
+            assert np.abs(moved).max() > 1e-3 * best.min()
+
+
+@pytest.mark.parametrize("baseline", [0.0, 2.0])
+def test_with_one_clip_wide_enough_ppo_no_longer_slides(baseline):
+    """It slides at w = 1 + eps' (b < J*) or 1 - eps (b > J*) until eps = tanh 1; then pi*  (T9.5)."""
+    wide = "upper_clip" if baseline == 0 else "clip"
+    for eps in (0.4, 0.75):
+        ppo = b.PPO(0.5, **{"clip": 0.2, "upper_clip": 0.2, wide: eps}, baseline=baseline)
+        with pytest.raises(b.NotConverged) as refusal:
+            b.fixed_point(ppo, TWO, HALVES)
+        assert refusal.value.reason == "slides"
+        assert_allclose(refusal.value.solution.policy, [(1 + eps) / 2, (1 - eps) / 2], atol=1e-6)
+    for eps in (0.77, np.inf):
+        ppo = b.PPO(0.5, **{"clip": 0.2, "upper_clip": 0.2, wide: eps}, baseline=baseline)
+        found = b.fixed_point(ppo, TWO, HALVES)
+        assert_allclose(found.policy, [(1 + np.tanh(1)) / 2, (1 - np.tanh(1)) / 2], atol=1e-8)
+        assert_allclose(found.policy, TWO.optimal_policy(0.5), atol=1e-8)
 
 
 def test_sampled_ppo_is_what_it_is_on_average():

@@ -27,7 +27,7 @@ from array_api_compat import array_namespace
 
 from bandits import checks
 from bandits.algorithms.linear import reference_on_support
-from bandits.algorithms.ppo import clipped, log_bounds, log_weight
+from bandits.algorithms.ppo import clipped, log_bounds, log_weight, upper_clip_or_none
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import normalised
@@ -62,6 +62,7 @@ class GRPO:
         k: samples in a group.
         clip: eps, how far pi/mu may go from 1; infinite for no clipping.
         spread: what divides the advantages: `standard_deviation`, or `unit_spread` for Dr. GRPO.
+        upper_clip: how far pi/mu may rise above 1, where that is not `clip`, as in DAPO.
 
     Example: of two answers the better has a = 1/sqrt(2), however much better it is.
         >>> import numpy as np
@@ -77,17 +78,19 @@ class GRPO:
     k: int = 2
     clip: float = 0.2
     spread: Spread = standard_deviation
+    upper_clip: float | None = None
     weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
         object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
         object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
+        object.__setattr__(self, "upper_clip", upper_clip_or_none(self.upper_clip))
         checks.function(self.spread, "spread", "reward")
 
     def update(self, samples: Samples) -> Update:
         """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9.5)."""
-        push = clipped(self.advantage(samples), log_weight(samples), self.clip)
+        push = clipped(self.advantage(samples), log_weight(samples), self.clip, self.upper_clip)
         rho = array_namespace(samples.log_prob).exp(-samples.log_ratio)
         return Update(log_prob=(push + self.beta * (rho - 1)) / rho.shape[-1])
 
@@ -95,7 +98,7 @@ class GRPO:
         """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9.5)."""
         xp, advantage = array_namespace(samples.log_prob), self.advantage(samples)
         log_w = samples.log_prob - need(samples, "behavior_log_prob")
-        up, down = log_bounds(self.clip)
+        up, down = log_bounds(self.clip, self.upper_clip)
         surrogate = xp.minimum(xp.exp(log_w) * advantage, xp.exp(xp.clip(log_w, down, up)) * advantage)
         h = samples.log_ratio
         k3 = xp.exp(-h) - 1 + h

@@ -26,7 +26,7 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.algorithms.grpo import GRPO, Spread, standard_deviation
 from bandits.algorithms.policy_gradient import Baseline, PolicyGradient
-from bandits.algorithms.ppo import clipped
+from bandits.algorithms.ppo import clipped, upper_clip_or_none
 from bandits.samples import Array, TokenSamples, TokenUpdate, need
 
 Divisor = Callable[[Array], Array]  # mask (..., k, T) to what divides each answer's sum, (..., k, 1)
@@ -63,6 +63,7 @@ class TokenPPO:
         baseline: b, as for `PolicyGradient`.
         k: samples in one update.
         divisor: what divides an answer's sum over tokens.
+        upper_clip: how far a token's pi/mu may rise above 1, where that is not `clip`.
     """
 
     beta: float
@@ -70,10 +71,12 @@ class TokenPPO:
     baseline: float | Baseline = 0.0
     k: int = 1
     divisor: Divisor = by_answer
+    upper_clip: float | None = None
     weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
+        object.__setattr__(self, "upper_clip", upper_clip_or_none(self.upper_clip))
         plain = self._whole  # its checks are ours
         for name in ("beta", "baseline", "k"):
             object.__setattr__(self, name, getattr(plain, name))
@@ -82,7 +85,8 @@ class TokenPPO:
     def update(self, samples: TokenSamples) -> TokenUpdate:
         """c_it = clipped(w_it (R_i - b)) / D, Eq. (7), Schulman 2017, token by token."""
         advantage = self._whole.update(samples).log_prob * self.k
-        c = clipped(advantage[..., None] + 0 * need(samples, "mask"), token_log_weight(samples), self.clip)
+        a = advantage[..., None] + 0 * need(samples, "mask")
+        c = clipped(a, token_log_weight(samples), self.clip, self.upper_clip)
         return TokenUpdate(token_log_prob=samples.mask * c / self.divisor(samples.mask))
 
     @cached_property
@@ -101,6 +105,7 @@ class TokenGRPO:
         clip: eps, how far a token's pi/mu may go from 1; infinite for no clipping.
         spread: what divides the advantages, `standard_deviation` or `unit_spread`.
         divisor: `by_answer` (GRPO), `by_group` (DAPO), `by_constant(n)` (Dr. GRPO).
+        upper_clip: how far a token's pi/mu may rise above 1, where that is not `clip` (DAPO's clip-higher).
     """
 
     beta: float
@@ -108,18 +113,20 @@ class TokenGRPO:
     clip: float = 0.2
     spread: Spread = standard_deviation
     divisor: Divisor = by_answer
+    upper_clip: float | None = None
     weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain = self._whole  # its checks are ours
-        for name in ("beta", "k", "clip"):
+        for name in ("beta", "k", "clip", "upper_clip"):
             object.__setattr__(self, name, getattr(plain, name))
         checks.function(self.divisor, "divisor", "mask")
 
     def update(self, samples: TokenSamples) -> TokenUpdate:
         """c_it = (clipped(w_it a_i) + beta (rho_it - 1)) / D, Eq. (3), Shao 2024, arXiv:2402.03300."""
         advantage = self._whole.advantage(samples)
-        push = clipped(advantage[..., None] + 0 * need(samples, "mask"), token_log_weight(samples), self.clip)
+        a = advantage[..., None] + 0 * need(samples, "mask")
+        push = clipped(a, token_log_weight(samples), self.clip, self.upper_clip)
         rho = array_namespace(push).exp(-samples.token_log_ratio)
         return TokenUpdate(
             token_log_prob=samples.mask * (push + self.beta * (rho - 1)) / self.divisor(samples.mask)
@@ -128,7 +135,7 @@ class TokenGRPO:
     @cached_property
     def _whole(self) -> GRPO:
         """What gives a whole answer its advantage."""
-        return GRPO(self.beta, self.k, self.clip, self.spread)
+        return GRPO(self.beta, self.k, self.clip, self.spread, self.upper_clip)
 
 
 def token_log_weight(samples: TokenSamples) -> Array:

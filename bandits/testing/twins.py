@@ -131,7 +131,7 @@ def undetached_reward(algorithm: Algorithm) -> Twin | None:
     free = forgotten_clip(algorithm)
     if free is None or not getattr(algorithm, "weighted", False) or hasattr(algorithm, "loss"):
         return None
-    up, down = log_bounds(_setting(algorithm, "clip", math.inf))
+    up, down = log_bounds(_setting(algorithm, "clip", math.inf), _setting(algorithm, "upper_clip", None))
     advantage = _times(free, lambda s: array_namespace(s.log_prob).exp(-log_weight(s)))
 
     def differentiated(_: Algorithm, s: Samples, u: Update) -> Update:
@@ -343,8 +343,9 @@ def forgotten_ratio(algorithm: Algorithm) -> Twin | None:
 
 def forgotten_clip(algorithm: Algorithm) -> Algorithm | None:
     """Weights pi/mu without any bound."""
-    clip = _setting(algorithm, "clip", math.inf)
-    return altered(algorithm, "clip", math.inf) if math.isfinite(clip) else None
+    clip, upper = _setting(algorithm, "clip", math.inf), _setting(algorithm, "upper_clip", None)
+    free = algorithm if upper is None else altered(algorithm, "upper_clip", math.inf) or algorithm
+    return altered(free, "clip", math.inf) if math.isfinite(clip) or free is not algorithm else None
 
 
 def _clipped_by_hand(algorithm: Algorithm, unbounded: Callable[[Array], Array]) -> Twin | None:
@@ -374,7 +375,7 @@ def clip_without_minimum(algorithm: Algorithm) -> Twin | None:
     """clip(w) a without the minimum with w a: whatever left the trust region never comes back."""
     if forgotten_clip(algorithm) is None or not getattr(algorithm, "weighted", False):
         return None
-    up, down = log_bounds(_setting(algorithm, "clip", math.inf))
+    up, down = log_bounds(_setting(algorithm, "clip", math.inf), _setting(algorithm, "upper_clip", None))
 
     def stop(right: Algorithm, s: Samples, u: Update) -> Update:
         xp, log_w = array_namespace(u.log_prob), log_weight(s)
@@ -408,7 +409,7 @@ def _setting(algorithm: Algorithm, name: str, otherwise: Any) -> Any:
     return getattr(algorithm, name, otherwise)
 
 
-def altered(algorithm: Algorithm, name: str, value: float) -> Algorithm | None:
+def altered(algorithm: Algorithm, name: str, value: float | None) -> Algorithm | None:
     """The same algorithm with another hyper-parameter; None where it is no record of them."""
     if not is_dataclass(algorithm) or name not in {each.name for each in fields(algorithm)}:
         return None
