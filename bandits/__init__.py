@@ -7,6 +7,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     solution       what did a solver find, and how sure is it?
     samples        what may an algorithm see and say?
     solvers/       which numbers solve the equations?           bare arrays
+    selection/     which policy is made by choosing among samples?  bare arrays
     bandit         what is the world?
     sampling/      who produced the samples?
     algorithms/    which coefficient, why, where does it end?   one file an algorithm

@@ -25,6 +25,7 @@ from bandits.checks import Floats
 from bandits.policy import tilt
 from bandits.samples import Algorithm
 from bandits.sampling.laws import Law
+from bandits.selection.best import log_best_of_n
 from bandits.solution import NotConverged
 from bandits.verdict.ends import End
 from bandits.verdict.worlds import Trial
@@ -81,15 +82,7 @@ def _targets(trial: Trial, law: Law, beta: float | None) -> Iterator[tuple[str, 
             yield "behavior tilt", tilt(log_behavior, world.reward, beta)
     if world.reward is not None:
         for n in range(2, MOST + 1):
-            yield "best-of-n", _log_best_of(world.reward, world.reference, n)
-
-
-def _log_best_of(reward: Floats, reference: Floats, n: int) -> Floats:
-    """log of F^n - F-^n, levels of equal reward shared in proportion to the reference  (T9.2)."""
-    below = np.array([reference[reward < r].sum() for r in reward])
-    level = np.array([reference[reward == r].sum() for r in reward])
-    with np.errstate(divide="ignore"):
-        return np.log(reference / level * ((below + level) ** n - below**n))
+            yield "best-of-n", log_best_of_n(world.reward, world.reference, n)
 
 
 def _differ(policy: Floats, log_target: Floats) -> float:
