@@ -21,8 +21,11 @@ from bandits import (
     OnPolicy,
     Pairs,
     Samples,
+    Update,
     expected_loss,
     expected_update,
+    fixed_point,
+    report,
 )
 from bandits.testing import enumeration, strategies
 from rows import Row, optimum
@@ -140,6 +143,53 @@ def test_a_reward_gap_of_one_half_gives_ipo(samples, beta):
     rewarded = Samples(**fields, reward=np.broadcast_to([0.5, 0.0], (5, 2)))
     c = CoPG(beta).update(rewarded).log_prob
     assert_allclose(c, beta / 2 * IPO(beta).update(labelled).log_prob, atol=1e-13 * (1 + 10 * beta))
+
+
+class VarGrad:
+    """Trajectory balance whose log Z is the group's own mean of R / beta (arXiv:2503.18929)."""
+
+    def __init__(self, beta: float, k: int) -> None:
+        self.beta, self.k = beta, k
+
+    def update(self, samples: Samples) -> Update:
+        """c_i = R_i - mean of the group's R: the KL in the advantage, centred with it."""
+        R = samples.regularized_reward(self.beta)
+        return Update(log_prob=R - R.mean(-1)[..., None])
+
+
+@EXAMPLES
+@given(pairs_of_samples(k=3), strategies.betas())
+def test_copg_is_the_gradient_of_the_variance_of_r(samples, beta):
+    """T13.1: k beta / 2 times the variance of R / beta in the group, its mean differentiated or not."""
+    log_prob = torch.tensor(samples.log_prob, requires_grad=True)
+    h = log_prob - torch.tensor(samples.reference_log_prob)
+    error = torch.tensor(samples.reward) / beta - h  # log Z of one sample: trajectory balance
+    mean = error.mean(-1, keepdim=True)
+    vargrad = VarGrad(beta, 3).update(samples).log_prob
+    for center in (mean, mean.detach()):
+        loss = beta / 2 * ((error - center) ** 2).sum()
+        (slope,) = torch.autograd.grad(loss, log_prob, retain_graph=True)
+        assert_allclose(vargrad, -slope.numpy(), rtol=0, atol=1e-13 * (10 + 10 * beta))
+    assert_allclose(
+        CoPG(beta, k=3).update(samples).log_prob, 3 * vargrad, rtol=0, atol=1e-13 * (10 + 10 * beta)
+    )
+
+
+@settings(max_examples=8)
+@given(data=st.data(), beta=strategies.betas(0.3, 10), k=st.sampled_from([2, 3]))
+def test_vargrad_ends_where_copg_does(data, beta, k):
+    """T13.1, by the flow of a class that knows no closed form: pi*, whoever sampled."""
+    world = data.draw(strategies.bandits_with_reward(2, 4, smallest=0.05, scale=0.5))
+    law = Offline(data.draw(strategies.policies(world.arms, smallest=0.1)))
+    found = fixed_point(VarGrad(beta, k), world, law)
+    assert found.method.startswith("flow") and found.residual <= 1e-10
+    assert_allclose(found.policy, fixed_point(CoPG(beta, k=k), world, law).policy, rtol=0, atol=1e-8)
+
+
+def test_the_verdict_names_vargrad_copg_over_k():
+    card = report(VarGrad(0.7, 3), worlds.MIXED, Offline(worlds.BEHAVIOR), beta=0.7)
+    assert (card.kin, card.agreement, card.end) == ("CoPG", "proportional", "optimum")
+    assert_allclose(card.scale, 1 / 3, rtol=1e-12)
 
 
 # ---- the graph form ---------------------------------------------------------------------------------------

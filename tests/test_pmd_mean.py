@@ -39,9 +39,15 @@ E = Bandit([1.0, 0.6, 0.2, 0.0], reference=MU)  # the common example of chapter 
 
 
 def formula(a: PMDMean, s: Samples) -> list[float]:
-    """T13.3: (r - mean of the group - beta h) / k."""
-    mean = math.fsum(s.reward) / a.k
-    return [(R - mean) / a.k for R in answer_key.regularized(a.beta, s)]
+    """T13.3: (r - mean of the group, or of the others, - beta h) / k."""
+    means = [mean_seen_by(i, a, s) for i in range(a.k)]
+    return [(R - mean) / a.k for R, mean in zip(answer_key.regularized(a.beta, s), means, strict=True)]
+
+
+def mean_seen_by(i: int, a: PMDMean, s: Samples) -> float:
+    """The mean reward of the group, or of all samples but the i-th."""
+    seen = [r for j, r in enumerate(s.reward) if j != i or not a.leave_one_out]
+    return math.fsum(seen) / len(seen)
 
 
 def rest(log_reference, mu, score, beta: float) -> np.ndarray:
@@ -59,29 +65,41 @@ def rest(log_reference, mu, score, beta: float) -> np.ndarray:
 
 
 def end(a: PMDMean, case: Case) -> np.ndarray:
-    """T13.3 on any law: score(y) = E[r_i - mean of the group | y_i = y], group by group."""
+    """T13.3 on any law: score(y) = E[r_i - mean | y_i = y], group by group."""
     pull, mu = np.zeros((2, case.bandit.arms))
     for weight, arms, s in enumeration.groups(a, case):
-        for y, r in zip(arms, s.reward, strict=True):
-            pull[y] += weight * (r - math.fsum(s.reward) / a.k) / a.k
+        for i, (y, r) in enumerate(zip(arms, s.reward, strict=True)):
+            pull[y] += weight * (r - mean_seen_by(i, a, s)) / a.k
             mu[y] += weight / a.k
     score = pull / mu
     assume(logsumexp(score / a.beta + case.bandit.log_reference) > 1e-6)  # else kappa < 0: several ends
     return rest(case.bandit.log_reference, mu, score, a.beta)
 
 
-def _row(k: int) -> Row:
+def factor(a: PMDMean) -> float:
+    """What rewards count: 1 - 1/k where the mean knows the sample itself."""
+    return 1.0 if a.leave_one_out else 1 - 1 / a.k
+
+
+def _row(**changes) -> Row:
     return Row(
-        make=lambda beta: PMDMean(beta, k=k),
+        make=lambda beta: PMDMean(beta, **changes),
         formula=formula,
         target=end,
-        ends={"on-policy": "other", "elsewhere": "other"},  # T2.1 with beta / (1 - 1/k), T13.3
-        climbs=lambda a, c: (1, (1 - 1 / a.k) * c.bandit.reward),  # T2.1
+        ends={  # T2.1 with beta / (1 - 1/k), T13.3
+            "on-policy": "optimum" if changes.get("leave_one_out") else "other",
+            "elsewhere": "other",
+        },
+        climbs=lambda a, c: (1, c.bandit.reward if a.leave_one_out else factor(a) * c.bandit.reward),  # T2.1
         sees_offset=False,
     )
 
 
-ROWS = {"PMDMean": _row(2), "PMDMean(k=3)": _row(3)}
+ROWS = {
+    "PMDMean": _row(),
+    "PMDMean(k=3)": _row(k=3),
+    "PMDMean(leave_one_out)": _row(leave_one_out=True, k=3),
+}
 
 
 # ---- what it is known for ---------------------------------------------------------------------------------
@@ -94,6 +112,9 @@ def test_the_numbers_of_the_theory():
     pair = fixed_point(PMDMean(0.5, k=2), E, Offline(MU))
     assert_allclose(pair.policy, [0.584909, 0.101670, 0.139898, 0.173523], rtol=0, atol=5e-7)
     assert pair.unique and pair.stable and pair.residual < 1e-14
+    for k in (2, 5):
+        others = fixed_point(PMDMean(0.5, k, leave_one_out=True), E, Offline(MU))
+        assert_allclose(others.policy, exact, rtol=0, atol=1e-12)
 
 
 def test_the_distance_to_the_exact_mean_falls_as_one_over_k():
@@ -155,15 +176,16 @@ def test_where_others_sample_an_arm_may_lock_in():
 
 
 @EXAMPLES
-@given(data=st.data(), beta=strategies.betas(), k=st.sampled_from([2, 3]))
-def test_it_is_policy_gradient_with_the_samplers_mean_as_a_constant_baseline(data, beta, k):
-    """T2.5 with b = E_mu[r], in a world whose rewards count 1 - 1/k; any mu, any reference."""
+@given(data=st.data(), beta=strategies.betas(), k=st.sampled_from([2, 3]), others=st.booleans())
+def test_it_is_policy_gradient_with_the_samplers_mean_as_a_constant_baseline(data, beta, k, others):
+    """T2.5 with b = E_mu[r], in a world whose rewards count 1 - 1/k, or in full; any mu, any reference."""
     world = data.draw(strategies.bandits_with_reward(max_arms=5))
     mu, policy = data.draw(strategies.behaviors(world.arms)), data.draw(strategies.policies(world.arms))
-    less = Bandit((1 - 1 / k) * world.reward, reference=world.reference)
+    algorithm = PMDMean(beta, k, leave_one_out=others)
+    less = Bandit(factor(algorithm) * world.reward, reference=world.reference)
     plain = PolicyGradient(beta, baseline=float(mu @ less.reward))
     size = 1 + np.abs(world.reward).max() + beta * np.abs(np.log(policy / world.reference)).max()
-    found = expected_update(PMDMean(beta, k=k), world, Offline(mu), policy)
+    found = expected_update(algorithm, world, Offline(mu), policy)
     assert_allclose(found, expected_update(plain, less, Offline(mu), policy), rtol=0, atol=1e-13 * size)
 
 

@@ -6,7 +6,8 @@ How one of them comes into the house, in three places, is told in CONTRIBUTING.m
 
 What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
 linear in the logits; in `bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`)
-and the attractors of policy gradient on somebody else's samples (`off_policy`).  PPO's clip, which GRPO
+and the attractors of policy gradient on somebody else's samples (`off_policy`), where regressions of
+rewards on log-ratios end too (`regression.py`).  PPO's clip, which GRPO
 shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
 `table.py` reads one line an algorithm off the docstrings.
 """
@@ -19,6 +20,7 @@ from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
 from bandits.algorithms.nash_md import NashMD
+from bandits.algorithms.oapl import OAPL
 from bandits.algorithms.online_ipo import OnlineIPO
 from bandits.algorithms.pmd_mean import PMDMean
 from bandits.algorithms.policy_gradient import (
@@ -54,6 +56,7 @@ ALGORITHMS = (
     ALoL,
     ImportanceWeighted,
     PMDMean,
+    OAPL,
 )
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "IPO",
     "ImportanceWeighted",
     "NashMD",
+    "OAPL",
     "OnlineIPO",
     "PMDMean",
     "PPO",

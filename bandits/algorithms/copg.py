@@ -13,6 +13,11 @@ L (r - beta h) with L the Laplacian of the graph W + W^T (T3.2): linear in the l
 where r - beta h is constant on each connected component, so the fixed point is pi* if the graph is
 connected, whoever sampled (T3.3).
 
+Descendants.  c_i = R_i - mean of the group's R is CoPG's over k, by any name: VarGrad, trajectory balance
+with the group's mean for log Z, the KL in the advantage of a group  (T13.1).  REBEL regresses the same
+differences on a reference that moves (T13.6).  Kimi's PMD-mean and OAPL center the rewards alone, and
+not h: where a sample's own h stays, the end depends on who sampled (T13.2, T13.3).
+
 Source: Flet-Berliac et al. 2024, "Contrastive Policy Gradient", arXiv:2406.19185.
 """
 

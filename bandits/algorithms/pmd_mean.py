@@ -7,7 +7,7 @@ minus the gradient of the mean square of that residual over 2 beta, with the mea
 
 Who samples: the reference, mu = ref, the policy of a round ago.  By Jensen beta log Z exceeds E_mu[r], and
 the end is softer than pi*.  With x = pi/mu and score = (1 - 1/k) (r - E_mu[r]) (a group's mean counts
-the sample itself, which costs the factor)
+the sample itself, which costs the factor; with `leave_one_out` it does not, and the factor is 1)
 
     x exp(kappa x) = exp(score / beta),      kappa = KL(mu || pi)  (T13.3).
 
@@ -25,11 +25,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from bandits import checks
+from bandits.algorithms import regression
 from bandits.algorithms.linear import optimum_on_support
-from bandits.algorithms.policy_gradient import PolicyGradient
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.samples import Array, Samples, Update, need
@@ -43,13 +41,15 @@ class PMDMean:
     """Policy mirror descent with the mean reward of k samples for its normaliser.
 
     Ends at x exp(kappa x) = exp((1 - 1/k) (r - E_mu[r]) / beta), x = pi/mu, kappa = KL(mu || pi), on samples
-    of the reference: softer than pi*  (T13.3).
+    of the reference: softer than pi*; with `leave_one_out` without the factor 1 - 1/k  (T13.3).
 
     Args:
         beta: strength of the KL to the reference.
         k: samples whose rewards are averaged, their own included.
+        leave_one_out: average the others' rewards only.
 
     Example:
+        >>> import numpy as np
         >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.25]),
         ...                reward=np.array([1.0, 0.0]))
         >>> PMDMean(beta=1.0).update(pair).log_prob.round(4)  # (1/2 - 0) / 2, (-1/2 - log 2) / 2
@@ -58,10 +58,12 @@ class PMDMean:
 
     beta: float
     k: int = 2
+    leave_one_out: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
         object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
+        object.__setattr__(self, "leave_one_out", checks.flag(self.leave_one_out, "leave_one_out"))
 
     def update(self, samples: Samples) -> Update:
         """c_i = (r_i - mean of the group - beta h_i) / k, Eq. (3), Kimi Team 2025  (T13.3)."""
@@ -72,19 +74,22 @@ class PMDMean:
         return (self._residual(samples) ** 2).sum(-1) / (2 * self.beta * self.k)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """The optimum for rewards that count 1 - 1/k, on-policy  (T2.1)."""
+        """The optimum for rewards that count 1 - 1/k, or in full if left out, on-policy  (T2.1)."""
         if not sampling.on_policy:
             return None
-        return optimum_on_support(bandit, self.beta / (1 - 1 / self.k), log_start)
+        factor = 1.0 if self.leave_one_out else 1 - 1 / self.k
+        return optimum_on_support(bandit, self.beta / factor, log_start)
 
     def attractors(self, bandit: Bandit, law: Law, log_start: Floats) -> list[Solution] | None:
         """Every end on a law that stays, one context; with mu = ref there is one  (T13.3, T2.5)."""
-        mu, pull = law.behavior, law.laplacian(bandit.needed_reward()) / self.k**2
-        score = np.where(mu > 0, pull / np.where(mu > 0, mu, 1.0), 0.0)
-        world = Bandit(score, reference=bandit.reference)
-        return PolicyGradient(self.beta).attractors(world, law, log_start)
+        divisor = self.k * (self.k - 1 if self.leave_one_out else self.k)
+        score = regression.per_sample(law.laplacian(bandit.needed_reward()) / divisor, law)
+        return regression.attractors(score, self.beta, bandit, law, log_start)
 
     def _residual(self, samples: Samples) -> Array:
-        """r_i - mean of the group - beta h_i, (..., k)."""
-        mean = need(samples, "reward").mean(-1)[..., None]
-        return samples.regularized_reward(self.beta) - mean
+        """r_i - mean of the group, or of the others, - beta h_i, (..., k)."""
+        reward = need(samples, "reward")
+        k, advantage = reward.shape[-1], reward - reward.mean(-1)[..., None]
+        if self.leave_one_out:
+            advantage = advantage * (k / (k - 1))
+        return advantage - self.beta * samples.log_ratio

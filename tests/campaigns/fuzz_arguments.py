@@ -174,6 +174,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "PPO": [{"beta": 0.5, "clip": 0.2, "baseline": 0.1, "k": 2, "upper_clip": 0.3}],
         "GRPO": [{"beta": 0.5, "k": 2, "clip": 0.2, "spread": b.unit_spread, "upper_clip": 0.3}],
         "ImportanceWeighted": [{"algorithm": b.RLOO(0.5), "clip": 3.0}],
+        "PMDMean": [{"beta": 0.5, "k": 2, "leave_one_out": True}],
         "NashMD": [{"beta": 0.5, "mixture": 0.3}],
         "SRPO": [{"beta": 0.5, "alpha": 0.3}],
         "Offline": [{"mu": np.array(MU)}],
