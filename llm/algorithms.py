@@ -19,7 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 
 import bandits
-from bandits.samples import Samples, sample_axes
+from bandits import sequences
+from bandits.samples import TokenSamples, sample_axes, token_axes
 from bandits.sampling.observation import fields_read
 
 
@@ -28,6 +29,14 @@ class OnlineDPO(bandits.DPO):
 
     needs_on_policy: ClassVar[bool] = True
 
+
+TOKEN_WISE = (
+    sequences.TokenPPO,
+    sequences.TokenGRPO,
+    sequences.TokenSquare,
+    sequences.KLInLoss,
+    sequences.KLInReward,
+)
 
 # Where the name is not that of the class of `bandits`, or the class is not all
 MADE: dict[str, Callable[..., Any]] = {
@@ -49,18 +58,24 @@ def algorithm(options: argparse.Namespace, *, online: bool) -> Any:
         if name not in names:
             has = f"it has {', '.join(names)}"
             raise ValueError(f"{options.algorithm} has no hyper-parameter {name!r}; {has}")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
+        given[name] = _value(value)
     try:
-        return made(**{name: value for name, value in given.items() if value is not None})
+        found = made(**{name: value for name, value in given.items() if value is not None})
     except TypeError as error:
         raise ValueError(f"{options.algorithm}: {error}; give it by --set name=value") from error
+    return sequences.Averaged(found) if options.average else found
+
+
+def _value(text: str) -> Any:
+    """A number, or what `bandits` has under this name (a baseline, a divisor), or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return getattr(bandits, text, getattr(sequences, text, text))
 
 
 def _class(name: str) -> Any:
-    ours = {each.__name__: each for each in bandits.ALGORITHMS}
+    ours = {each.__name__: each for each in (*bandits.ALGORITHMS, *TOKEN_WISE)}
     if name in ours:
         return ours[name]
     module, colon, wanted = name.partition(":")
@@ -92,8 +107,9 @@ def needs(algorithm: Any) -> Needs:
         >>> sorted(needs(ReMax(beta=1.0)).fields), needs(ReMax(beta=1.0)).own_samples
         (['greedy_reward', 'log_prob', 'reference_log_prob', 'reward'], True)
     """
-    sizes = {name: (algorithm.k,) * axes for name, axes in sample_axes(Samples).items() if name != "arm"}
+    axes, tokens = sample_axes(TokenSamples), token_axes(TokenSamples)
+    sizes = {name: (algorithm.k,) * axes[name] + (2,) * tokens[name] for name in axes if name != "arm"}
     group = {name: torch.linspace(0.2, 0.8, prod(size)).view(size) for name, size in sizes.items()}
-    read, update = fields_read(algorithm, Samples(**group, population=Samples(**group)))
+    read, update = fields_read(algorithm, TokenSamples(**group, population=TokenSamples(**group)))
     own = getattr(algorithm, "needs_on_policy", False) or "greedy_reward" in read
-    return Needs(read, update.value is not None, own)
+    return Needs(read, getattr(update, "value", None) is not None, own)

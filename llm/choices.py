@@ -81,10 +81,11 @@ ALIGN: Options = {
     "model": (..., "the reference, where training starts"),
     "algorithm": (
         "CoPG",
-        "of bandits.ALGORITHMS, OnlineDPO, or your own as module:Class; it learns from rows with scores or "
-        "comparisons, and at prompts samples as it learns, if it takes rewards",
+        "of bandits.ALGORITHMS, OnlineDPO, TokenGRPO and its like, or your own as module:Class; it learns "
+        "from rows with scores or comparisons, and at prompts samples as it learns, if it takes rewards",
     ),
-    "set": ([str], "other hyper-parameters, as name=value"),
+    "set": ([str], "other hyper-parameters, as name=value; a value may be the name of a function of bandits"),
+    "average": (bool, "log-probabilities divided by the number of tokens: another optimum (T4.6)"),
     "beta": (0.1, "strength of the KL to the reference"),
     "k": (4, "completions of each prompt, when sampling (NashMD: half of them the opponent's)"),
     "reuse": (1, "when sampling: steps that use the same samples"),

@@ -120,7 +120,8 @@ def run_align(options: Options, settings: Settings) -> list[str]:
     reward: Any = inputs.reward_of(options) if fresh or held_out else None
     model, tokenizer = load_model(options.model)
     rows, said = inputs.encoded(loaded, tokenizer, options)
-    reference: Any = deepcopy(model).requires_grad_(False) if reward else None
+    per_token = "token_reference_log_prob" in asked.fields
+    reference: Any = deepcopy(model).requires_grad_(False) if reward or per_token else None
     look = None
     if held_out:
         held_out_rows, _ = inputs.encoded(held_out, tokenizer, options)
@@ -130,7 +131,7 @@ def run_align(options: Options, settings: Settings) -> list[str]:
         greedy = "greedy_reward" in asked.fields
         source: Source = OnPolicy(*drawn, greedy=greedy, reuse=options.reuse)
     else:
-        source = _recorded(options, asked, tokenizer)
+        source = _recorded(options, asked, tokenizer, reference if per_token else None)
         if asked.trains_value:
             attach_value(model, float(np.mean(rows["rewards"])))
     if options.gradient_checkpointing:
@@ -174,7 +175,9 @@ COMMANDS = (run_sft, run_reward, run_sample, run_align, run_evaluate)
 RUN = {run.__name__.removeprefix("run_"): run for run in COMMANDS}
 
 
-def _recorded(options: Options, asked: Needs, tokenizer: Tokenizer) -> Recorded:
+def _recorded(
+    options: Options, asked: Needs, tokenizer: Tokenizer, reference: PreTrainedModel | None
+) -> Recorded:
     """Rows with what else the algorithm reads: a reviser, a V that is trained or the mean reward."""
     revision = value = None
     if "revision_log_prob" in asked.fields:
@@ -182,7 +185,7 @@ def _recorded(options: Options, asked: Needs, tokenizer: Tokenizer) -> Recorded:
         revision = torch.tensor(ids, dtype=torch.long)
     if "value" in asked.fields:
         value = trained_value if asked.trains_value else mean_reward
-    return Recorded(revision, value)
+    return Recorded(revision, value, reference)
 
 
 def _look(

@@ -95,6 +95,8 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
         raise ValueError(f"{name}'s baseline is the mean over k samples; {nothing}")
     if not fresh and "reward" in read and "rewards" not in columns:
         raise ValueError(f"{name} learns from rewards, but the rows hold comparisons; use DPO, IPO or SRPO")
+    if not fresh and "token_behavior_log_prob" in read:
+        raise ValueError(f"{name} reads who sampled each token, which no row holds; give it prompts")
     if not fresh and "behavior_log_prob" in read and "behavior_log_probs" not in columns:
         raise ValueError(f"{name} reads who sampled, which the rows do not hold; take what `sample` wrote")
     return found, fresh

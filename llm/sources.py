@@ -3,6 +3,8 @@
     Recorded     a scored or compared data set     CoPG, DPO, IPO, DRO, A-LoL, SRPO
     OnPolicy     the policy in training            RLOO, ReMax, PPO, GRPO, online IPO and DPO, Nash-MD
 
+They are `TokenSamples`: an algorithm of whole answers looks at the sums, a token-wise one at their terms.
+
 Preferences are the data's labels, or Bradley-Terry of the rewards (T0.2).  A V is one of three: in training
 (`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions (`mean_reward`, A-LoL's,
 for completions of the reference), or eliminated, as the mean of R over the completions (DRO, k > 1).
@@ -23,7 +25,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bandits.samples import Samples, bradley_terry
+from bandits.samples import Samples, TokenSamples, bradley_terry
 from llm.beside import prompt_values, revision_log_probs
 from llm.data import slices
 from llm.decode import Decoded, greedy_completions, sample_completions, token_opponents, uniform_noise
@@ -56,14 +58,16 @@ class Recorded:
 
     revision: Tensor | None = None  # token ids of the instruction to revise, (I,), for SRPO
     value: Callable[[nn.Module, Batch], Tensor] | None = None  # DRO's `trained_value`, A-LoL's `mean_reward`
+    reference: nn.Module | None = None  # for algorithms that look at log ref of each token: a frozen copy
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         x, y = batch["prompts"], batch["completions"]
         masks = {"prompt_mask": batch["prompt_mask"], "completion_mask": batch["completion_mask"]}
         samples = with_preferences(
-            Samples(
+            TokenSamples(
+                **of_tokens(sequence_log_probs(model, x, y, **masks, per_token=True), batch),
+                token_reference_log_prob=self._token_reference(x, y, masks),
                 value=None if self.value is None else self.value(model, batch),
-                log_prob=sequence_log_probs(model, x, y, **masks),
                 reference_log_prob=batch["reference_log_probs"],
                 reward=batch.get("rewards"),
                 behavior_log_prob=batch.get("behavior_log_probs"),
@@ -74,6 +78,10 @@ class Recorded:
         revised = revision_log_probs(model, x, y, instruction=self.revision.to(x.device), **masks)
         reference = batch["reference_log_probs"][..., :, None].expand_as(revised)
         return replace(samples, revision_log_prob=revised, reference_revision_log_prob=reference)
+
+    @torch.no_grad()
+    def _token_reference(self, x: Tensor, y: Tensor, masks: dict[str, Tensor]) -> Tensor | None:
+        return self.reference and sequence_log_probs(self.reference, x, y, **masks, per_token=True)
 
 
 class Drawn(NamedTuple):
@@ -122,16 +130,17 @@ class OnPolicy:
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         fresh = batch["step"] % self.reuse == 0
         drawn = self._draw(unwrapped(model), batch) if fresh else self.kept.popleft()
-        log_prob = sequence_log_probs(model, **drawn.inputs)
         batch["completion_mask"] = drawn.inputs["completion_mask"]
-        drawn.scores.setdefault("behavior_log_prob", log_prob.detach())
+        found = of_tokens(sequence_log_probs(model, **drawn.inputs, per_token=True), batch)
+        drawn.scores.setdefault("behavior_log_prob", found["log_prob"].detach())
+        drawn.scores.setdefault("token_behavior_log_prob", found["token_log_prob"].detach())
         if fresh and self.kept and self.kept[0].step != drawn.step:
             self.kept.clear()
         self.kept.append(drawn)  # batches come in the same order again
-        found = {"log_prob": log_prob, **drawn.scores}
+        found |= drawn.scores
         if self._opponent:  # pairs of the policy's and the opponent's, (B, k / 2, 2)
-            found = {name: x.unflatten(-1, (2, -1)).mT for name, x in found.items()}
-        return with_preferences(Samples(**found))
+            found = {name: x.unflatten(1, (2, -1)).transpose(1, 2) for name, x in found.items()}
+        return with_preferences(TokenSamples(**found))
 
     @torch.no_grad()
     def _draw(self, model: nn.Module, batch: Batch) -> Drawn:
@@ -148,8 +157,9 @@ class OnPolicy:
             decoded = Decoded(*(torch.cat(pair, dim=1) for pair in zip(own, other, strict=True)))
         inputs = {name: batch[name] for name in ("prompts", "prompt_mask")}
         inputs |= {"completions": decoded.tokens, "completion_mask": decoded.mask}
-        reference = sequence_log_probs(self.reference, **inputs)
-        scores = {"reference_log_prob": reference, "reward": self._rewards(batch, decoded)}
+        reference = sequence_log_probs(self.reference, **inputs, per_token=True)
+        scores = {"reference_log_prob": reference.sum(-1), "token_reference_log_prob": reference}
+        scores["reward"] = self._rewards(batch, decoded)
         if self.greedy:
             best = greedy_completions(model, *x, max_new_tokens=self.max_new_tokens, **end)
             scores["greedy_reward"] = self._rewards(batch, best)[:, 0]
@@ -163,6 +173,14 @@ class OnPolicy:
 
 
 Source = Recorded | OnPolicy
+
+
+def of_tokens(token_log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """What is seen of the tokens, (B, k, T), zero behind the last, and of their sums and numbers, (B, k)."""
+    length = batch["completion_mask"].sum(-1).to(token_log_prob)
+    mask = torch.arange(token_log_prob.shape[-1], device=length.device) < length[..., None]
+    found = {"log_prob": token_log_prob.sum(-1), "token_log_prob": token_log_prob}
+    return found | {"mask": mask.to(token_log_prob), "length": length}
 
 
 def with_preferences(samples: Samples) -> Samples:

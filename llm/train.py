@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from bandits import DPO
-from bandits.samples import Samples, Update
+from bandits.samples import Samples, TokenUpdate, Update
 from llm.algorithms import needs
 from llm.beside import VALUE
 from llm.layouts import Row
@@ -91,11 +91,12 @@ class AlignmentTrainer(CheckedTrainer):
         return update_loss(update, groups)
 
     def _watched(
-        self, samples: Samples, groups: Samples, update: Update, completion_mask: Tensor
+        self, samples: Samples, groups: Samples, update: Update | TokenUpdate, completion_mask: Tensor
     ) -> dict[str, Tensor]:
         """Means over the batch of what there is; off_policy is |pi/mu - 1|, length in tokens."""
         own = isinstance(self.source, OnPolicy) and self.source.only_own  # then these are KL and entropy
-        log_mu, size = samples.behavior_log_prob, update.log_prob.abs()
+        size = (update.token_log_prob if isinstance(update, TokenUpdate) else update.log_prob).abs()
+        log_mu = samples.behavior_log_prob
         found = {
             "reward": samples.reward,
             "value": samples.value,

@@ -15,7 +15,7 @@ import numpy as np
 
 from bandits.bandit import Bandit, gather
 from bandits.checks import Floats
-from bandits.samples import Algorithm, Samples, Update
+from bandits.samples import Algorithm, Samples, TokenSamples, Update
 from bandits.sampling.laws import Arms, Law
 
 
@@ -149,17 +149,18 @@ def fields_read(algorithm: Algorithm, samples: Samples) -> tuple[frozenset[str],
         >>> sorted(fields_read(CoPG(beta=1.0), pair)[0])
         ['log_prob', 'reference_log_prob', 'reward']
     """
-    watched = _Watched(**{name: getattr(samples, name) for name in FIELDS})
+    shown: dict[str, Any] = {name: getattr(samples, name, None) for name in FIELDS}
+    watched = _Watched(**shown)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # arms outside the support: 0 * inf
         update = algorithm.update(watched)
     return frozenset(watched.read), update
 
 
-FIELDS = frozenset(field.name for field in fields(Samples))
+FIELDS = frozenset(field.name for field in fields(TokenSamples))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Watched(Samples):
+class _Watched(TokenSamples):
     """Samples that remember which of their fields were looked at."""
 
     read: set[str] = field(default_factory=set)

@@ -41,6 +41,12 @@ class Averaged:
 
     def __post_init__(self) -> None:
         group_size(self.algorithm)  # is it one?
+        for name in ("opponent", "log_revision_policy"):
+            if hasattr(self.algorithm, name):
+                raise ValueError(
+                    f"Averaged takes algorithms of one policy alone, but {type(self.algorithm).__name__} has "
+                    f"`{name}`, a law of answers that averages over tokens are not; take it as it is"
+                )
 
     @property
     def k(self) -> int:

@@ -17,6 +17,7 @@ import llm.commands
 from llm.__main__ import main
 
 OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO"]  # on recorded rows
+TOKEN_WISE = ["TokenGRPO", "TokenPPO", "KLInReward", "KLInLoss"]
 ONLINE = ["RLOO", "CoPG", "ReMax", "PPO", "GRPO", "OnlineIPO", "OnlineDPO", "NashMD"]  # at prompts
 
 PAIRS = [{"prompt": f"Item {i} is here.\n\nTL;DR:", "completion": f" Item {i}."} for i in range(24)]
@@ -110,7 +111,7 @@ def aligned(out: Path, data: Path, model: Path, algorithm: str, *more: str) -> l
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("algorithm", [*OFFLINE, "PMDMean"])
+@pytest.mark.parametrize("algorithm", [*OFFLINE, "PMDMean", "TokenSquare"])
 def test_every_offline_algorithm_trains_from_the_command_line(
     tmp_path, model_folder, sampled, words, algorithm
 ):
@@ -121,7 +122,7 @@ def test_every_offline_algorithm_trains_from_the_command_line(
         assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
 
 
-@pytest.mark.parametrize("algorithm", [*ONLINE, "PMDMean"])  # by what the rows hold
+@pytest.mark.parametrize("algorithm", [*ONLINE, "PMDMean", *TOKEN_WISE])  # by what the rows hold
 def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
     more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
     log = [x for x in aligned(tmp_path, pairs, model_folder, algorithm, *more) if "grad_norm" in x]

@@ -7,7 +7,10 @@ in the parameters, preconditioned by the table's slope: where the gradient vanis
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from torch import Tensor
 import bandits as b
 from bandits.bandit import Bandit
 from bandits.policy import kl
-from bandits.samples import TokenSamples
+from bandits.samples import TokenSamples, TokenUpdate
 from bandits.sequences import (
     Averaged,
     KLInReward,
@@ -31,9 +34,16 @@ from bandits.sequences import (
     table_update,
 )
 from bandits.solvers import rest
+from llm.__main__ import main
+from llm.algorithms import algorithm as named_algorithm
+from llm.algorithms import needs
 from llm.exact import Completions, as_bandit, as_table, enumerate_completions, token_log_probs
 from llm.log_probs import sequence_log_probs
 from llm.loss import alignment_loss
+from llm.model import load_model
+from llm.sources import OnPolicy, Recorded
+from llm.train import AlignmentTrainer
+from llm.trainer import training_arguments
 
 BETA = 0.5
 
@@ -188,3 +198,73 @@ def test_token_wise_training_ends_where_the_table_says(family, case):
     training.run()
     found = completions(model).log_prob.detach().numpy()
     assert kl(np.log(end.policy), found) <= 1e-8
+
+
+# ---- training by `align` ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A whole-answer algorithm said token by token: every token has its answer's coefficient  (T10.1)."""
+
+    algorithm: Any
+
+    @property
+    def k(self) -> int:
+        return self.algorithm.k
+
+    def update(self, samples: TokenSamples) -> TokenUpdate:
+        reference = samples.token_reference_log_prob.sum(-1)  # the sums are those of the tokens
+        c = self.algorithm.update(replace(samples, reference_log_prob=reference)).log_prob
+        return TokenUpdate(token_log_prob=samples.mask * c[..., None])
+
+
+def trained(folder, model_folder, rows, algorithm, source) -> Tensor:
+    """The weights after four steps of `AlignmentTrainer`."""
+    model, tokenizer = load_model(str(model_folder))
+    reference = load_model(str(model_folder))[0]
+    args = training_arguments(folder, steps=4, batch_size=4, learning_rate=1e-3, seed=0)
+    AlignmentTrainer(model, algorithm, source(algorithm, reference, tokenizer), args, rows).train()
+    return flat(list(model.parameters())).detach()
+
+
+SOURCES = {
+    "recorded": lambda algorithm, reference, tokenizer: Recorded(reference=reference),
+    "fresh, used twice": lambda algorithm, reference, tokenizer: OnPolicy(
+        algorithm, reference, tokenizer, lambda p, c, r: [len(y) / 10 for y in c], 4, 6, seed=0, reuse=2
+    ),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_trainer_moves_tokens_that_share_a_coefficient_as_it_moves_their_answer(
+    tmp_path, model_folder, scored, prompts, source
+):
+    rows = scored if source == "recorded" else prompts
+    one = b.CoPG(0.2) if source == "recorded" else b.PPO(0.2, baseline=b.behavior_value, k=2)
+    given = (model_folder, rows)
+    start = flat(list(load_model(str(model_folder))[0].parameters())).detach()
+    whole = trained(tmp_path / "whole", *given, one, SOURCES[source])
+    spelled = trained(tmp_path / "spelled", *given, Spelled(one), SOURCES[source])
+    assert (spelled - whole).norm() < 1e-4 * (whole - start).norm()
+
+
+def test_a_divisor_is_chosen_by_name_and_averages_by_a_switch():
+    """What the command line makes of it; the objects themselves are held to the table above."""
+    assert chosen("TokenGRPO", set=["divisor=by_group"]) == TokenGRPO(0.1, divisor=by_group)
+    assert chosen("IPO", average=True) == Averaged(b.IPO(0.1))
+    assert "length" in needs(Averaged(b.IPO(0.1))).fields
+    with pytest.raises(ValueError, match="Averaged takes algorithms of one policy alone, but NashMD has"):
+        chosen("NashMD", average=True)
+
+
+def chosen(name: str, **options) -> Any:
+    given = {"algorithm": name, "beta": 0.1, "clip": None, "mixture": 0.125, "set": [], "average": False}
+    return named_algorithm(argparse.Namespace(**given | options), online=False)
+
+
+def test_recorded_rows_do_not_say_who_sampled_each_token(tmp_path, model_folder, sampled, capsys):
+    given = ["--data", sampled, "--model", model_folder, "--out", tmp_path / "out", "--algorithm", "TokenPPO"]
+    assert main(["align", *map(str, given)]) == 2
+    assert "reads who sampled each token, which no row holds; give it prompts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
