@@ -286,7 +286,7 @@ def test_the_same_state_of_the_generator_gives_the_same_bits(algorithm: Any, sam
             algorithm,
             WORLD,
             sampling,
-            steps=5,
+            steps=10,
             batch_size=2,
             learning_rate=0.1,
             runs=3,

@@ -13,6 +13,7 @@ shares, is in `ppo.py`; where it binds there is no closed form, and often no fix
 """
 
 from bandits.algorithms.alol import ALoL
+from bandits.algorithms.best_of_n import BestOfN
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.dpo import DPO
 from bandits.algorithms.dro import DRO, DROV
@@ -57,11 +58,13 @@ ALGORITHMS = (
     ImportanceWeighted,
     PMDMean,
     OAPL,
+    BestOfN,
 )
 
 __all__ = [
     "ALGORITHMS",
     "ALoL",
+    "BestOfN",
     "CoPG",
     "DPO",
     "DRO",

@@ -108,6 +108,10 @@ def _known_otherwise(trial: Trial, law: Law, policy: Floats, beta: float | None)
     world = trial.bandit
     if np.abs(policy - law.behavior).max() < CLOSE:
         return "the behaviour policy itself"
+    if world.reward is not None and not trial.sampling.on_policy:
+        for n in range(2, MOST + 1):
+            if _differ(policy, log_best_of_n(world.reward, law.behavior, n)) < CLOSE:
+                return f"the best of {n} samples of the behaviour policy (T9.2)"
     if beta is not None and not trial.sampling.on_policy and law.k == 2:
         ranking = tilt(world.log_reference, law.ranking(world), beta)
         if _differ(policy, ranking) < CLOSE:

@@ -166,6 +166,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         **{f"Bandit.{name}": [arguments] for name, arguments in METHODS.items()},
         **of_algorithms(),
         "ALoL": [{"clip": 0.9}],
+        "BestOfN": [{"k": 3}],
         "CoPG": [{"beta": 0.5, "k": 3}],
         "RLOO": [{"beta": 0.5, "k": 3}],
         "DPO": [{"beta": 0.5, "smoothing": 0.1, "margin": lambda answers: 0.1 * answers.reward}],
