@@ -220,7 +220,13 @@ def test_a_constant_reward_offset_changes_nothing_where_the_row_says_so(row):
     algorithm = row.make(0.7)
     case = one_case(algorithm)
     world = case.bandit
-    shifted = b.Bandit(world.reward + 5.0, preference=world.preference, reference=world.reference)
+    shifted = b.Bandit(
+        world.reward + 5.0,
+        preference=world.preference,
+        reference=world.reference,
+        length=world.length,
+        desirable=world.desirable,
+    )
     moved = update_of(algorithm, replace(case, bandit=shifted))
     if row.sees_offset:
         assert np.abs(moved - update_of(algorithm, case)).max() > 1e-2

@@ -59,7 +59,13 @@ def _hole(rng: np.random.Generator, arms: int) -> tuple[Bandit, np.ndarray, np.n
     reference[out] = 0
     upper = np.triu(rng.random((arms, arms)), 1)
     P = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(arms)
-    world = Bandit(rng.normal(size=arms), preference=P, reference=reference / reference.sum())
+    world = Bandit(
+        rng.normal(size=arms),
+        preference=P,
+        reference=reference / reference.sum(),
+        length=1.0 + rng.permutation(arms),
+        desirable=rng.random(arms),
+    )
     outside = rng.dirichlet(np.ones(arms))
     inside = np.where(world.reference > 0, outside, 0.0)
     return world, outside, inside / inside.sum()

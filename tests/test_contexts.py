@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import bandits as b
+import worlds
 from bandits.dynamics.moments import largest_noisy_step
 from rows import every_row
 
@@ -63,7 +64,13 @@ class Case:
 
     def world(self) -> b.Bandit:
         """The bandit."""
-        return b.Bandit(self.reward, preference=self.preference, reference=self.reference)
+        return b.Bandit(
+            self.reward,
+            preference=self.preference,
+            reference=self.reference,
+            length=worlds.LENGTH,
+            desirable=worlds.LABELS,
+        )
 
     def sampling(self) -> Any:
         """Who produced the samples."""

@@ -350,7 +350,13 @@ def test_no_algorithm_of_the_package_is_suspected(algorithm, data):
     reward = data.draw(
         st.one_of(strategies.rewards(arms, contexts), st.just(np.full((*contexts, arms), 0.1)))
     )
-    world = b.Bandit(reward, preference=data.draw(strategies.any_preferences(arms)), reference=reference)
+    world = b.Bandit(
+        reward,
+        preference=data.draw(strategies.any_preferences(arms)),
+        reference=reference,
+        length=data.draw(strategies.lengths(arms)),
+        desirable=data.draw(strategies.labels(arms)),
+    )
     samplings = [b.OnPolicy()]
     if not getattr(algorithm, "needs_on_policy", False):
         samplings.append(b.Offline(reference))

@@ -30,7 +30,9 @@ REFERENCE = np.array([0.2, 0.5, 0.3])
 START = np.array([0.5, 0.15, 0.35])
 MU1, MU2 = np.array([0.6, 0.3, 0.1]), np.array([0.15, 0.25, 0.6])
 JOINT = np.array([[0.05, 0.2, 0.1], [0.05, 0.0, 0.3], [0.2, 0.05, 0.05]])
-WORLD = Bandit(REWARD, preference=worlds.WHEEL, reference=REFERENCE)
+WORLD = Bandit(
+    REWARD, preference=worlds.WHEEL, reference=REFERENCE, length=worlds.LENGTH, desirable=worlds.LABELS
+)
 ERRORS = 5.0  # standard errors that a mean may be off: once in two million draws
 
 EVERY_ALGORITHM = [row.make(0.7) for row in every_row().values()]

@@ -14,7 +14,10 @@ RARE = Bandit([1.0, 0.0, 0.4], reference=[0.2, 0.5, 0.3])  # the best arm is the
 CYCLE = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])  # 0 beats 1 beats 2 beats 0
 GAME = Bandit(preference=CYCLE, reference=[0.5, 0.3, 0.2])  # no rewards
 WHEEL = np.array([[0.5, 0.8, 0.35], [0.2, 0.5, 0.9], [0.65, 0.1, 0.5]])  # the same cycle, other margins
-MIXED = Bandit([0.9, -0.4, 0.3], preference=WHEEL, reference=[0.5, 0.2, 0.3])  # nothing in common
+LENGTH, LABELS = np.array([3.0, 5.0, 2.0]), np.array([0.8, 0.35, 0.6])
+MIXED = Bandit(  # nothing in common
+    [0.9, -0.4, 0.3], preference=WHEEL, reference=[0.5, 0.2, 0.3], length=LENGTH, desirable=LABELS
+)
 
 POLICY = np.array([0.25, 0.35, 0.4])
 BEHAVIOR = np.array([0.6, 0.1, 0.3])

@@ -20,6 +20,7 @@ from bandits.algorithms.dro import DRO, DROV
 from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
+from bandits.algorithms.kto import KTO
 from bandits.algorithms.nash_md import NashMD
 from bandits.algorithms.oapl import OAPL
 from bandits.algorithms.online_ipo import OnlineIPO
@@ -59,6 +60,7 @@ ALGORITHMS = (
     PMDMean,
     OAPL,
     BestOfN,
+    KTO,
 )
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "GRPO",
     "IPO",
     "ImportanceWeighted",
+    "KTO",
     "NashMD",
     "OAPL",
     "OnlineIPO",

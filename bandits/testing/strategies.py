@@ -166,8 +166,8 @@ def worlds(
         reference: the same for the reference policy.
         length, desirable: the same for tokens and P(label 1), such as `lengths` and `labels`.
 
-    With neither reward nor preference it has rewards, and preferences that have nothing to do with them:
-    every algorithm runs on such a world.
+    With neither reward nor preference it has rewards, preferences that have nothing to do with them, lengths
+    and labels: every algorithm runs on such a world.
 
     Raises:
         ValueError: a strategy gives something that is no such array.
@@ -186,8 +186,8 @@ def worlds(
         "reward": rewards if both else reward,
         "preference": preferences if both else preference,
         "reference": reference,
-        "length": length,
-        "desirable": desirable,
+        "length": lengths if both and length is None else length,
+        "desirable": labels if both and desirable is None else desirable,
     }
     arrays: dict[str, Any] = {name: draw(of(size, contexts)) for name, of in chosen.items() if of is not None}
     bandit = Bandit(**arrays)

@@ -44,7 +44,13 @@ JOINT = (np.arange(1.0, 10.0) / 45).reshape(3, 3)
 
 
 def world() -> b.Bandit:
-    return b.Bandit(np.array(REWARD), preference=np.array(CYCLE), reference=np.array(REFERENCE))
+    return b.Bandit(
+        np.array(REWARD),
+        preference=np.array(CYCLE),
+        reference=np.array(REFERENCE),
+        length=np.array([3.0, 1.0, 2.0]),
+        desirable=np.array(POLICY),
+    )
 
 
 def samples() -> b.Samples:
@@ -167,6 +173,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         **of_algorithms(),
         "ALoL": [{"clip": 0.9}],
         "BestOfN": [{"k": 3}],
+        "KTO": [{"beta": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.2, "reference_point": 0.1}],
         "CoPG": [{"beta": 0.5, "k": 3}],
         "RLOO": [{"beta": 0.5, "k": 3}],
         "DPO": [{"beta": 0.5, "smoothing": 0.1, "margin": lambda answers: 0.1 * answers.reward}],
