@@ -196,7 +196,7 @@ sys.meta_path.insert(0, Blocked())
 for name in {names}:
     importlib.import_module(name)
 import bandits
-world, sampling = bandits.examples.copg_toy()
+world = bandits.Bandit([1.0, 0.2, 0.4], length=[3, 5, 2], desirable=[0.8, 0.3, 0.6])
 for algorithm in pickle.loads({algorithms!r}):
     rule = bandits.OnPolicy() if hasattr(algorithm, "needs_on_policy") else bandits.Offline([0.2, 0.3, 0.5])
     bandits.expected_update(algorithm, world, rule, [0.5, 0.3, 0.2])
