@@ -46,6 +46,7 @@ from bandits.bandit import Bandit
 from bandits.dynamics.flow import descent, flow, flow_error, natural_flow
 from bandits.dynamics.moments import sgd_moments, stationary_covariance
 from bandits.dynamics.rates import convergence_rate, largest_stable_step
+from bandits.dynamics.rounds import iterated
 from bandits.exact import expected_loss, expected_update, update_covariance
 from bandits.fixed_point import fixed_point, fixed_points
 from bandits.log_linear.fixed_point import log_linear_fixed_point, log_linear_flow, log_linear_policy
@@ -84,6 +85,7 @@ __all__ = [
     "fixed_points",
     "flow",
     "flow_error",
+    "iterated",
     "largest_stable_step",
     "log_linear_fixed_point",
     "log_linear_flow",

@@ -120,6 +120,11 @@ CALLS = {
         one.log_policy
         for one in fixed_points(PolicyGradient(1.0, 9.0), _world(a), Offline(a["other"]), a["policy"])
     ],
+    "iterated": lambda a: [
+        bandits.iterated(CoPG(1.0), _world(a), rule, 2, start=a["policy"], moving=moving)
+        for rule in (Offline(a["other"]), a["other"], lambda policy: Offline(policy))
+        for moving in (True, False)
+    ],
     "flow": lambda a: [
         bandits.flow(CoPG(1.0), _world(a), Offline(a["other"]), a["times"], start=a["policy"])
     ],

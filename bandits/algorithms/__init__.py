@@ -33,6 +33,7 @@ from bandits.algorithms.policy_gradient import (
     policy_value,
 )
 from bandits.algorithms.ppo import PPO
+from bandits.algorithms.rebel import REBEL
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.srpo import SRPO
@@ -61,6 +62,7 @@ ALGORITHMS = (
     OAPL,
     BestOfN,
     KTO,
+    REBEL,
 )
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "PPO",
     "PolicyGradient",
     "PsiPO",
+    "REBEL",
     "RLOO",
     "ReMax",
     "SRPO",

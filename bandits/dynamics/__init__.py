@@ -9,4 +9,5 @@ Read in this order; each imports only those above it.
     games     how do two players learn against themselves?
     pairs     which updates are affine in the log-ratios of a pair?
     moments   what are the mean and the spread of constant-step SGD?
+    rounds    where do rounds lead, each from the end of the last, with a reference that moves?
 """

@@ -207,6 +207,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "update_covariance": extended(at_policy(problems()), label_noise=False, **few),
         "fixed_point": extended(problems(), start=start, **few),
         "fixed_points": extended(problems(), start=start, starts=1, rng=np.random.default_rng(0), **few),
+        "iterated": extended(problems()[:4], rounds=1, moving=True, start=start, **few),
         "flow": extended(problems(), times=times, start=start, **few),
         "flow_error": extended(problems()[:2], times=times, start=start, **few),
         "natural_flow": extended(problems()[:3], times=times, start=start, **few),
