@@ -5,7 +5,7 @@ bandit are read.
 
     pair_law, first_wins       W(y, y') of a rule, and how often the first of a pair wins
     least_squares              min sum W (t - (h - h'))^2 by a QR factorisation of the weighted differences
-    logistic                   DPO's loss by SciPy's `root` on the gradient
+    logistic, of_scores        DPO's and SimPO's loss by SciPy's `root` on the gradient; the policy of scores
     srpo                       both policies of SRPO in one linear least-squares problem
     game                       ref exp(P(y beats mixture) / beta) / Z by SciPy's `root`, along a path in beta
     tilted                     ref exp(score / beta) / Z in 60-digit arithmetic
@@ -15,6 +15,8 @@ Axes: one context; arms (A,), pairs (A, A).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import mpmath
 import numpy as np
@@ -85,15 +87,18 @@ def _unit_columns(matrix: Floats) -> Floats:
     return 1 / np.where(norm > 0, norm, 1.0)
 
 
-def logistic(weight: Floats, wins: Floats) -> Floats:
-    """x minimising -sum_ij W_ij (p_ij log sigma(x_i - x_j) + (1 - p_ij) log sigma(x_j - x_i)), mean zero."""
+def logistic(weight: Floats, wins: Floats, margin: float = 0.0) -> Floats:
+    """x minimising -sum_ij W_ij (p_ij log sigma(x_i - x_j) + (1 - p_ij) log sigma(x_j - x_i)), mean zero.
+
+    With a margin, it is taken off every difference of winner and loser.
+    """
     won = weight * wins + (weight * (1 - wins)).T
     scale = (won + won.T).sum(axis=1)
 
     def gradient(x: Floats) -> tuple[Floats, Floats]:
         gap = x[:, None] - x
-        flow = won * expit(-gap) - won.T * expit(gap)
-        link = (won + won.T) * expit(gap) * expit(-gap)
+        flow = won * expit(margin - gap) - won.T * expit(margin + gap)
+        link = won * _bump(margin - gap) + won.T * _bump(margin + gap)
         slope = link - np.diag(link.sum(axis=1))
         return flow.sum(axis=1) / scale + x.mean(), slope / scale[:, None] + 1 / len(x)
 
@@ -103,6 +108,25 @@ def logistic(weight: Floats, wins: Floats) -> Floats:
         value, slope = gradient(x)
         x = x - np.linalg.solve(slope, value)
     return x - x.mean()
+
+
+def _bump(x: Floats) -> Floats:
+    """sigma'."""
+    return expit(x) * expit(-x)
+
+
+def beaten_by_all(weight: Floats, wins: Floats) -> bool:
+    """Ford's condition: chains of wins lead from every arm to every other."""
+    return bool(reachable(weight * wins + (weight * (1 - wins)).T).all())
+
+
+def of_scores(log_policy_at: Callable[[float], Floats]) -> Floats:
+    """The policy whose scores are known up to a constant, by SciPy's root of sum pi = 1."""
+    reach = 1.0
+    while logsumexp(log_policy_at(-reach)) > 0 or logsumexp(log_policy_at(reach)) < 0:
+        reach *= 2
+    root = optimize.brentq(lambda c: logsumexp(log_policy_at(c)), -reach, reach, xtol=1e-15, rtol=1e-15)
+    return softmax(log_policy_at(root))
 
 
 def srpo(

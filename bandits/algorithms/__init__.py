@@ -14,6 +14,7 @@ shares, is in `ppo.py`; where it binds there is no closed form, and often no fix
 
 from bandits.algorithms.alol import ALoL
 from bandits.algorithms.best_of_n import BestOfN
+from bandits.algorithms.chi_po import ChiPO
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.dpo import DPO
 from bandits.algorithms.dro import DRO, DROV
@@ -63,9 +64,11 @@ ALGORITHMS = (
     BestOfN,
     KTO,
     REBEL,
+    ChiPO,
 )
 
 __all__ = [
+    "ChiPO",
     "ALGORITHMS",
     "ALoL",
     "BestOfN",

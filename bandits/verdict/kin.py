@@ -61,6 +61,7 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "BestOfN": known.BestOfN(k=group),
         "KTO": known.KTO(beta),
         "REBEL": known.REBEL(beta),
+        "ChiPO": known.ChiPO(beta),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
         "PMDMean(leave_one_out)": known.PMDMean(beta, k=group, leave_one_out=True),
         "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
