@@ -38,6 +38,7 @@ from bandits.algorithms.rebel import REBEL
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.srpo import SRPO
+from bandits.algorithms.xpo import XPO
 from bandits.samples import Samples, Update
 
 # Every algorithm.  A newcomer goes to the end: its place is its colour and its line in every figure.
@@ -65,9 +66,11 @@ ALGORITHMS = (
     KTO,
     REBEL,
     ChiPO,
+    XPO,
 )
 
 __all__ = [
+    "XPO",
     "ChiPO",
     "ALGORITHMS",
     "ALoL",

@@ -5,6 +5,7 @@ Read in this order; each imports only those above it.
     laplacian      how are the potentials of a weighted graph found to all digits?
     graph          which arms are sampled together?
     bradley_terry  which strengths explain the wins best, and when are there none?
+    cuts           which arms can be cut off most cheaply, for what they weigh?
     equilibrium    where does a regularised game come to rest?
     off_policy     where does policy gradient end on somebody else's samples?
     sliding        and where the velocity jumps?

@@ -60,6 +60,7 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "OAPL": known.OAPL(beta, k=group),
         "BestOfN": known.BestOfN(k=group),
         "KTO": known.KTO(beta),
+        "XPO": known.XPO(beta),
         "REBEL": known.REBEL(beta),
         "ChiPO": known.ChiPO(beta),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),

@@ -174,6 +174,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "ALoL": [{"clip": 0.9}],
         "BestOfN": [{"k": 3}],
         "KTO": [{"beta": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.2, "reference_point": 0.1}],
+        "XPO": [{"beta": 0.5, "alpha": 0.02}],
         "CoPG": [{"beta": 0.5, "k": 3}],
         "RLOO": [{"beta": 0.5, "k": 3}],
         "DPO": [{"beta": 0.5, "smoothing": 0.1, "margin": lambda answers: 0.1 * answers.reward}],
