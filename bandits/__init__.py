@@ -17,6 +17,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     examples       which worlds are the papers'?
     dynamics/      how does it get there, and how fast?
     log_linear/    and in a class that misses the optimum?
+    estimation/    and if N comparisons are all that is known?
     simulation/    and with sampled data?
     sequences/     and if answers are made of tokens?
     tabular/       and the neighbours that have states?         nothing imports it but its figures
