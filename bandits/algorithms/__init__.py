@@ -34,6 +34,13 @@ from bandits.algorithms.policy_gradient import (
     policy_value,
 )
 from bandits.algorithms.ppo import PPO
+from bandits.algorithms.qrpo import (
+    QRPO,
+    continuous_value,
+    group_quantile,
+    reference_quantile,
+    reference_value,
+)
 from bandits.algorithms.rebel import REBEL
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
@@ -67,6 +74,7 @@ ALGORITHMS = (
     REBEL,
     ChiPO,
     XPO,
+    QRPO,
 )
 
 __all__ = [
@@ -90,6 +98,7 @@ __all__ = [
     "PPO",
     "PolicyGradient",
     "PsiPO",
+    "QRPO",
     "REBEL",
     "RLOO",
     "ReMax",
@@ -97,9 +106,13 @@ __all__ = [
     "Samples",
     "Update",
     "behavior_value",
+    "continuous_value",
     "greedy",
+    "group_quantile",
     "policy_reward",
     "policy_value",
+    "reference_quantile",
+    "reference_value",
     "standard_deviation",
     "unit_spread",
 ]

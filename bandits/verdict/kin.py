@@ -63,6 +63,8 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "XPO": known.XPO(beta),
         "REBEL": known.REBEL(beta),
         "ChiPO": known.ChiPO(beta),
+        "QRPO": known.QRPO(beta),
+        "QRPO(reference_value)": known.QRPO(beta, value=known.reference_value),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
         "PMDMean(leave_one_out)": known.PMDMean(beta, k=group, leave_one_out=True),
         "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
