@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.optimize import approx_fprime
+from scipy.optimize import approx_fprime, brentq
 from scipy.special import log_softmax, logsumexp
 
 import bandits as b
@@ -268,6 +268,42 @@ def test_the_end_by_the_solver_is_where_ten_trainings_end(algorithm, law):
         logits = logits + step * table_update(algorithm, table, world, law, logits)
     ends = np.exp(table.log_prob(logits))
     assert np.abs(ends - fit.policy).max() < 1e-8
+
+
+def test_a_clip_that_binds_on_somebody_elses_tokens_holds_them_at_its_edge():
+    """Both sides push a token onto w = 1 +- eps, and there it stays, whatever the start.
+
+    By hand: two rows stand at their edges, w(1 | 0) = 1.1 and w(0 | 00) = 0.9; the first one is a root.
+    """
+    table, world, mu = pair()
+    algorithm, law = TokenGRPO(0.8, clip=0.1), b.Offline(mu)
+    sampler = table.conditionals(np.log(mu))  # log mu of each token, answers (000, 001, 01, 1)
+    p, q = 1.1 * np.exp(sampler[2, 1]), 0.9 * np.exp(sampler[0, 2])
+
+    def logits(x, first=p, second=q):
+        return np.log([[x, 1 - x], [1 - first, first], [second, 1 - second]])
+
+    def pull(x):
+        return table_update(algorithm, table, world, law, logits(x))[0, 0]
+
+    x = brentq(pull, 0.05, 0.95, xtol=1e-15, rtol=1e-14)
+    beside = [
+        table_update(algorithm, table, world, law, logits(x, p * (1 + d), q * (1 - d))) for d in (-1e-9, 1e-9)
+    ]
+    for row in (1, 2):  # Filippov: below the edge token 1 is pushed up, beyond it down
+        assert beside[0][row, 1] > 1e-4 and beside[1][row, 1] < -1e-4
+    with pytest.raises(b.NotConverged, match=r"a jump of its update holds token .* \(a clip does\)") as held:
+        table_fixed_point(algorithm, table, world, law)
+    assert held.value.reason == "slides"
+    edge = np.exp(table.log_prob(logits(x)))
+    assert_allclose(
+        held.value.solution.policy, edge, rtol=0, atol=1e-7
+    )  # an end is told at speeds of 1e-6 / t
+    ends = table.logits + 0.7 * np.random.default_rng(3).normal(size=(10, *table.logits.shape))
+    for step in (0.5, 0.05, 0.005):
+        for _ in range(300):
+            ends = ends + step * table_update(algorithm, table, world, law, ends)
+    assert_allclose(np.exp(table.log_prob(ends)), np.tile(edge, (10, 1)), rtol=0, atol=1e-3)  # it chatters
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
 from scipy.linalg import block_diag, helmert
 from scipy.special import log_softmax
 
@@ -31,6 +30,7 @@ from bandits.sequences.observation import TokenView, view
 from bandits.sequences.table import TokenTable
 from bandits.solution import NotConverged, Solution
 from bandits.solvers import paths, rest
+from bandits.solvers.endings import ending
 from bandits.solvers.rest import Rates
 
 DEAD = 1e-6  # probability of a token that is running away
@@ -99,17 +99,11 @@ def table_flow(
     times, theta = paths.increasing(times, "times"), table.checked(start)
     motion = _motion(algorithm, table, bandit, sampling, mask)
 
-    def field(_: float, x: Floats) -> Floats:
-        return motion.velocity(x[None])[0]
+    def log_policy(x: Floats) -> Floats:
+        return table.log_prob(motion.whole(x))
 
-    if times[-1] == 0:
-        return np.repeat(theta[None], len(times), axis=0)
-    found = solve_ivp(field, (0.0, times[-1]), theta.ravel(), "LSODA", times, rtol=1e-8, atol=1e-10)
-    if not found.success:
-        raise NotConverged(
-            f"the flow through the table failed: {found.message}", motion.solution(theta, np.nan)
-        )
-    return found.y.T.reshape(len(times), *theta.shape)
+    found = paths.trajectory(motion.field, theta[motion.moving], times, paths.TOLERANCE, log_policy)
+    return motion.whole(found)
 
 
 def table_fixed_point(
@@ -128,7 +122,8 @@ def table_fixed_point(
 
     Raises:
         NotConverged: it does not come to rest; `.solution` holds where it stood, and `.reason` is "runs away"
-            where tokens lose their mass.
+            where tokens lose their mass, "slides" where a clip holds it fast between two velocities (seconds
+            on the smallest tables, minutes on those of dozens of rows).
         ValueError: as `table_update`.
 
     Example: a row for every prefix can represent pi*, and CoPG finds it.
@@ -238,8 +233,23 @@ class _Motion:
         """There is only one."""
         return self
 
+    @property
+    def moving(self) -> NDArray[np.bool_]:
+        """The entries that the reference says, (R, V)."""
+        return np.isfinite(self.view.table.logits)
+
+    def whole(self, x: Floats) -> Floats:
+        """Logits (..., R, V) from those that move, (..., n)."""
+        logits = np.full((*x.shape[:-1], *self.moving.shape), -np.inf)
+        logits[..., self.moving] = x
+        return logits
+
+    def field(self, x: Floats) -> Floats:
+        """G of the logits that move, (..., n)."""
+        return self.update(self.whole(x))[..., self.moving]
+
     def restless(self, logits: Floats, residual: float) -> NotConverged:
-        """Why it does not rest: tokens that run away in a prefix that is met, or something else."""
+        """Why it does not rest: tokens that run away in a prefix that is met, a clip, or something else."""
         table = self.view.table
         probability, met = np.exp(log_softmax(logits, axis=-1)), self.weight(logits)
         dying = (probability < DEAD) & np.isfinite(table.logits) & (met.sum(-1, keepdims=True) > DEAD)
@@ -248,7 +258,7 @@ class _Motion:
             f"{self.problem.name} does not come to rest through the table",
         )
         if not dying.any():
-            return NotConverged(
+            return self._held(logits) or NotConverged(
                 f"{name}: the largest update is still {residual:.2g}; .solution holds where", stood
             )
         row, token = (int(i) for i in np.argwhere(dying)[0])
@@ -259,6 +269,20 @@ class _Motion:
             stood,
             "runs away",
             arms=lost,
+        )
+
+    def _held(self, logits: Floats) -> NotConverged | None:
+        """That it ends on a jump of the update, where both sides push; None: it does not."""
+        end = ending(self.field, logits[self.moving])
+        if end.reason != "slides" or end.coordinates is None:
+            return None
+        row, token = (int(i) for i in np.argwhere(self.moving)[end.coordinates[0]])
+        logits = self.whole(end.x)
+        return NotConverged(
+            f"{self.problem.name} slides through the table: a jump of its update holds token {token} "
+            f"in row {row} between two velocities (a clip does), zero on neither side; .solution holds where",
+            self.solution(logits, float(np.abs(self.update(logits)).max())),
+            "slides",
         )
 
     def solution(self, logits: Floats, residual: float) -> Solution:
