@@ -162,7 +162,7 @@ def _certified(problem: Problem, found: Solution) -> Solution:
     log_policy = found.log_policy
     assert log_policy is not None  # closed forms without one raise
     residual = np.asarray(found.residual)
-    if found.face is None:  # on the boundary log pi/ref is infinite: the algorithm's own residual stands
+    if found.face is None and not found.at_jump:  # there the algorithm's own residual stands
         residual = np.abs(update_at(problem, State(log_policy, log_ratio=found.log_ratio))).max(axis=-1)
     if not (residual <= ACCEPTED).all() and not (residual <= ACCEPTED * _size(problem, log_policy)).all():
         raise NotConverged(

@@ -38,6 +38,7 @@ class Solution:
     #                                              known, or one point of a continuum (then `message` says so)
     unique: bool | None = None  # does every start within the reference's support end here? None: unknown
     face: Array | None = None  # (..., A)  a limit on the boundary: the arms that live; None: no arm dies
+    at_jump: bool = False  # held where the update jumps: `residual` is that of the conditions of optimality
     method: str = ""  # "closed form", "newton", ...
     iterations: int = 0  # 0 for closed forms
     value: Array | None = None  # (...)     DRO's V
@@ -102,6 +103,7 @@ def gathered(each: list[Solution], shape: tuple[int, ...]) -> Solution:
         stable=together(flags, shape),
         unique=_all_known([one.unique for one in each]),
         face=_faces(each, shape),
+        at_jump=any(one.at_jump for one in each),
         method="; ".join(dict.fromkeys(one.method for one in each)),
         iterations=max(one.iterations for one in each),
         message="; ".join(

@@ -6,6 +6,9 @@ bandit are read.
     pair_law, first_wins       W(y, y') of a rule, and how often the first of a pair wins
     least_squares              min sum W (t - (h - h'))^2 by a QR factorisation of the weighted differences
     logistic, of_scores        DPO's and SimPO's loss by SciPy's `root` on the gradient; the policy of scores
+    margins                    any loss of the margin, by SciPy's `root` on the gradient
+    hinge                      SLiC's as the linear programme that it is
+    singly                     losses of one answer: where the update by hand vanishes
     srpo                       both policies of SRPO in one linear least-squares problem
     game                       ref exp(P(y beats mixture) / beta) / Z by SciPy's `root`, along a path in beta
     tilted                     ref exp(score / beta) / Z in 60-digit arithmetic
@@ -127,6 +130,60 @@ def of_scores(log_policy_at: Callable[[float], Floats]) -> Floats:
         reach *= 2
     root = optimize.brentq(lambda c: logsumexp(log_policy_at(c)), -reach, reach, xtol=1e-15, rtol=1e-15)
     return softmax(log_policy_at(root))
+
+
+def wins_of(sampling: Offline | Pairs | Dataset, bandit: Bandit) -> Floats:
+    """N(y, y'): how often y is shown with y' and wins."""
+    weight, p = pair_law(sampling, bandit.arms), first_wins(sampling, bandit)
+    return weight * p + (weight * (1 - p)).T
+
+
+def margins(wins: Floats, slope: Callable[[Floats], Floats]) -> Floats:
+    """x with sum_j N_ij f'(x_i - x_j) = sum_j N_ji f'(x_j - x_i) for every i, mean zero."""
+    scale = (wins + wins.T).sum(axis=1)
+
+    def gradient(x: Floats) -> Floats:
+        charge = wins * slope(x[:, None] - x)
+        return (charge.sum(axis=1) - charge.sum(axis=0)) / scale + x.mean()
+
+    x = _root(gradient, np.zeros(len(wins)))
+    return x - x.mean()
+
+
+def hinge(wins: Floats) -> tuple[Floats, float]:
+    """u and least sum_ij N_ij max(0, 1 - (u_i - u_j)), as a programme in u and what each pair lacks."""
+    size = len(wins)
+    pairs = np.argwhere(wins > 0)
+    lacks = np.zeros((len(pairs), size + len(pairs)))
+    rows = np.arange(len(pairs))
+    lacks[rows, pairs[:, 0]] -= 1
+    lacks[rows, pairs[:, 1]] += 1
+    lacks[rows, size + rows] = -1
+    price = np.concatenate([np.zeros(size), wins[pairs[:, 0], pairs[:, 1]]])
+    bounds = [(0, 0)] + [(None, None)] * (size - 1) + [(0, None)] * len(pairs)
+    found = optimize.linprog(price, lacks, -np.ones(len(pairs)), bounds=bounds)
+    return found.x[:size], found.fun
+
+
+def singly(slopes: Callable[[Floats], Floats], log_reference: Floats, start: Floats) -> Floats:
+    """log of a policy with slopes(h) in proportion to itself, h = log pi/ref, from the logits `start`."""
+
+    def update(logits: Floats) -> Floats:
+        log_policy = log_softmax(logits)
+        pull = -slopes(log_policy - log_reference)
+        return (pull - np.exp(log_policy) * pull.sum()) / np.exp(log_policy) + logits.mean()
+
+    return log_softmax(_root(update, start))
+
+
+def _root(function: Callable[[Floats], Floats], start: Floats) -> Floats:
+    """A zero, by SciPy's `root` and Newton steps with central differences."""
+    x = optimize.root(function, start, method="hybr", tol=1e-14).x
+    for _ in range(4):
+        shifts = 1e-5 * np.eye(len(x))
+        slope = np.stack([(function(x + e) - function(x - e)) / 2e-5 for e in shifts], axis=-1)
+        x = x - np.linalg.solve(slope, function(x))
+    return x
 
 
 def srpo(

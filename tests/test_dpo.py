@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.optimize import root
 from scipy.special import expit, log_softmax, softmax
 
 import answer_key
@@ -18,6 +19,7 @@ from bandits import (
     Dataset,
     NotConverged,
     Offline,
+    OnPolicy,
     Samples,
     expected_loss,
     expected_update,
@@ -171,3 +173,41 @@ def test_a_fit_that_ran_out_of_steps_is_refused_and_handed_over(monkeypatch):
         fixed_point(DPO(0.4), world, Offline([0.6, 0.3, 0.1]))
     assert refusal.value.solution.residual > 1e-10
     assert refusal.value.solution.policy.shape == (3,)
+
+
+@EXAMPLES
+@given(st.data(), strategies.betas(0.2, 10))
+def test_on_its_own_samples_it_wins_as_often_as_its_own_bradley_terry_model_says(data, beta):
+    """T5.5: p(y > pi) = E_pi[sigma(beta (h - h'))] for every arm, any preferences without certain winners."""
+    world = data.draw(strategies.bandits_with_preference(2, 5, smallest=5e-2))
+    world = Bandit(preference=0.9 * world.preference + 0.05, reference=world.reference)
+    found = fixed_point(DPO(beta), world, OnPolicy())
+    h = found.log_policy - world.log_reference
+    model = expit(beta * (h[:, None] - h)) @ found.policy
+    assert_allclose(found.policy * (world.preference @ found.policy - model), 0, atol=1e-10)
+    assert found.stable
+
+
+def test_online_dpo_of_the_theory():
+    """T5.5: neither the equilibrium nor an offline fit; SciPy's root of the same condition."""
+    P, reference = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]]), [0.6, 0.3, 0.1]
+    world = Bandit(preference=P, reference=reference)
+    found = fixed_point(DPO(0.5), world, OnPolicy())
+    assert_allclose(found.policy, [0.529340, 0.143261, 0.327399], rtol=0, atol=5e-7)
+    assert_allclose(world.nash_policy(0.5), [0.666622, 0.196806, 0.136572], rtol=0, atol=5e-7)
+
+    def excess(logits):
+        log_policy = log_softmax(logits)
+        h = log_policy - np.log(reference)
+        return (P - expit(0.5 * (h[:, None] - h))) @ np.exp(log_policy) + logits.mean()
+
+    theirs = root(excess, np.log(reference), tol=1e-14).x
+    assert_allclose(found.policy, softmax(theirs), rtol=0, atol=1e-9)
+
+
+def test_online_dpo_runs_away_with_an_arm_that_beats_all_others_for_certain():
+    """T5.5: p(y > pi) = 1 - pi(y)/2, and no model of finite scores wins so often."""
+    P = np.array([[0.5, 1.0, 1.0], [0.0, 0.5, 0.7], [0.0, 0.3, 0.5]])
+    with pytest.raises(NotConverged) as stopped:
+        fixed_point(DPO(0.5), Bandit(preference=P, reference=[0.2, 0.5, 0.3]), OnPolicy())
+    assert stopped.value.reason == "runs away" and set(stopped.value.arms) == {1, 2}

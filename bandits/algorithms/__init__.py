@@ -14,15 +14,28 @@ shares, is in `ppo.py`; where it binds there is no closed form, and often no fix
 
 from bandits.algorithms.alol import ALoL
 from bandits.algorithms.best_of_n import BestOfN
+from bandits.algorithms.cal_dpo import CalDPO
 from bandits.algorithms.chi_po import ChiPO
+from bandits.algorithms.convex_loss import ConvexLoss
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.dpo import DPO
 from bandits.algorithms.dro import DRO, DROV
+from bandits.algorithms.exo import EXO
 from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
 from bandits.algorithms.kto import KTO
+from bandits.algorithms.margin_loss import (
+    MarginLoss,
+    exponential,
+    hinge,
+    logistic,
+    savage,
+    squared,
+    truncated_squared,
+)
 from bandits.algorithms.nash_md import NashMD
+from bandits.algorithms.nca import NCA
 from bandits.algorithms.oapl import OAPL
 from bandits.algorithms.online_ipo import OnlineIPO
 from bandits.algorithms.pmd_mean import PMDMean
@@ -44,6 +57,8 @@ from bandits.algorithms.qrpo import (
 from bandits.algorithms.rebel import REBEL
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
+from bandits.algorithms.robust_dpo import RobustDPO
+from bandits.algorithms.slic import SLiC
 from bandits.algorithms.srpo import SRPO
 from bandits.algorithms.xpo import XPO
 from bandits.samples import Samples, Update
@@ -75,6 +90,12 @@ ALGORITHMS = (
     ChiPO,
     XPO,
     QRPO,
+    ConvexLoss,
+    SLiC,
+    RobustDPO,
+    CalDPO,
+    EXO,
+    NCA,
 )
 
 __all__ = [
@@ -83,12 +104,25 @@ __all__ = [
     "ALGORITHMS",
     "ALoL",
     "BestOfN",
+    "ConvexLoss",
+    "CalDPO",
+    "EXO",
+    "NCA",
     "CoPG",
     "DPO",
     "DRO",
     "DROV",
     "GRPO",
     "IPO",
+    "MarginLoss",
+    "RobustDPO",
+    "SLiC",
+    "exponential",
+    "hinge",
+    "logistic",
+    "savage",
+    "squared",
+    "truncated_squared",
     "ImportanceWeighted",
     "KTO",
     "NashMD",

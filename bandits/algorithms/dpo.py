@@ -18,29 +18,24 @@ arXiv:2312.11456.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from bandits import checks
+from bandits.algorithms.fits import Wins, fitted
 from bandits.algorithms.linear import settle
 from bandits.bandit import Bandit
 from bandits.checks import Floats
-from bandits.policy import log_ratio
 from bandits.samples import Array, Samples, Update, fitting, log_sigmoid, need, stack
 from bandits.sampling.laws import Law
 from bandits.sampling.rules import Sampling
-from bandits.solution import NoFixedPoint, NotConverged, Solution
+from bandits.solution import Solution
 from bandits.solvers import bradley_terry
 
-Wins: TypeAlias = "Floats | Any"  # how often the row's arm beat the column's, (..., A, A), or sparse
-
-ACCEPTED = 1e-10  # net flow of an arm, relative to its gross flow
 READ_BY_MARGIN = ("arm", "reward", "reference_log_prob", "length")
 
 
@@ -174,36 +169,16 @@ class DPO:
 
     def _fit(self, bandit: Bandit, law: Law, log_start: Floats) -> Solution:
         """The Bradley-Terry fit of each context, as x = beta h + Gamma."""
-        gamma = self._margin_of_arms(bandit)
-        x = self.beta * log_ratio(log_start, bandit.log_reference) + gamma
-        wins = self._wins(bandit, law)
-        shape = np.broadcast_shapes(x.shape, wins.shape[:-1], bandit.log_reference.shape)
-        alive = np.broadcast_to(np.isfinite(log_start), shape).reshape(-1, shape[-1])
-        inputs = zip(_each_context(wins, np.broadcast_to(x, shape)), alive, strict=True)
-        fits = [_fit_among(n, z, on) for (n, z), on in inputs]
-        limits = [f.limit for f in fits if f.limit is not None]
-        h = log_policy = None
-        if len(limits) == len(fits):
-            h = (np.stack(limits).reshape(shape) - gamma) / self.beta
-            log_policy = log_softmax(bandit.log_reference + h, axis=-1)
-        unique = all(f.unique for f in fits)
-        solution = Solution(
-            log_policy=log_policy,
-            log_ratio=h,
-            residual=np.reshape([f.residual for f in fits], shape[:-1]),
-            stable=True if unique else None,
-            unique=unique,
+        return fitted(
+            bradley_terry.fit,
+            self._wins(bandit, law),
+            bandit,
+            log_start,
+            beta=self.beta,
+            margin=self._margin_of_arms(bandit),
             method="Newton on the Bradley-Terry likelihood (T5.2)",
-            iterations=max(f.iterations for f in fits),
-            message="; ".join(
-                dict.fromkeys([*([] if unique else ["continuum"]), *(f.message for f in fits if f.message)])
-            ),
+            remedy="smooth the labels, or use IPO",
         )
-        if not all(f.exists for f in fits):
-            raise NoFixedPoint(f"{solution.message}; smooth the labels, or use IPO", solution)
-        if not np.all(solution.residual <= ACCEPTED):  # NaN included
-            raise NotConverged(f"DPO's fit is not accurate: {solution.message}; smooth the labels", solution)
-        return solution
 
     def _label_and_logit(self, samples: Samples) -> tuple[Array, Array]:
         p, h = need(samples, "preference")[..., 0, 1], samples.log_ratio
@@ -212,27 +187,3 @@ class DPO:
             gamma = self._margin(samples)
             x = x + gamma[..., 0] - gamma[..., 1]
         return (1 - self.smoothing) * p + self.smoothing * (1 - p), x
-
-
-def _each_context(wins: Wins, x: Floats) -> Iterator[tuple[Wins, Floats]]:
-    """Pairs of (A, A) wins and (A,) strengths, over all contexts; sparse wins serve every context."""
-    if wins.ndim == 2:
-        return ((wins, z) for z in x.reshape(-1, x.shape[-1]))
-    shape = np.broadcast_shapes(x.shape, wins.shape[:-1])
-    matrices = np.broadcast_to(wins, (*shape, shape[-1])).reshape(-1, shape[-1], shape[-1])
-    return zip(matrices, np.broadcast_to(x, shape).reshape(-1, shape[-1]), strict=True)
-
-
-def _fit_among(wins: Wins, start: Floats, alive: NDArray[np.bool_]) -> bradley_terry.Fit:
-    """The fit among the arms that take part; the others have no strength, -inf."""
-    if alive.all():
-        return bradley_terry.fit(wins, start)
-    some = np.flatnonzero(alive)
-    found = bradley_terry.fit(wins[some][:, some], start[some])
-    message = found.message and f"{found.message} (counting the {len(some)} arms that have mass)"
-    strength, limit = np.full((2, len(start)), -np.inf)
-    strength[some] = found.strength
-    if found.limit is None:
-        return found._replace(strength=strength, message=message)
-    limit[some] = found.limit
-    return found._replace(strength=strength, limit=limit, message=message)

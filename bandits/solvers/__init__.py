@@ -4,8 +4,12 @@ Read in this order; each imports only those above it.
 
     laplacian      how are the potentials of a weighted graph found to all digits?
     graph          which arms are sampled together?
+    ford           when do comparisons have a fit, and what if they have none?
     bradley_terry  which strengths explain the wins best, and when are there none?
     cuts           which arms can be cut off most cheaply, for what they weigh?
+    margins        and if the lead of a winner is charged by any convex loss?
+    hinge          and by a hinge, whose kinks hold the scores at integers?
+    normalised     where is a convex function least among the log-ratios of policies?
     equilibrium    where does a regularised game come to rest?
     off_policy     where does policy gradient end on somebody else's samples?
     sliding        and where the velocity jumps?

@@ -58,6 +58,7 @@ class End(NamedTuple):
     unique: bool = False
     attractors: tuple[Attractor, ...] = ()
     face: bool = False  # a limit on the boundary that theory knows
+    at_jump: bool = False  # it rests where the update jumps, and is zero on no side
     words: str = ""  # what else a reader should know
 
 
@@ -90,7 +91,7 @@ def _by_theory(algorithm: Algorithm, trial: Trial) -> End | None:
         return None
     if found.unique:
         only = (Attractor(found.policy, 1.0),)
-        return End("rests", found.policy, True, only, found.face is not None, found.message)
+        return End("rests", found.policy, True, only, found.face is not None, found.at_jump, found.message)
     is_continuum = found.stable is None and found.message.startswith("continuum")
     return End("rests", found.policy, words=found.message) if is_continuum else None
 

@@ -41,7 +41,7 @@ class Kin(NamedTuple):
 def relatives(beta: float, k: int) -> dict[str, Algorithm]:
     """Known algorithms by name, those with few choices first."""
     group = max(k, 2)
-    return {
+    plain: dict[str, Algorithm] = {
         "CoPG": known.CoPG(beta, k=group),
         "DPO": known.DPO(beta),
         "IPO": known.IPO(beta),
@@ -66,7 +66,28 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "QRPO": known.QRPO(beta),
         "QRPO(reference_value)": known.QRPO(beta, value=known.reference_value),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
+    }
+    return plain | _losses_of_pairs(beta) | _with_settings(beta, group)
+
+
+def _losses_of_pairs(beta: float) -> dict[str, Algorithm]:
+    """Those of labelled pairs that came after DPO and IPO."""
+    return {
+        "ConvexLoss": known.ConvexLoss(beta),
+        "RobustDPO": known.RobustDPO(beta),
+        "SLiC": known.SLiC(beta),
+        "CalDPO": known.CalDPO(beta),
+        "EXO": known.EXO(beta),
+        "NCA": known.NCA(beta),
+    }
+
+
+def _with_settings(beta: float, group: int) -> dict[str, Algorithm]:
+    """Those whose settings make another algorithm of them."""
+    return {
         "PMDMean(leave_one_out)": known.PMDMean(beta, k=group, leave_one_out=True),
+        "ConvexLoss(squared)": known.ConvexLoss(beta, known.squared),
+        "ConvexLoss(exponential)": known.ConvexLoss(beta, known.exponential),
         "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
         "GRPO(unit_spread)": known.GRPO(beta, k=group, spread=known.unit_spread),
         "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),

@@ -85,7 +85,9 @@ def _row(algorithm: Algorithm, trial: Trial, end: End, beta: float | None) -> Ro
     name, note = end_name(algorithm, trial, end, beta)
     world, policy = trial.bandit, end.policy
     rate, step = (
-        speeds(algorithm, trial, policy) if end.reason == "rests" and policy is not None else (None, None)
+        speeds(algorithm, trial, policy)
+        if end.reason == "rests" and policy is not None and not end.at_jump
+        else (None, None)
     )
     has_regret = policy is not None and beta is not None and world.reward is not None
     return Row(
@@ -95,7 +97,7 @@ def _row(algorithm: Algorithm, trial: Trial, end: End, beta: float | None) -> Ro
         policy=policy,
         regret=float(world.regret(policy, beta)) if has_regret else None,  # type: ignore[arg-type]
         kl=None if policy is None else float(kl(log_policy_of(policy), world.log_reference)),
-        residual=None if policy is None else residual(algorithm, trial, policy),
+        residual=None if policy is None or end.at_jump else residual(algorithm, trial, policy),
         unique=end.unique,
         attractors=end.attractors,
         rate=rate,

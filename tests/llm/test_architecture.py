@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import llm
-from bandits.algorithms import ALGORITHMS
+from bandits.algorithms import ALGORITHMS, exponential
 from bandits.samples import Samples, Update
 from llm import algorithms as llm_algorithms
 from llm.loss import alignment_loss
@@ -85,6 +85,17 @@ def test_the_command_line_knows_every_algorithm_by_its_name(cls):
     made = llm_algorithms.algorithm(options, online=True)
     assert isinstance(made, cls)
     assert all(getattr(made, each.name) == given[each.name] for each in fields(cls) if each.name in given)
+
+
+def test_a_loss_of_the_margin_is_named_on_the_command_line():
+    """`--algorithm ConvexLoss --set f=exponential`: what `bandits` has under this name."""
+    given = {"beta": 0.3, "clip": None, "mixture": None, "k": 2, "average": False, "set": ["f=exponential"]}
+    options = argparse.Namespace(algorithm="ConvexLoss", **given)
+    made = llm_algorithms.algorithm(options, online=False)
+    assert made.f is exponential and made.beta == 0.3
+    options.set = ["f=cubic"]
+    with pytest.raises(ValueError, match="f must be a MarginLoss.*'cubic'"):
+        llm_algorithms.algorithm(options, online=False)
 
 
 def test_bandits_never_imports_llm():

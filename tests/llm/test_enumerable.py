@@ -23,12 +23,16 @@ from bandits import (
     DPO,
     DRO,
     DROV,
+    EXO,
     GRPO,
     IPO,
+    NCA,
     PPO,
     RLOO,
     SRPO,
     Bandit,
+    CalDPO,
+    ConvexLoss,
     CoPG,
     NashMD,
     Offline,
@@ -36,7 +40,11 @@ from bandits import (
     OnPolicy,
     Pairs,
     ReMax,
+    RobustDPO,
     Samples,
+    SLiC,
+    expected_update,
+    exponential,
     fixed_point,
 )
 from bandits.algorithms.grpo import unit_spread
@@ -205,6 +213,35 @@ def reaches(world: World, algorithm, bandit: Bandit, sampling) -> float:
 def test_contrastive_algorithms_end_at_their_closed_form_whoever_sampled(world, algorithm):
     """T3.3, T5.1, T4.3: any joint law of pairs.  Two laws give IPO two ends, and the others one."""
     assert reaches(world, algorithm, world.by_reward(), Pairs(world.joint)) <= 1e-10
+
+
+PAIRWISE = [
+    ConvexLoss(beta=BETA, f=exponential),
+    RobustDPO(beta=BETA),
+    EXO(beta=BETA, smoothing=0.1),
+    NCA(beta=BETA),
+    CalDPO(beta=BETA),
+]
+
+
+@pytest.mark.parametrize("world", ["gpt2"], indirect=True)
+@pytest.mark.parametrize("algorithm", PAIRWISE, ids=lambda a: type(a).__name__)
+def test_losses_of_pairs_end_where_bandits_says(world, algorithm):
+    """T12.16, T13.13, T13.14: half the reward, labels taken as flipped, and three that are no optimum."""
+    assert reaches(world, algorithm, world.by_reward(), Offline(world.mu1)) <= 1e-10
+
+
+@pytest.mark.parametrize("world", ["gpt2"], indirect=True)
+def test_the_hinge_pulls_at_a_model_as_at_the_arms(world):
+    """T12.18: its slope is a step, so that no Newton's method trains it; its expected pull is compared."""
+    algorithm, bandit = SLiC(beta=5.0), world.by_reward()  # leads on both sides of one
+    trained = world.completions().log_prob.detach() + torch.linspace(-1, 1, world.arms)
+    trained = torch.log_softmax(trained, 0).requires_grad_()
+    (slope,) = torch.autograd.grad(Training(algorithm, bandit, Offline(world.mu1)).loss(trained), trained)
+    policy = trained.detach().exp().numpy()
+    pull = expected_update(algorithm, bandit, Offline(world.mu1), policy)  # contrastive: no normaliser
+    np.testing.assert_allclose(-slope.numpy(), pull, rtol=0, atol=1e-14)
+    assert len(np.unique(np.round(pull / world.mu1, 9))) > 3
 
 
 @both_families
