@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from bandits.problem import bind
 from bandits.sampling.observation import State
 from bandits.testing import strategies
 from motions import motion
+from rows import every_row
 
 FEW = settings(max_examples=6)
 
@@ -309,13 +311,44 @@ def test_ends_are_where_an_accurate_flow_of_this_start_leads(data, beta):
     assert_allclose(found.policy, motion(Plain(), world, sampling, starts, 1e6), rtol=0, atol=1e-7)
 
 
-def test_a_sample_of_the_campaign_of_stability_finds_no_disagreement():
-    """90 random games and worlds, 9 long flows; all of it: tests/campaigns/stability.py."""
+def campaign(name: str):
+    """The module of a campaign."""
     sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
     try:
-        stability = importlib.import_module("stability")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def test_a_sample_of_the_campaign_of_stability_finds_no_disagreement():
+    """90 random games and worlds, 9 long flows; all of it: tests/campaigns/stability.py."""
+    stability = campaign("stability")
     for kind in stability.KINDS:
         seen, _, flowed, wrong = stability.compared(kind, 30, 3)
         assert seen >= 20 and flowed == 3 and wrong == 0
+
+
+@pytest.mark.parametrize("name", every_row())
+def test_ends_hold_their_formula_their_slope_and_theory_in_a_sample_of_the_campaign(name):
+    """Five worlds a row; all of it: tests/campaigns/ends.py."""
+    ends, row = campaign("ends"), every_row()[name]
+    seeds = range(5) if row.settles else range(1, 10, 2)  # what slides on samples that stay takes seconds
+    seen = [ends.judged(name, row, seed) for seed in seeds]
+    assert [said for each in seen for said in each.wrong] == []
+    assert sum(each.ends + each.refused for each in seen)
+
+
+def test_the_campaign_of_ends_notices():
+    """Wrong twins: theory's end at another beta, an end that repels called stable, a policy that is no end."""
+    ends, row = campaign("ends"), every_row()["CoPG"]
+    world, sampling = ends.world(np.random.default_rng(0), b.CoPG(0.5), own=False)
+    found = b.fixed_point(b.CoPG(0.5), world, sampling)
+
+    def said(algorithm, solution):
+        case = ends.Case(world, sampling, np.asarray(solution.policy))
+        return ends.held(row, algorithm, case, solution, "{}").wrong
+
+    assert said(b.CoPG(0.5), found) == ()
+    (pulled, elsewhere) = said(b.CoPG(0.6), found)
+    assert "pulled by" in pulled and "theory says" in elsewhere
+    assert "what is pushed grows" in said(b.CoPG(0.5), replace(found, stable=False))[0]

@@ -35,7 +35,7 @@ from bandits.testing import enumeration
 from bandits.testing.enumeration import Case
 from rows import Row, every_row
 
-LIVING = 1e-12  # the share that an arm which has died is given back, to see whether it grows
+LIVING = 1e-300  # the share that an arm which has died is given back, to see whether it grows
 KKT, TARGET = 1e-9, 1e-8
 PUSH = 1e-5  # of a logit, for central differences: their error is its square
 SLOW = 1e-6  # rates below this are not told from zero by them
@@ -100,12 +100,12 @@ def judged(name: str, row: Row, seed: int) -> Count:
     revision = None if found.revision_log_policy is None else np.exp(found.revision_log_policy)
     case = Case(bandit, sampling, np.asarray(found.policy), revision=revision)
     said = f"{name} seed {seed}: {{}}\n{algorithm}, {case}"
-    return _held(row, algorithm, case, found, said)
+    return held(row, algorithm, case, found, said)
 
 
-def _held(row: Row, algorithm: Any, case: Case, found: b.Solution, said: str) -> Count:
+def held(row: Row, algorithm: Any, case: Case, found: b.Solution, said: str) -> Count:
     """An answer against the three programs."""
-    wrong, dead, lifted = [], case.policy < LIVING, np.maximum(case.policy, LIVING)
+    wrong, dead, lifted = [], case.policy == 0, np.maximum(case.policy, LIVING)
     inside = replace(case, policy=lifted / lifted.sum())
     size = max(1.0, 10.0 if dead.any() else row.size(algorithm, inside))
     g = pull(row, algorithm, inside, np.log(inside.policy))
