@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib import import_module
 from math import prod
@@ -20,7 +20,7 @@ import torch
 
 import bandits
 from bandits import sequences
-from bandits.samples import TokenSamples, sample_axes, token_axes
+from bandits.samples import Samples, TokenSamples, sample_axes, token_axes
 from bandits.sampling.observation import fields_read
 
 
@@ -28,6 +28,18 @@ class OnlineDPO(bandits.DPO):
     """DPO on the policy's own pairs."""
 
     needs_on_policy: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class GroupQRPO(bandits.QRPO):
+    """QRPO on ranks among k completions that the reference sampled, 1/k + (1 - 1/k) F on average  (T13.5).
+
+    A language model's answers cannot all be ranked; the more of them, the nearer: `--set k=8`.
+    """
+
+    quantile: Callable[[Samples], Any] = bandits.group_quantile
+    k: int = 2
+    needs_reference_samples: ClassVar[bool] = True
 
 
 TOKEN_WISE = (
@@ -41,6 +53,7 @@ TOKEN_WISE = (
 # Where the name is not that of the class of `bandits`, or the class is not all
 MADE: dict[str, Callable[..., Any]] = {
     "OnlineDPO": OnlineDPO,
+    "QRPO": GroupQRPO,
     "PPO": partial(bandits.PPO, baseline=bandits.behavior_value),
 }
 
@@ -92,11 +105,12 @@ def _class(name: str) -> Any:
 
 
 class Needs(NamedTuple):
-    """What an algorithm reads, whether it trains a value V(x), and whether it takes its own samples only."""
+    """What an algorithm reads, whether it trains a value V(x), and whose samples it takes."""
 
     fields: frozenset[str]
     trains_value: bool
-    own_samples: bool
+    own_samples: bool  # those of the policy in training alone
+    reference_samples: bool = False  # those of the reference alone
 
 
 def needs(algorithm: Any) -> Needs:
@@ -112,4 +126,5 @@ def needs(algorithm: Any) -> Needs:
     group = {name: torch.linspace(0.2, 0.8, prod(size)).view(size) for name, size in sizes.items()}
     read, update = fields_read(algorithm, TokenSamples(**group, population=TokenSamples(**group)))
     own = getattr(algorithm, "needs_on_policy", False) or "greedy_reward" in read
-    return Needs(read, getattr(update, "value", None) is not None, own)
+    reference = getattr(algorithm, "needs_reference_samples", False)
+    return Needs(read, getattr(update, "value", None) is not None, own, reference)

@@ -90,6 +90,9 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
         found = loaded(options, demonstration if asked.own_samples else _any if rewarded else _recorded)
     columns = set(found.rows.column_names)
     fresh = not columns & {"completions", "chosen"}
+    if fresh and asked.reference_samples:
+        drawn = "and a policy in training draws others; sample from the reference first, and give it those"
+        raise ValueError(f"{name} ranks rewards among completions of the reference, {drawn}")
     if fresh and "population" in read and options.k < 2:
         nothing = "with k = 1 nothing is left, take k >= 2"
         raise ValueError(f"{name}'s baseline is the mean over k samples; {nothing}")

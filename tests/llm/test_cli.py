@@ -122,6 +122,15 @@ def test_every_offline_algorithm_trains_from_the_command_line(
         assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
 
 
+@pytest.mark.parametrize("algorithm", ["OAPL", "REBEL", "QRPO"])
+def test_regressions_train_from_the_command_line(tmp_path, model_folder, words, algorithm):
+    """On scores in a file; a group of QRPO and OAPL may be all completions of a prompt."""
+    whole = [] if algorithm == "REBEL" else ["--set", "k=3"]
+    log = [x for x in aligned(tmp_path, words, model_folder, algorithm, *whole) if "grad_norm" in x]
+    assert len(log) == 2 and abs(log[0]["log_ratio"]) < 1e-3
+    assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
+
+
 @pytest.mark.parametrize("algorithm", [*ONLINE, "PMDMean", *TOKEN_WISE])  # by what the rows hold
 def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
     more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
@@ -142,6 +151,7 @@ def test_held_out_prompts_are_looked_at_along_the_way(tmp_path, model_folder, sa
     assert list(tmp_path.rglob("events.out.tfevents.*")) and (tmp_path / "log.svg").exists()
 
 
+ALL_RANKED = "quantile=reference_quantile"
 BAD = [
     (["sft", "--data", "nothing.jsonl"], "there is no file or folder nothing.jsonl"),
     (
@@ -157,6 +167,14 @@ BAD = [
         "at multiples of reuse = 3",
     ),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "NashMD", "--k", "3"], "k must be even"),
+    (
+        ["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "QRPO"],
+        "QRPO ranks rewards among completions of the reference",
+    ),
+    (
+        ["align", "--data", "ALL", "--model", "MODEL", "--algorithm", "QRPO", "--set", ALL_RANKED],
+        "population must be all answers to a prompt",
+    ),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "Dpo"], "one of PolicyGradient, RLOO"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "PPO", "--k", "1"], "take k >= 2"),
     (["align", "--data", "HALF", "--model", "MODEL"], "hold 8 rows instead of 16"),

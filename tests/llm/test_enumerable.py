@@ -27,7 +27,10 @@ from bandits import (
     GRPO,
     IPO,
     NCA,
+    OAPL,
     PPO,
+    QRPO,
+    REBEL,
     RLOO,
     SRPO,
     Bandit,
@@ -39,6 +42,7 @@ from bandits import (
     OnlineIPO,
     OnPolicy,
     Pairs,
+    PMDMean,
     ReMax,
     RobustDPO,
     Samples,
@@ -49,6 +53,7 @@ from bandits import (
 )
 from bandits.algorithms.grpo import unit_spread
 from bandits.policy import kl
+from llm import algorithms
 from llm.beside import attach_value, prompt_values, revision_log_probs
 from llm.exact import Completions, as_bandit, enumerate_completions
 from llm.loss import TRAINED, alignment_loss
@@ -118,6 +123,11 @@ class Training:
             reference_log_prob=log_reference[arm],
             reward=None if reward is None else reward[arm],
             preference=torch.from_numpy(self.bandit.preference_between(arms).copy()),
+            population=Samples(
+                log_prob=log_prob[None],
+                reference_log_prob=log_reference[None],
+                reward=None if reward is None else reward[None],
+            ),
             greedy_reward=None if reward is None else reward[log_prob.argmax()].expand(len(arm)),
             value=beside.expand(len(arm)) if len(beside) == 1 else None,
             revision_log_prob=None if revision is None else revision[pair],
@@ -132,7 +142,10 @@ class Training:
         return alignment_loss(self.algorithm, samples, weight=weight)
 
     def slope(self, trained: Tensor) -> Tensor:
-        """-d (expected coefficient of each entry) / d trained, (n, n)."""
+        """-d (expected coefficient of each entry) / d trained, (n, n).
+
+        On samples that stay, coefficients rest at a multiple of pi; log pi bends by minus Fisher's matrix.
+        """
 
         def expected_coefficients(trained: Tensor) -> Tensor:
             samples, weight = self.groups(trained)
@@ -151,7 +164,12 @@ class Training:
             )
             return torch.autograd.grad(total, probe, create_graph=True)[0]
 
-        return -torch.autograd.functional.jacobian(expected_coefficients, trained.detach())
+        found = -torch.autograd.functional.jacobian(expected_coefficients, trained.detach())
+        if not self.sampling.on_policy:
+            log_prob = trained.detach()[: self.bandit.arms]
+            multiple = expected_coefficients(trained.detach())[: self.bandit.arms].sum()
+            found[: len(log_prob), : len(log_prob)] += multiple.detach() * torch.diag(log_prob.exp())
+        return found
 
 
 def train(
@@ -242,6 +260,22 @@ def test_the_hinge_pulls_at_a_model_as_at_the_arms(world):
     pull = expected_update(algorithm, bandit, Offline(world.mu1), policy)  # contrastive: no normaliser
     np.testing.assert_allclose(-slope.numpy(), pull, rtol=0, atol=1e-14)
     assert len(np.unique(np.round(pull / world.mu1, 9))) > 3
+
+
+REGRESSIONS = [
+    REBEL(beta=BETA),
+    PMDMean(beta=BETA, leave_one_out=True),
+    OAPL(beta=BETA),
+    QRPO(beta=BETA),
+    algorithms.GroupQRPO(beta=BETA),  # what `--algorithm QRPO` trains
+]
+
+
+@pytest.mark.parametrize("algorithm", REGRESSIONS, ids=lambda a: type(a).__name__)
+def test_regressions_end_at_their_closed_form(algorithm):
+    """T13.2, T13.3, T13.5, T13.6, on somebody else's samples: their ends depend on these, but for REBEL's."""
+    world = World(tiny_model("gpt2", vocabulary=3), tokens=2)
+    assert reaches(world, algorithm, world.by_reward(), Offline(world.mu1)) <= 1e-10
 
 
 @both_families
