@@ -8,6 +8,10 @@ is the Bradley-Terry maximum-likelihood fit weighted by W, which depends on W (T
 if "i beat j at least once" is strongly connected on each component (Ford 1957): with an unbeaten arm
 the logits diverge, which is DPO's over-fitting of deterministic preferences made exact (T5.3).
 
+On its own samples (online DPO, `OnPolicy()`) it rests where the preferences beat pi as often as its own
+Bradley-Terry model says: pi* again under Bradley-Terry, else neither an equilibrium nor an offline fit
+(T5.5). Rounds of it, best answers against worst, are `dynamics.rounds.iterated` (T9.7).
+
 Label smoothing eps mixes the labels, p -> (1 - eps) p + eps (1 - p).  A margin Gamma inside sigma,
 beta dh + Gamma(y_w) - Gamma(y_l), gives ref exp((r - Gamma) / beta) (pessimism, Xiong 2023;
 T5.4).
