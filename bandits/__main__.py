@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import matplotlib
+from joblib import Parallel, delayed
 
 import bandits
 from bandits.algorithms import ALGORITHMS, table
@@ -25,6 +26,8 @@ from bandits.experiments.record import Claim, as_json, write
 from bandits.experiments.record import table as table_of_claims
 from bandits.plots.style import svg_bytes
 from bandits.verdict import commands as verdicts
+
+KNOWN = {experiment.__name__.rpartition(".")[2]: experiment for experiment in EXPERIMENTS}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,18 +59,19 @@ def _algorithms(into: Path | None) -> int:
 
 def _figures(options: argparse.Namespace) -> int:
     """Regenerate the figures that were asked for, and say which claims hold."""
-    matplotlib.use("Agg")
-    known = {_name(experiment): experiment for experiment in EXPERIMENTS}
     if options.list:
-        print("\n".join(f"{name}: {_question(known[name])}" for name in known))
+        print("\n".join(f"{name}: {_question(KNOWN[name])}" for name in KNOWN))
         return 0
-    unknown = [name for name in options.names if name not in known]
+    unknown = [name for name in options.names if name not in KNOWN]
     if unknown:
-        print(f"no figure is called {unknown[0]!r}; choose from: {', '.join(known)}", file=sys.stderr)
+        print(f"no figure is called {unknown[0]!r}; choose from: {', '.join(KNOWN)}", file=sys.stderr)
         return 2
-    chosen = options.names or list(known)
+    chosen = options.names or list(KNOWN)
+    alone = len(chosen) == 1  # several share the cores, and have no bars
     try:
-        results = [_regenerate(known[name], options.folder, not options.quiet) for name in chosen]
+        results = Parallel(n_jobs=1 if alone else -1)(
+            delayed(_regenerate)(name, options.folder, alone and not options.quiet) for name in chosen
+        )
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -94,9 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _regenerate(experiment: ModuleType, folder: Path, progress: bool) -> list[Claim]:
+def _regenerate(name: str, folder: Path, progress: bool) -> list[Claim]:
     """Run one experiment and write its picture and its numbers."""
-    name = _name(experiment)
+    matplotlib.use("Agg")
+    experiment = KNOWN[name]
     print(f"{name}: {_question(experiment)}", file=sys.stderr)
     result = experiment.run(progress=progress)
     claims = experiment.claims(result)
@@ -107,10 +112,6 @@ def _regenerate(experiment: ModuleType, folder: Path, progress: bool) -> list[Cl
 
 def _question(experiment: ModuleType) -> str:
     return (experiment.__doc__ or "").strip().splitlines()[0]
-
-
-def _name(experiment: ModuleType) -> str:
-    return experiment.__name__.rpartition(".")[2]
 
 
 if __name__ == "__main__":
