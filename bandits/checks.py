@@ -175,6 +175,17 @@ def positive_or_infinite(value: float, name: str, remedy: str = "choose a positi
     return positive(value, name, f"{remedy}, or math.inf for no clipping")
 
 
+def zero_or_more(value: float, name: str, remedy: str, *, infinite: bool = False) -> float:
+    """Zero, or `positive`; or infinity where that is taken.
+
+    Raises:
+        ValueError: the number is neither.
+    """
+    if _float(value) == 0:
+        return 0.0
+    return (positive_or_infinite if infinite else positive)(value, name, remedy)
+
+
 def _float(value: Any) -> float:
     """Python's float; NaN for what is no number."""
     if isinstance(value, bool) or not isinstance(value, Real):

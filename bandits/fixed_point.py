@@ -269,14 +269,21 @@ def _blocks(problem: Problem) -> Iterator[NDArray[np.intp]]:
 def _block(problem: Problem, motions: Motions, rows: NDArray[np.intp]) -> Iterator[Solution | NotConverged]:
     """The ends of some contexts, in order."""
     known = [_attractors(problem.at(np.unravel_index(row, problem.contexts))) for row in rows]
-    open_ = np.array([each is None or len(each) > 1 for each in known])
+    open_ = np.array([each is None or (len(each) > 1 and _inside_the_simplex(each)) for each in known])
     some = motions.some(np.flatnonzero(open_)) if open_.any() else motions
     ends = (
         zip(range(open_.sum()), *rest.ends(some, some.start)[:-1], strict=True) if open_.any() else iter(())
     )
-    for each in known:
+    for row, each in enumerate(known):
         if each is not None and len(each) == 1:
             yield each[0]
-            continue
-        i, x, _, rested, attracts, repels = next(ends)
-        yield verdict(problem.name, some.some(np.array([i])), each, x, rested, attracts, repels)
+        elif not open_[row]:
+            yield verdict(problem.name, motions.some(np.array([row])), each)
+        else:
+            i, x, _, *flags = next(ends)
+            yield verdict(problem.name, some.some(np.array([i])), each, x, *flags)
+
+
+def _inside_the_simplex(known: list[Solution]) -> bool:
+    """Whether a flow may come to rest: not where every end is on the boundary."""
+    return any(one.face is None for one in known)

@@ -49,7 +49,7 @@ def test_the_command_renews_a_table_and_nothing_else(tmp_path):
     file.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
     assert main(["algorithms", "--into", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "\nold\n" not in text
     assert table.into(text, ALGORITHMS) == text
 
 

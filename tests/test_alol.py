@@ -27,7 +27,12 @@ def formula(a: b.ALoL, s: b.Samples) -> list[float]:
     return [max(float(s.reward[0] - V), 0.0) * weight]
 
 
-def size(a: b.ALoL, case: Case) -> float:
+def formula_of_rlol(a: b.RLoL, s: b.Samples) -> list[float]:
+    """T9.1: r times pi/ref, held between 1 - eps and 1 + eps."""
+    return [float(s.reward[0]) * answer_key.near_one(np.exp(answer_key.log_ratio(s)[0]), a.clip)]
+
+
+def size(a: b.ALoL | b.RLoL, case: Case) -> float:
     """r, times a weight."""
     return (2 + np.abs(case.bandit.reward).max()) * min(np.exp(log_ratios(case)), 1 + a.clip)
 
@@ -41,7 +46,15 @@ ROWS = {
         sees_offset=False,
         ends={"on-policy": "none: runs away", "elsewhere": "face"},  # T9.1
         blind={"dropped_detach": "a clipped weight is constant, held fixed or not"},
-    )
+    ),
+    "RLoL": Row(
+        make=lambda beta: b.RLoL(clip=beta),
+        formula=formula_of_rlol,
+        size=size,
+        settles=False,  # on the boundary, where an arm has no reward
+        ends={"on-policy": "none: runs away", "elsewhere": "face"},  # T9.1
+        blind={"dropped_detach": "a clipped weight is constant, held fixed or not"},
+    ),
 }
 
 
@@ -300,3 +313,52 @@ def test_sampled_training_comes_near_the_limit():
     )
     late = trace.policies[40:].mean(axis=(0, 1))
     assert_allclose(late, [0, 1 / 77, 76 / 77], rtol=0, atol=5e-3)
+
+
+# ---- R-LoL: rewards in the place of advantages -------------------------------------------------------------
+
+
+@EXAMPLES
+@given(data=st.data(), arms=st.integers(2, 30), clip=st.sampled_from([0.05, 0.5, 0.9, 3.0]))
+def test_rlol_ends_by_the_same_law_with_rewards_for_advantages(data, arms, clip):
+    """The advantages of another world as rewards: A-LoL's end there."""
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-3))
+    r, mu = gain(world), data.draw(strategies.behaviors(arms, smallest=1e-3))
+    rewarded = b.Bandit(r, reference=world.reference)
+    found, (only,) = limit(b.RLoL(clip), rewarded, b.Offline(mu)), candidates(world, mu, clip)
+    assert_allclose(found, only, rtol=0, atol=1e-12)
+    assert_allclose(found, limit(b.ALoL(clip), world, b.Offline(mu)), rtol=0, atol=1e-12)
+
+
+@EXAMPLES
+@given(data=st.data(), arms=st.integers(2, 30))
+def test_without_a_clip_it_is_weighted_behaviour_cloning(data, arms):
+    """clip = 0, r > 0: D r / Z, where all is at rest; so does AsymRE with V = 0."""
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-3))
+    world = b.Bandit(world.reward - world.reward.min() + 0.1, reference=world.reference)
+    D = data.draw(strategies.behaviors(arms, smallest=1e-3))
+    found = b.fixed_point(b.RLoL(clip=0), world, b.Offline(D))
+    assert found.unique and found.face is None and found.residual < 1e-13 * world.reward.max()
+    assert_allclose(found.policy, D * world.reward / (D @ world.reward), rtol=1e-13)
+    assert_allclose(b.fixed_point(b.AsymRE(), world, b.Offline(D)).policy, found.policy, rtol=0, atol=1e-14)
+
+
+def test_equal_rewards_clone_who_sampled():
+    """All u = Z: with clip = 0 no start decides; with one, what the clip lets free rests."""
+    world = b.Bandit([0.5, 0.5, 0.5], reference=[0.2, 0.3, 0.5])
+    assert_allclose(b.fixed_point(b.RLoL(0), world, b.Offline([0.2, 0.3, 0.5])).policy, [0.2, 0.3, 0.5])
+    free = b.fixed_point(b.RLoL(), world, b.Offline([0.2, 0.3, 0.5]), [0.3, 0.3, 0.4])
+    assert free.stable is None and free.message.startswith("continuum")
+    assert_allclose(free.policy, [0.3, 0.3, 0.4])
+
+
+def test_negative_rewards_push_for_ever_unless_the_weight_goes_with_the_policy():
+    """clip = 0 is AsymRE with V = 0 (T13.7); clip >= 1 lets them go quietly."""
+    world, D = b.Bandit([1.0, 0.9, 0.8, -0.5]), b.Offline([0.4, 0.3, 0.2, 0.1])
+    pulled = b.fixed_point(b.RLoL(0), world, D)
+    assert_allclose(pulled.policy, b.fixed_point(b.AsymRE(), world, D).policy, rtol=0, atol=0)
+    assert_allclose(pulled.policy, motion(b.RLoL(0), world, D, world.reference, 1e4), rtol=0, atol=1e-8)
+    loose = limit(b.RLoL(1.5), world, D)
+    assert_allclose(loose, motion(b.RLoL(1.5), world, D, world.reference, 1e5), rtol=0, atol=1e-3)
+    with pytest.raises(b.NoFixedPoint, match="on its own samples nothing keeps RLoL from gathering"):
+        b.fixed_point(b.RLoL(), world, b.OnPolicy())

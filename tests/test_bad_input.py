@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
 from bandits import (
     ALGORITHMS,
+    CISPO,
     DPO,
     DRO,
     EXO,
+    GOLD,
     GRPO,
     IPO,
     PPO,
     RLOO,
     SRPO,
+    TOPR,
     ALoL,
     Bandit,
     CalDPO,
@@ -30,6 +35,7 @@ from bandits import (
     Pairs,
     PolicyGradient,
     ReMax,
+    RLoL,
     RobustDPO,
     Samples,
     Solution,
@@ -351,6 +357,14 @@ HYPER = {
     ),
     "clip of nobody": (lambda: PPO(1.0, clip=0.0), "clip must be a positive", "clip = 0.0", "math.inf"),
     "clip of a group": (lambda: GRPO(1.0, clip=-0.2), "clip must be a positive", "clip = -0.2"),
+    "clip of r-lol": (lambda: RLoL(clip=-0.5), "clip must be a positive", "clip = -0.5", "choose 0"),
+    "cap of nobody": (lambda: CISPO(cap=0.0), "cap must be a positive", "cap = 0.0", "math.inf"),
+    "cispo's group of one": (lambda: CISPO(k=1), "k must be an integer of at least 2", "k = 1"),
+    "cispo's baseline": (lambda: CISPO(baseline=NAN), "baseline must be a finite number", "nan"),
+    "topr's baseline": (lambda: TOPR(baseline=INF), "baseline must be a finite number", "inf"),
+    "floor below zero": (lambda: GOLD(floor=-0.1), "floor must be a positive", "floor = -0.1", "choose 0"),
+    "floor without end": (lambda: GOLD(floor=INF), "floor must be a positive, finite", "inf"),
+    "upper clip": (lambda: PPO(1.0, upper_clip=0.0), "upper_clip must be a positive", "upper_clip = 0.0"),
     "clip of a-lol": (lambda: ALoL(clip=-0.5), "clip must be a positive", "clip = -0.5", "choose 0"),
     "group of one": (lambda: GRPO(1.0, k=1), "k must be an integer of at least 2", "k = 1"),
     "ppo of none": (lambda: PPO(1.0, k=0), "k must be an integer of at least 1", "k = 0"),
@@ -401,9 +415,28 @@ def test_contexts_of_a_policy_that_do_not_fit_are_refused():
         _refused(call, "contexts of policy and the bandit must broadcast", "(4, 3) and (2, 3)")
 
 
+WITHOUT_A_KL = {"AsymRE"}  # of those that have a beta: their docstring says where they end at zero
+
+
+def test_beta_zero_is_taken_by_those_that_say_where_they_end_without_a_kl():
+    """By exactly these; those that have no beta never had a KL."""
+    taken = set()
+    for cls in (cls for cls in ALGORITHMS if "beta" in cls.__dataclass_fields__):
+        try:
+            assert cls(beta=0.0).beta == cls(beta=0).beta == 0.0
+        except ValueError:
+            continue
+        taken.add(cls.__name__)
+        module = inspect.getdoc(inspect.getmodule(cls))
+        assert "without a KL (beta = 0) it ends" in " ".join(module.split())
+    assert taken == WITHOUT_A_KL
+
+
 @pytest.mark.parametrize("beta", [0.0, -1.0, NAN, INF, "0.5", None, [0.5]], ids=str)
 def test_beta_must_be_positive_and_finite_everywhere(beta):
     for algorithm in (cls for cls in ALGORITHMS if "beta" in cls.__dataclass_fields__):
+        if beta == 0 and algorithm.__name__ in WITHOUT_A_KL:
+            continue
         _refused(
             lambda algorithm=algorithm: algorithm(beta=beta),
             "beta must be a positive, finite number",

@@ -7,20 +7,24 @@ How one of them comes into the house, in three places, is told in CONTRIBUTING.m
 What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
 linear in the logits; in `bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`)
 and the attractors of policy gradient on somebody else's samples (`off_policy`), where regressions of
-rewards on log-ratios end too (`regression.py`).  PPO's clip, which GRPO
+rewards on log-ratios end too (`regression.py`).  Ends without a KL, on the
+boundary of the simplex, are in `boundary.py`.  PPO's clip, which GRPO
 shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
 `table.py` reads one line an algorithm off the docstrings.
 """
 
-from bandits.algorithms.alol import ALoL
+from bandits.algorithms.alol import ALoL, RLoL
+from bandits.algorithms.asymre import AsymRE
 from bandits.algorithms.best_of_n import BestOfN
 from bandits.algorithms.cal_dpo import CalDPO
 from bandits.algorithms.chi_po import ChiPO
+from bandits.algorithms.cispo import CISPO
 from bandits.algorithms.convex_loss import ConvexLoss
 from bandits.algorithms.copg import CoPG
 from bandits.algorithms.dpo import DPO
 from bandits.algorithms.dro import DRO, DROV
 from bandits.algorithms.exo import EXO
+from bandits.algorithms.gold import GOLD
 from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
@@ -60,6 +64,7 @@ from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.robust_dpo import RobustDPO
 from bandits.algorithms.slic import SLiC
 from bandits.algorithms.srpo import SRPO
+from bandits.algorithms.topr import TOPR
 from bandits.algorithms.xpo import XPO
 from bandits.samples import Samples, Update
 
@@ -96,35 +101,34 @@ ALGORITHMS = (
     CalDPO,
     EXO,
     NCA,
+    AsymRE,
+    TOPR,
+    CISPO,
+    GOLD,
+    RLoL,
 )
 
 __all__ = [
-    "XPO",
-    "ChiPO",
     "ALGORITHMS",
     "ALoL",
+    "AsymRE",
     "BestOfN",
-    "ConvexLoss",
+    "CISPO",
     "CalDPO",
-    "EXO",
-    "NCA",
+    "ChiPO",
     "CoPG",
+    "ConvexLoss",
     "DPO",
     "DRO",
     "DROV",
+    "EXO",
+    "GOLD",
     "GRPO",
     "IPO",
-    "MarginLoss",
-    "RobustDPO",
-    "SLiC",
-    "exponential",
-    "hinge",
-    "logistic",
-    "savage",
-    "squared",
-    "truncated_squared",
     "ImportanceWeighted",
     "KTO",
+    "MarginLoss",
+    "NCA",
     "NashMD",
     "OAPL",
     "OnlineIPO",
@@ -135,18 +139,29 @@ __all__ = [
     "QRPO",
     "REBEL",
     "RLOO",
+    "RLoL",
     "ReMax",
+    "RobustDPO",
+    "SLiC",
     "SRPO",
     "Samples",
+    "TOPR",
     "Update",
+    "XPO",
     "behavior_value",
     "continuous_value",
+    "exponential",
     "greedy",
     "group_quantile",
+    "hinge",
+    "logistic",
     "policy_reward",
     "policy_value",
     "reference_quantile",
     "reference_value",
+    "savage",
+    "squared",
     "standard_deviation",
+    "truncated_squared",
     "unit_spread",
 ]

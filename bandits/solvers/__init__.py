@@ -12,6 +12,8 @@ Read in this order; each imports only those above it.
     normalised     where is a convex function least among the log-ratios of policies?
     equilibrium    where does a regularised game come to rest?
     off_policy     where does policy gradient end on somebody else's samples?
+    gates          where does imitation end whose weights are held between two bounds?
+    projection     which policy is nearest to a point, and where does a constant pull end?
     sliding        and where the velocity jumps?
     paths          where is a motion at each time, or after each step?
     rest           where do motions end, many side by side?

@@ -120,8 +120,12 @@ def _crossings(path: list[Leg], i: int, level: float) -> list[float]:
 
 def _round(path: list[Leg], begin: float, end: float) -> Floats:
     """Points on the path between two times, (POINTS, n)."""
+    return _points(path, np.linspace(begin, end, POINTS))
+
+
+def _points(path: list[Leg], times: Floats) -> Floats:
+    """Points on the path at these times, also inside a leg, which may double the time, (times, n)."""
     ends = np.array([leg.end for leg in path])
-    times = np.linspace(begin, end, POINTS)
     return np.stack([path[min(int(np.searchsorted(ends, t)), len(path) - 1)].at(t) for t in times])
 
 
@@ -129,10 +133,7 @@ def _apart(path: list[Leg]) -> Ending | None:
     """Whether the logits moved apart in the last two doublings of time, and which fall behind."""
     if len(path) < 3:
         return None
-    ends, points = np.array([leg.end for leg in path]), np.stack([leg.x for leg in path])
-    points = points - points.max(axis=1, keepdims=True)
-    now, half, quarter = (
-        points[min(int(np.searchsorted(ends, ends[-1] / d)), len(path) - 1)] for d in (1, 2, 4)
-    )
+    last = path[-1].end
+    now, half, quarter = (x - x.max() for x in _points(path, last / np.array([1, 2, 4])))
     behind = (now - half < -APART) & (half - quarter < -APART)
     return Ending("runs away", path[-1].x, np.flatnonzero(behind)) if behind.any() else None

@@ -14,10 +14,12 @@ import numpy as np
 from bandits.checks import Floats
 from bandits.solution import CONTINUUM, NotConverged, Solution
 from bandits.solvers import rest
-from bandits.solvers.endings import Ending, ending
+from bandits.solvers.endings import TOLERANCE, Ending, ending
 from bandits.solvers.motions import Motions
 
 ACCEPTED = 1e-10  # residual that certifies a fixed point
+COARSE = 1e-5  # local error of a flow, in logits, that is to tell which of the known ends it leads to
+CREPT = 1e-3  # a flow that has come so near to a limit on the boundary, where nothing ever rests, ends there
 CIRCLING = "the flow was still circling when it was left; this is the stable point in the middle"
 UNDECIDED = "the flow was still on its way when it was left; this is the attractor nearest to where it stood"
 
@@ -26,19 +28,19 @@ def verdict(
     name: str,
     motions: Motions,
     known: list[Solution] | None,
-    x: Floats,
-    rested: bool,
-    attracts: bool,
-    repels: bool,
+    x: Floats | None = None,
+    rested: bool = False,
+    attracts: bool = False,
+    repels: bool = False,
 ) -> Solution | NotConverged:
-    """Of the only prompt of `motions`, which `rest.ends` brought to x, (A,).
+    """Of the only prompt of `motions`, which `rest.ends` brought to x, (A,); or None, if that is not known.
 
     Args:
         name: the algorithm's, for messages.
         known: all ends that there are, where theory lists them.
     """
     try:
-        if not (rested and (attracts or repels)):
+        if x is None or not (rested and (attracts or repels)):
             return _alone(name, motions, known)
         if known is not None:
             return _nearest(known, np.exp(motions.log_policy(x[None])[0]), rested=True)
@@ -50,7 +52,7 @@ def verdict(
 def _alone(name: str, motions: Motions, known: list[Solution] | None) -> Solution:
     """One context whose flow does not come to an isolated rest soon, followed with care."""
     alive = motions.alive[0]
-    told = ending(motions.field, motions.start[0][alive])
+    told = ending(motions.field, motions.start[0][alive], TOLERANCE if known is None else COARSE)
     x = motions.start.copy()
     x[0][alive] = told.x
     if known is not None:
@@ -73,7 +75,8 @@ def _alone(name: str, motions: Motions, known: list[Solution] | None) -> Solutio
 def _nearest(known: list[Solution], policy: Floats, rested: bool) -> Solution:
     """The attractor nearest to where the flow stood."""
     nearest = min(known, key=lambda one: np.abs(one.policy - policy).max())
-    return nearest if rested else replace(nearest, message=UNDECIDED)
+    at_boundary = nearest.face is not None and np.abs(nearest.policy - policy).max() < CREPT
+    return nearest if rested or at_boundary else replace(nearest, message=UNDECIDED)
 
 
 def _accepted(name: str, motions: Motions, x: Floats, stable: bool | None, message: str) -> Solution:

@@ -395,7 +395,7 @@ def forgotten_beta(algorithm: Algorithm) -> Algorithm | None:
 def squared_beta(algorithm: Algorithm) -> Algorithm | None:
     """beta^2 in place of beta: it was multiplied in twice."""
     beta = _setting(algorithm, "beta", 1.0)
-    return altered(algorithm, "beta", beta**2) if beta != 1 else None
+    return altered(algorithm, "beta", beta**2) if beta not in (0, 1) else None
 
 
 def swapped_mixture(algorithm: Algorithm) -> Algorithm | None:

@@ -55,10 +55,9 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "DRO": known.DRO(beta),
         "DROV": known.DROV(beta),
         "PsiPO": known.PsiPO(beta),
-        "ALoL": known.ALoL(),
+        **_without_kl(group),
         "PMDMean": known.PMDMean(beta, k=group),
         "OAPL": known.OAPL(beta, k=group),
-        "BestOfN": known.BestOfN(k=group),
         "KTO": known.KTO(beta),
         "XPO": known.XPO(beta),
         "REBEL": known.REBEL(beta),
@@ -93,6 +92,19 @@ def _with_settings(beta: float, group: int) -> dict[str, Algorithm]:
         "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),
         "PolicyGradient(policy_reward)": known.PolicyGradient(beta, known.policy_reward),
         "PolicyGradient(behavior_value)": known.PolicyGradient(beta, known.behavior_value),
+    }
+
+
+def _without_kl(group: int) -> dict[str, Algorithm]:
+    """Those that end without a KL."""
+    return {
+        "ALoL": known.ALoL(),
+        "BestOfN": known.BestOfN(k=group),
+        "AsymRE": known.AsymRE(),
+        "TOPR": known.TOPR(),
+        "CISPO": known.CISPO(k=group),
+        "GOLD": known.GOLD(),
+        "RLoL": known.RLoL(),
     }
 
 

@@ -53,7 +53,7 @@ def report(
         >>> found.end, found.kin, found.agreement, found.rows[0].unique
         ('optimum', 'CoPG', 'equal', True)
     """
-    given = beta if beta is not None else getattr(algorithm, "beta", None)
+    given = beta if beta is not None else getattr(algorithm, "beta", None) or None  # 0: it has no KL
     known_beta = None if given is None else checks.positive(given, "beta")
     every = trials(algorithm, bandit, sampling)
     name = type(algorithm).__name__
