@@ -13,7 +13,7 @@ KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDe
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help figures test lint benchmark clean
+.PHONY: help figures test lint benchmark verdicts clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -30,6 +30,9 @@ test: $(VENV)/.all ## check style and types, then run every test, doctest and no
 
 benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side
 	$(PEERS)/bin/python -m pytest tests/benchmarks -m benchmark -s
+
+verdicts: $(PEERS)/.alone ## lay other trainers beside the algorithms: figures/verdicts.json and .md
+	PYTHONPATH=tests $(PEERS)/bin/python -m verdicts
 
 clean: ## remove caches and build output (the set-up goes with `rm -rf .venv*`)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
@@ -57,4 +60,10 @@ $(VENV)/.all: $(VENV)/.core
 $(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt
 	@echo 'Installing the peers (JAX, TRL, OpenSpiel) beside PyTorch into $(PEERS): a few minutes, once.'
 	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,peers]'
+	@touch $@
+
+# Their loss functions alone, without what they train with.
+$(PEERS)/.alone: $(PEERS)/.all
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --upgrade --target $(PEERS)/alone \
+	    --constraint constraints.txt openrlhf verl omegaconf antlr4-python3-runtime tensordict pyvers cloudpickle
 	@touch $@

@@ -1,0 +1,169 @@
+"""Which algorithms of pairs and single answers stand here, because `bandits` has none of them?
+
+Variants that trainers have and no class of the package is, in the same array operators: a row that is laid
+beside one of these says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from bandits import MarginLoss, Update
+from bandits.samples import Array, TokenSamples, log_sigmoid, need
+
+
+def exp(x: Array) -> Array:
+    """e^x."""
+    return array_namespace(x).exp(x)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x)."""
+    return exp(log_sigmoid(x))
+
+
+def slope_of_sigmoid(x: Array) -> Array:
+    """sigma(x) sigma(-x)."""
+    return exp(log_sigmoid(x) + log_sigmoid(-x))
+
+
+TAU = 0.05  # DiscoPOP's temperature
+
+
+def discovered(z: Array) -> Array:
+    """DiscoPOP's loss of the margin: logistic below zero, exponential above, blended by sigma(z / tau)."""
+    m = sigmoid(z / TAU)
+    return -(1 - m) * log_sigmoid(z) + m * exp(-z)
+
+
+def discovered_slope(z: Array) -> Array:
+    """Its derivative."""
+    m, turn = sigmoid(z / TAU), slope_of_sigmoid(z / TAU) / TAU
+    return turn * (log_sigmoid(z) + exp(-z)) - (1 - m) * sigmoid(-z) - m * exp(-z)
+
+
+discopop = MarginLoss(discovered, discovered_slope)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """-log sigma(+-beta h) of one answer: BCO without its shift."""
+
+    beta: float
+    k: ClassVar[int] = 1
+
+    def update(self, samples: TokenSamples) -> Update:
+        p = need(samples, "desirable")
+        return Update(log_prob=self.beta * (p - sigmoid(self.beta * samples.log_ratio)))
+
+
+@dataclass(frozen=True)
+class Squared:
+    """(h - 1 / (2 beta))^2 of a liked answer, (h + 1 / (2 beta))^2 of another: SPPO with hard labels."""
+
+    beta: float
+    k: ClassVar[int] = 1
+
+    def update(self, samples: TokenSamples) -> Update:
+        target = (need(samples, "desirable") - 0.5) / self.beta
+        return Update(log_prob=2 * (target - samples.log_ratio))
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """An algorithm of single labelled answers on pairs: the winner is liked, the loser is not."""
+
+    algorithm: Any
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p = need(samples, "preference")[..., 0, 1]
+        wins = array_namespace(p).stack([p, 1 - p], axis=-1)
+        return self.algorithm.update(replace(samples, desirable=wins))
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """f-DPO's score f'(pi/ref) and its derivative in h = log pi/ref."""
+
+    name: str
+    score: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+forward_kl = Divergence("forward_kl", lambda h: 1 - exp(-h), lambda h: exp(-h))
+jensen_shannon = Divergence("js_divergence", lambda h: log_sigmoid(h), lambda h: sigmoid(-h))
+half_alpha = Divergence("alpha_divergence", lambda h: 2 * (1 - exp(-h / 2)), lambda h: exp(-h / 2))
+
+
+@dataclass(frozen=True)
+class FDPO:
+    """DPO with another f-divergence than the KL: the scores of a pair are f'(pi/ref)."""
+
+    beta: float
+    f: Divergence
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p, h = need(samples, "preference")[..., 0, 1], samples.log_ratio
+        score = self.beta * self.f.score(h)
+        z = score[..., 0] - score[..., 1]
+        c = self.beta * (p * sigmoid(-z) - (1 - p) * sigmoid(z))
+        return Update(log_prob=array_namespace(c).stack([c, -c], axis=-1) * self.f.slope(h))
+
+
+@dataclass(frozen=True)
+class APODown:
+    """sigma(beta h_w) - sigma(beta (h_w - h_l)): the winner down, the loser further down."""
+
+    beta: float
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p, u = need(samples, "preference")[..., 0, 1], self.beta * samples.log_ratio
+        xp = array_namespace(u)
+        contrast = (2 * p - 1) * slope_of_sigmoid(u[..., 0] - u[..., 1])
+        wins = xp.stack([p, 1 - p], axis=-1)
+        both = xp.stack([contrast, -contrast], axis=-1)
+        return Update(log_prob=self.beta * (both - wins * slope_of_sigmoid(u)))
+
+
+@dataclass(frozen=True)
+class SimPO:
+    """-log sigma(beta (mean log pi of the winner - that of the loser) - gamma); no reference, no KL."""
+
+    beta: float
+    gamma: float
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p, length = need(samples, "preference")[..., 0, 1], need(samples, "length")
+        mean = self.beta * samples.log_prob / length
+        z = mean[..., 0] - mean[..., 1]
+        c = self.beta * (p * sigmoid(self.gamma - z) - (1 - p) * sigmoid(self.gamma + z))
+        return Update(log_prob=array_namespace(c).stack([c, -c], axis=-1) / length)
+
+
+@dataclass(frozen=True)
+class ORPO:
+    """-log p_w - weight log sigma(log odds of p_w less those of p_l), log p the mean over an answer's tokens.
+
+    The derivative of log odds in log p is 1 / (1 - p).
+    """
+
+    weight: float
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p, length = need(samples, "preference")[..., 0, 1], need(samples, "length")
+        xp = array_namespace(p)
+        log_p = samples.log_prob / length
+        odds = log_p - xp.log(-xp.expm1(log_p))
+        o, wins = odds[..., 0] - odds[..., 1], xp.stack([p, 1 - p], axis=-1)
+        contrast = self.weight * (p * sigmoid(-o) - (1 - p) * sigmoid(o))
+        contrast = xp.stack([contrast, -contrast], axis=-1) / (-xp.expm1(log_p))
+        return Update(log_prob=(wins + contrast) / length)
