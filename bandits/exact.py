@@ -73,7 +73,11 @@ def expected_update(
         array([ 0.5, -0.5])
     """
     problem = bind(algorithm, bandit, sampling, policy, "policy", max_groups)
-    return _in_each_context(problem, update_at(problem, _state(problem, value, revision_policy)), axes=1)
+    found = update_at(problem, _state(problem, value, revision_policy))
+    bad = ~np.isfinite(found)
+    remedy = f"take a smaller beta, or look at {sources(algorithm)}"
+    checks.reject_first(bad, found, "expected update", "finite", remedy)
+    return _in_each_context(problem, found, axes=1)
 
 
 def expected_loss(

@@ -288,3 +288,13 @@ def test_sparse_data_sets_are_fitted_as_dense_ones():
     found = b.fixed_point(b.ConvexLoss(0.5, b.exponential), world, b.Dataset(pairs))
     u = second.margins(second.wins_of(b.Dataset(pairs), world), SLOPES[b.exponential])
     assert_allclose(found.policy, softmax(world.log_reference + u / 0.5), atol=1e-12)
+
+
+def test_slopes_that_overflow_are_refused_and_the_fit_does_not_meet_them():
+    """e^(beta h) beyond 1e308: no expectation is computed from it; u itself knows no beta (T12.15)."""
+    world, law = b.Bandit([1.0, -0.5, 0.25], reference=[0.5, 0.3, 0.2]), b.Offline([0.6, 0.1, 0.3])
+    with pytest.raises(ValueError, match="expected update must be finite, but .* = nan; take a smaller beta"):
+        b.expected_update(b.ConvexLoss(1e4, b.exponential), world, law, [0.2, 0.5, 0.3])
+    game = b.Bandit(preference=[[0.5, 0.7, 0.2], [0.3, 0.5, 0.9], [0.8, 0.1, 0.5]])
+    found = b.fixed_point(b.ConvexLoss(1e4, b.exponential), game, law, [0.98, 0.01, 0.01])
+    assert found.unique and found.residual <= 1e-10

@@ -78,7 +78,9 @@ def ascent(wins: Comparisons, x: Floats, slope: Slope) -> Floats:
         each = [_flows(wins.tocsr(), row, slope) for row in x.reshape(-1, x.shape[-1])]
         return np.stack([flow.sum(axis=1) - flow.sum(axis=0) for flow in each]).reshape(x.shape)
     flow = _flows(wins, x, slope)
-    return flow.sum(axis=-1) - flow.sum(axis=-2)
+    with np.errstate(invalid="ignore"):
+        net = flow.sum(axis=-1) - flow.sum(axis=-2)
+    return np.where(np.isfinite(net), net, np.nan)  # where prices overflow there is no saying
 
 
 def _binds(wins: Comparisons, found: Fit, slope: Slope) -> bool:
