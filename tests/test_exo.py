@@ -144,3 +144,12 @@ def test_it_is_not_the_optimum_under_bradley_terry():
 def test_a_certain_label_is_refused(smoothing):
     with pytest.raises(ValueError, match=rf"smoothing must lie strictly .* smoothing = {smoothing}"):
         b.EXO(0.5, smoothing)
+
+
+def test_on_its_own_samples_the_pulls_of_its_own_pairs_cancel():
+    """The same rest with W = pi x pi: SciPy's root at the law of the end."""
+    world = b.Bandit([1.0, 0.2, -0.5], reference=[0.2, 0.5, 0.3])
+    found = b.fixed_point(b.EXO(0.5, smoothing=0.1), world, b.OnPolicy())
+    wins = np.outer(found.policy, found.policy) * world.preference
+    u = second.margins(2 * wins, lambda z: expit(z) * expit(-z) * (z - math.log(9)))
+    assert_allclose(found.policy, softmax(world.log_reference + u / 0.5), rtol=0, atol=1e-9)

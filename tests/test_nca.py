@@ -133,3 +133,13 @@ def test_an_arm_that_never_wins_or_is_never_shown_dies_out():
     shy = b.Bandit([1.0, 0.0, 0.5], reference=[0.45, 0.45, 0.1])
     unseen = b.fixed_point(b.NCA(0.3), shy, b.Offline([0.5, 0.5, 0.0]))
     assert unseen.unique and unseen.face.tolist() == [True, True, False]
+
+
+def test_on_its_own_samples_all_slopes_are_equal():
+    """T13.13 with mu = pi: p(y > pi) sigma(-u) - sigma(u) / 2 is the same for every arm."""
+    world = b.Bandit([1.0, 0.2, -0.5], reference=[0.2, 0.5, 0.3])
+    found = b.fixed_point(b.NCA(0.5), world, b.OnPolicy())
+    u = 0.5 * (found.log_policy - world.log_reference)
+    slope = (world.preference @ found.policy) * expit(-u) - expit(u) / 2
+    assert_allclose(slope, slope[0], rtol=0, atol=1e-9)
+    assert found.stable and found.residual <= 1e-10
