@@ -4,12 +4,12 @@ Every class is a frozen dataclass of hyper-parameters with `k`, the samples it l
 `update(samples) -> Update`.  A reader's own algorithm needs no more than these two (`samples.py`).
 How one of them comes into the house, in three places, is told in CONTRIBUTING.md.
 
-What a closed form is written in: `linear.py` holds the common fixed point of all updates that are
-linear in the logits; in `bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`)
-and the attractors of policy gradient on somebody else's samples (`off_policy`), where regressions of
-rewards on log-ratios end too (`regression.py`).  Ends without a KL, on the
-boundary of the simplex, are in `boundary.py`.  PPO's clip, which GRPO
-shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
+What a closed form is written in: `linear.py` holds the common fixed point of all updates that are linear in
+the logits, `fits.py` that of all losses of a margin, `singly.py` that of losses of one answer; in
+`bandits.solvers` are DPO's (`bradley_terry`), that of the games (`equilibrium`) and the attractors of policy
+gradient on somebody else's samples (`off_policy`), where regressions of rewards on log-ratios end too
+(`regression.py`).  Ends without a KL, on the boundary of the simplex, are in `boundary.py`.  PPO's clip,
+which GRPO shares, is in `ppo.py`; where it binds there is no closed form, and often no fixed point.
 `table.py` reads one line an algorithm off the docstrings.
 """
 
