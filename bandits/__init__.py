@@ -44,6 +44,7 @@ Notation, one meaning each:
 from bandits import algorithms
 from bandits.algorithms import *  # noqa: F403  the names of its __all__, which mypy follows
 from bandits.bandit import Bandit
+from bandits.dynamics.difficulty import difficulty_weight
 from bandits.dynamics.flow import descent, flow, flow_error, natural_flow
 from bandits.dynamics.moments import sgd_moments, stationary_covariance
 from bandits.dynamics.rates import convergence_rate, largest_stable_step
@@ -80,6 +81,7 @@ __all__ = [
     "compare",
     "convergence_rate",
     "descent",
+    "difficulty_weight",
     "expected_loss",
     "expected_update",
     "fixed_point",

@@ -42,7 +42,9 @@ def clipped(advantages: list[float], samples: Samples, a) -> list[float]:
     """w A, or nothing where min(w A, clip(w) A) does not move with w = pi/mu; a holds the clips."""
     weights = [math.exp(x) for x in samples.log_prob - samples.behavior_log_prob]
     pairs = zip(weights, advantages, strict=True)
-    return [w * A if w * A <= near_one(w, a.clip, a.upper_clip) * A else 0.0 for w, A in pairs]
+    return [
+        w * A if w * A <= near_one(w, a.clip, getattr(a, "upper_clip", None)) * A else 0.0 for w, A in pairs
+    ]
 
 
 def baseline(algorithm, samples: Samples) -> float:

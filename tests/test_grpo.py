@@ -19,7 +19,7 @@ from scipy.special import logsumexp, softmax
 import answer_key
 import bandits as b
 import worlds
-from bandits import GRPO, Samples, standard_deviation, unit_spread
+from bandits import GRPO, Samples, standard_deviation
 from bandits.testing import strategies
 from bandits.testing.enumeration import Case
 from bandits.testing.strategies import unrelated_groups
@@ -59,7 +59,6 @@ def _row(smooth: bool, **changes) -> Row:
 ROWS = {
     "GRPO": _row(False),
     "GRPO(k=3, clip=inf)": _row(True, k=3, clip=np.inf),
-    "GRPO(unit_spread)": _row(False, spread=unit_spread),
 }
 
 

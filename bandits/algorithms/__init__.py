@@ -21,11 +21,14 @@ from bandits.algorithms.chi_po import ChiPO
 from bandits.algorithms.cispo import CISPO
 from bandits.algorithms.convex_loss import ConvexLoss
 from bandits.algorithms.copg import CoPG
+from bandits.algorithms.dapo import DAPO
 from bandits.algorithms.dpo import DPO
+from bandits.algorithms.dr_grpo import DrGRPO
 from bandits.algorithms.dro import DRO, DROV
 from bandits.algorithms.exo import EXO
 from bandits.algorithms.gold import GOLD
 from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
+from bandits.algorithms.gspo import GSPO
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
 from bandits.algorithms.kto import KTO
@@ -38,6 +41,7 @@ from bandits.algorithms.margin_loss import (
     squared,
     truncated_squared,
 )
+from bandits.algorithms.max_rl import MaxRL
 from bandits.algorithms.nash_md import NashMD
 from bandits.algorithms.nca import NCA
 from bandits.algorithms.oapl import OAPL
@@ -106,6 +110,10 @@ ALGORITHMS = (
     CISPO,
     GOLD,
     RLoL,
+    DrGRPO,
+    DAPO,
+    GSPO,
+    MaxRL,
 )
 
 __all__ = [
@@ -118,7 +126,11 @@ __all__ = [
     "ChiPO",
     "CoPG",
     "ConvexLoss",
+    "DAPO",
     "DPO",
+    "DrGRPO",
+    "GSPO",
+    "MaxRL",
     "DRO",
     "DROV",
     "EXO",

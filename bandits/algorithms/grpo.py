@@ -26,6 +26,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
+from bandits.algorithms.best_arm import best_arm
 from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.ppo import clipped, log_bounds, log_weight, upper_clip_or_none
 from bandits.bandit import Bandit
@@ -55,10 +56,11 @@ def unit_spread(reward: Array) -> Array:
 class GRPO:
     """Group-relative policy optimisation on k >= 2 samples.
 
-    Ends at ref / (1 - at/beta), at the mean advantage of an arm, which is not pi*  (T9.5).
+    Ends at ref / (1 - at/beta), at the mean advantage of an arm, which is not pi*; without a KL, beta = 0, on
+    the best arm of its own samples  (T9.5).
 
     Args:
-        beta: strength of the k3 loss.
+        beta: strength of the k3 loss; 0 for none.
         k: samples in a group.
         clip: eps, how far pi/mu may go from 1; infinite for no clipping.
         spread: what divides the advantages: `standard_deviation`, or `unit_spread` for Dr. GRPO.
@@ -82,7 +84,7 @@ class GRPO:
     weighted: ClassVar[bool] = True  # by pi/mu: `ImportanceWeighted` would do it again
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "beta", checks.positive(self.beta, "beta"))
+        object.__setattr__(self, "beta", checks.zero_or_more(self.beta, "beta", "choose 0 for no KL"))
         object.__setattr__(self, "k", checks.count(self.k, "k", least=2, most=checks.MOST_SAMPLES))
         object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
         object.__setattr__(self, "upper_clip", upper_clip_or_none(self.upper_clip))
@@ -91,22 +93,22 @@ class GRPO:
     def update(self, samples: Samples) -> Update:
         """c = (clipped(w a) + beta (rho - 1)) / k, Eq. (3)-(4), Shao 2024  (T9.5)."""
         push = clipped(self.advantage(samples), log_weight(samples), self.clip, self.upper_clip)
-        rho = array_namespace(samples.log_prob).exp(-samples.log_ratio)
-        return Update(log_prob=(push + self.beta * (rho - 1)) / rho.shape[-1])
+        return Update(log_prob=(push + kl_pull(samples, self.beta)) / self.k)
 
     def loss(self, samples: Samples) -> Array:
         """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9.5)."""
-        xp, advantage = array_namespace(samples.log_prob), self.advantage(samples)
-        log_w = samples.log_prob - need(samples, "behavior_log_prob")
-        up, down = log_bounds(self.clip, self.upper_clip)
-        surrogate = xp.minimum(xp.exp(log_w) * advantage, xp.exp(xp.clip(log_w, down, up)) * advantage)
-        h = samples.log_ratio
-        k3 = xp.exp(-h) - 1 + h
-        return -(surrogate - self.beta * k3).mean(-1)
+        return surrogate_loss(samples, self.advantage(samples), self.beta, self.clip, self.upper_clip)
 
     def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
-        """The maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), on-policy with `unit_spread`  (T9.5)."""
-        if not sampling.on_policy or self.spread is not unit_spread:
+        """The maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), on-policy with `unit_spread`  (T9.5).
+
+        Without a KL the best arm, with either of the spreads of this module.
+        """
+        if not sampling.on_policy or self.spread not in (unit_spread, standard_deviation):
+            return None
+        if self.beta == 0:
+            return best_arm(bandit, bandit.needed_reward(), log_start)
+        if self.spread is standard_deviation:
             return None
         score = (1 - 1 / self.k) * bandit.needed_reward()
         log_policy = _hyperbolic_tilt(reference_on_support(bandit, log_start), score, self.beta)
@@ -120,6 +122,26 @@ class GRPO:
         xp = array_namespace(reward)
         spread = fitting(self.spread(reward), reward, "spread")
         return _centred(reward) / xp.where(spread > 0, spread, xp.ones_like(spread))
+
+
+def kl_pull(samples: Samples, beta: float) -> Array:
+    """beta (rho - 1), minus beta times the slope of k3, (..., k); without a KL nobody needs a reference."""
+    if beta == 0:
+        return array_namespace(samples.log_prob).zeros_like(samples.log_prob)
+    return beta * (array_namespace(samples.log_prob).exp(-samples.log_ratio) - 1)
+
+
+def surrogate_loss(
+    samples: Samples, advantage: Array, beta: float, clip: float, upper_clip: float | None = None
+) -> Array:
+    """-(1/k) sum_i (min(w a, clip(w) a) - beta k3), (...), for samples that say who drew them  (T9.5)."""
+    xp, log_w = array_namespace(advantage), samples.log_prob - need(samples, "behavior_log_prob")
+    up, down = log_bounds(clip, upper_clip)
+    surrogate = xp.minimum(xp.exp(log_w) * advantage, xp.exp(xp.clip(log_w, down, up)) * advantage)
+    if beta > 0:
+        h = samples.log_ratio
+        surrogate = surrogate - beta * (xp.exp(-h) - 1 + h)
+    return -surrogate.mean(-1)
 
 
 def _checked_group(reward: Array) -> Array:

@@ -31,30 +31,16 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from bandits import checks
+from bandits.algorithms.kl_estimators import Estimator
+from bandits.algorithms.kl_estimators import k1 as k1
+from bandits.algorithms.kl_estimators import k2 as k2
+from bandits.algorithms.kl_estimators import k3 as k3
 from bandits.checks import Floats
 from bandits.samples import Array, TokenSamples, TokenUpdate, need
 from bandits.sequences.soft_values import backward
 from bandits.sequences.table import TokenTable
 
 Cost = Callable[[Array], Array]  # estimates of each token (..., k, T) to what each is charged, (..., k, T)
-
-
-@dataclass(frozen=True)
-class Estimator:
-    """An estimate of KL(pi || ref) from h = log pi/ref of a sample, and its derivative in log pi  (T9.6)."""
-
-    name: str
-    value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-
-
-def _exp(h: Array) -> Array:
-    return array_namespace(h).exp(h)
-
-
-k1 = Estimator("k1", lambda h: h, lambda h: 0 * h + 1)
-k2 = Estimator("k2", lambda h: h**2 / 2, lambda h: h)
-k3 = Estimator("k3", lambda h: _exp(-h) - 1 + h, lambda h: 1 - _exp(-h))
 
 
 def whole_cost(estimate: Array) -> Array:

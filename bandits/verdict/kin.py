@@ -64,6 +64,10 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "ChiPO": known.ChiPO(beta),
         "QRPO": known.QRPO(beta),
         "QRPO(reference_value)": known.QRPO(beta, value=known.reference_value),
+        "DrGRPO": known.DrGRPO(beta, k=group),
+        "DAPO": known.DAPO(beta, k=group),
+        "GSPO": known.GSPO(beta, k=group),
+        "MaxRL": known.MaxRL(beta, k=group),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
     }
     return plain | _losses_of_pairs(beta) | _with_settings(beta, group)
@@ -88,7 +92,6 @@ def _with_settings(beta: float, group: int) -> dict[str, Algorithm]:
         "ConvexLoss(squared)": known.ConvexLoss(beta, known.squared),
         "ConvexLoss(exponential)": known.ConvexLoss(beta, known.exponential),
         "GRPO(clip=inf)": known.GRPO(beta, k=group, clip=np.inf),
-        "GRPO(unit_spread)": known.GRPO(beta, k=group, spread=known.unit_spread),
         "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),
         "PolicyGradient(policy_reward)": known.PolicyGradient(beta, known.policy_reward),
         "PolicyGradient(behavior_value)": known.PolicyGradient(beta, known.behavior_value),

@@ -236,6 +236,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "largest_stable_step": extended(problems(), start=start, **few),
         "sgd_moments": extended(affine(), learning_rate=0.1, steps=[0, 2], start=start, **noise),
         "stationary_covariance": extended(affine(), learning_rate=0.1, **noise),
+        "difficulty_weight": [{"algorithm": b.GRPO(0.5, k=3), "success": np.array(POLICY)}],
         "report": [{**problem(b.CoPG(0.5), b.Offline(np.array(MU))), "beta": 0.7}],
         "compare": [
             {"algorithms": [b.CoPG(0.5)], "bandit": world(), "sampling": b.Offline(np.array(MU))},

@@ -1,0 +1,180 @@
+"""Which estimate of the KL, and where?  Any algorithm of rewards, its KL estimated in another way.
+
+With h = log pi/ref and rho = ref/pi of a sample, the estimates of KL(pi || ref) are
+
+    k1 = h,    k2 = h^2 / 2,    k3 = rho - 1 + h,        with the slopes 1, h and 1 - rho in log pi.
+
+What they pull towards, over the policy's own samples (T9.6):
+
+    in the reward (not differentiated)     k1: grad KL(pi || ref)      k3: that less grad KL(ref || pi)
+    as a loss (the slope)                  k1: nothing      k2: grad KL(pi || ref)      k3: grad KL(ref || pi)
+    as a loss times pi/mu, differentiated  k1 and k3: grad KL(pi || ref), whoever sampled      k2: h + h^2 / 2
+
+Near the reference k3 in the reward is of second order in h, and so is its slope's pull: the regulariser
+switches itself off.  An arm far below its reference costs more the rarer it gets, and is pushed further down.
+A ratio makes the slope w (k + k'): of k1 h + 1, of k3 h, whose mean is right; k3 is also quiet at h = 0.
+
+Who samples: the policy; the ratio, where trainers have it, makes a KL loss right on samples of mu too.
+
+Source: Schulman 2020, "Approximating KL Divergence"; k3 as a loss: Shao et al. 2024, arXiv:2402.03300, Eq.
+(4); with the ratio: DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv:2512.02556.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from bandits import checks
+from bandits.algorithms.ppo import log_weight
+from bandits.samples import Array, Samples, Update, group_size, need, sample_axes
+from bandits.sampling.observation import fields_read
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An estimate of KL(pi || ref) from h = log pi/ref of a sample, and its derivative in log pi  (T9.6)."""
+
+    name: str
+    value: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+def _exp(h: Array) -> Array:
+    return array_namespace(h).exp(h)
+
+
+k1 = Estimator("k1", lambda h: h, lambda h: 0 * h + 1)
+k2 = Estimator("k2", lambda h: h**2 / 2, lambda h: h)
+k3 = Estimator("k3", lambda h: _exp(-h) - 1 + h, lambda h: 1 - _exp(-h))
+
+
+@dataclass(frozen=True)
+class WithKLReward:
+    """An algorithm whose KL is an estimate that the reward is charged, not differentiated.
+
+    Ends with k1 where policy gradient on R does, at pi*; with k3 or k2 where r - beta k is the same on all
+    arms that live: what falls far below the reference is pushed out  (T9.6).
+
+    Args:
+        algorithm: any that looks at rewards and has a beta, the strength of the KL; its own KL is left out.
+        estimator: `k1`, `k2` or `k3`.
+
+    Example: k1 in the reward is R; near the reference k3 charges next to nothing.
+        >>> from bandits import RLOO
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.45, 0.55]),
+        ...                reward=np.array([1.0, 0.0]))
+        >>> [WithKLReward(RLOO(beta=1.0), k).update(pair).log_prob.round(3).tolist() for k in (k1, k3)]
+        [[0.4, -0.4], [0.5, -0.5]]
+    """
+
+    algorithm: Any
+    estimator: Estimator = k1
+
+    def __post_init__(self) -> None:
+        _check(self.algorithm, self.estimator)
+
+    @property
+    def k(self) -> int:
+        """Samples in a group: those of the algorithm."""
+        return self.algorithm.k
+
+    @property
+    def beta(self) -> float:
+        """Strength of the KL: the algorithm's."""
+        return self.algorithm.beta
+
+    def update(self, samples: Samples) -> Update:
+        """c of the algorithm at r - beta k(h), without a KL of its own  (T9.6)."""
+        return self.algorithm.update(_everywhere(samples, self._charged))
+
+    def _charged(self, samples: Samples) -> Samples:
+        paid = need(samples, "reward") - self.beta * self.estimator.value(samples.log_ratio)
+        return replace(samples, reward=paid, reference_log_prob=samples.log_prob)
+
+
+@dataclass(frozen=True)
+class WithKLLoss:
+    """An algorithm whose KL is an estimate beside its loss, differentiated sample by sample.
+
+    Ends on its own samples with k2 at pi*, if the algorithm climbs E_pi[r]; with k3 at the maximiser of
+    E_pi[r] - beta KL(ref || pi); with k1, which does not pull, on the best arm.  Weighted by pi/mu, k1 and k3
+    end at pi* as well  (T9.6).
+
+    Args:
+        algorithm: any that looks at rewards and has a beta, the strength of the KL; its own KL is left out.
+            Its coefficients are averages over the group, and so is the loss.
+        estimator: `k1`, `k2` or `k3`.
+        weighted: the loss is pi/mu times the estimate, the ratio differentiated with it.
+
+    Example: h = 0 and -log 2.
+        >>> from bandits import RLOO
+        >>> pair = Samples(log_prob=np.log([0.5, 0.25]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                reward=np.array([1.0, 0.0]))
+        >>> WithKLLoss(RLOO(beta=1.0), k3).update(pair).log_prob  # less (1 - 1) / 2 and (1 - 2) / 2
+        array([0.5, 0. ])
+    """
+
+    algorithm: Any
+    estimator: Estimator = k2
+    weighted: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.algorithm, self.estimator)
+        object.__setattr__(self, "weighted", checks.flag(self.weighted, "weighted"))
+
+    @property
+    def k(self) -> int:
+        """Samples in a group: those of the algorithm."""
+        return self.algorithm.k
+
+    @property
+    def beta(self) -> float:
+        """Strength of the KL: the algorithm's."""
+        return self.algorithm.beta
+
+    def update(self, samples: Samples) -> Update:
+        """c of the algorithm without a KL, less beta k'(h) / k, or beta w (k + k')(h) / k  (T9.6)."""
+        update, h = self.algorithm.update(_everywhere(samples, _without_kl)), samples.log_ratio
+        pull = self.estimator.slope(h)
+        if self.weighted:
+            pull = array_namespace(h).exp(log_weight(samples)) * (pull + self.estimator.value(h))
+        return replace(update, log_prob=update.log_prob - self.beta / self.k * pull)
+
+
+def _without_kl(samples: Samples) -> Samples:
+    return replace(samples, reference_log_prob=samples.log_prob)
+
+
+def _everywhere(samples: Samples, change: Callable[[Samples], Samples]) -> Samples:
+    """The samples, and the population that baselines run over, changed."""
+    everyone = samples.population
+    return replace(change(samples), population=everyone and change(everyone))
+
+
+def _check(algorithm: Any, estimator: Estimator) -> None:
+    """Is there a KL to be estimated in another way?"""
+    name, _ = type(algorithm).__name__, group_size(algorithm)
+    has_kl = getattr(algorithm, "beta", None) is not None
+    if not (has_kl and "reward" in fields_read(algorithm, _group(algorithm))[0]):
+        raise ValueError(
+            f"algorithm must look at rewards and have a KL of strength beta, but {name} does not; "
+            f"take one such as RLOO(beta=0.5)"
+        )
+    if not isinstance(estimator, Estimator):
+        raise ValueError(f"estimator must be k1, k2 or k3, but estimator = {checks.shown(estimator)}")
+
+
+def _group(algorithm: Any) -> Samples:
+    """One group with a number in every field."""
+    sizes = {name: (algorithm.k,) * axes for name, axes in sample_axes(Samples).items() if name != "arm"}
+    arrays = {
+        name: np.sin(np.arange(1.0, prod(size) + 1) + place).reshape(size) ** 2
+        for place, (name, size) in enumerate(sizes.items())
+    }
+    return Samples(**arrays, population=Samples(**arrays))
