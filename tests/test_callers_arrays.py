@@ -142,6 +142,7 @@ CALLS = {
     "sgd_moments": lambda a: list(
         bandits.sgd_moments(CoPG(1.0), _world(a), Offline(a["other"]), 0.1, [0, 3], start=a["policy"])
     ),
+    "difficulty_weight": lambda a: [bandits.difficulty_weight(RLOO(1.0), a["policy"])],
     "stationary_covariance": lambda a: [
         bandits.stationary_covariance(CoPG(1.0), _world(a), Offline(a["other"]), 0.1, reward_noise=1.0)
     ],

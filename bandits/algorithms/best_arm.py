@@ -1,8 +1,8 @@
 """Where does a group's policy gradient end on its own samples, when no KL holds it?  On the best arm.
 
-The coefficients of a group sum to zero, and that of its best arm is never negative: only policies all of whose
-arms are equally good rest, and only those of the best attract.  The mass that others keep falls like 1/t.  If
-several arms are best and are treated alike, their steps go with their shares, d(theta_a - theta_b)/dt =
+The coefficients of a group sum to zero, and that of its best arm is never negative: only policies all of
+whose arms are equally good rest, and only those of the best attract.  The mass of the others falls like 1/t.
+If several arms are best and are treated alike, their steps go with their shares, d(theta_a - theta_b)/dt =
 (pi_a - pi_b) s(t) with an s like 1/t, whose integral diverges: the most frequent takes everything  (T9.5).
 """
 
