@@ -415,7 +415,14 @@ def test_contexts_of_a_policy_that_do_not_fit_are_refused():
         _refused(call, "contexts of policy and the bandit must broadcast", "(4, 3) and (2, 3)")
 
 
-WITHOUT_A_KL = {"AsymRE", "DAPO", "DrGRPO", "GRPO", "GSPO", "MaxRL"}  # of those that have a beta: their docstring says where they end at zero
+WITHOUT_A_KL = {
+    "AsymRE",
+    "DAPO",
+    "DrGRPO",
+    "GRPO",
+    "GSPO",
+    "MaxRL",
+}  # of those that have a beta: their docstring says where they end at zero
 
 
 def test_beta_zero_is_taken_by_those_that_say_where_they_end_without_a_kl():

@@ -64,6 +64,13 @@ def best_arm(bandit: Bandit, log_start: Floats) -> Solution | None:
     return answer(log_policy_of(policy), bandit, 0.0, unique=bool(only.all()), tag="T13.7", message=LONELY)
 
 
+def only_best_arm(bandit: Bandit, log_start: Floats) -> Solution | None:
+    """`best_arm` where no other has the same reward; None where several do, and more than mass decides."""
+    score = np.where(np.isfinite(log_start), bandit.needed_reward(), -np.inf)
+    several = (score == score.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
+    return None if several.any() else best_arm(bandit, log_start)
+
+
 def gated(name: str, mass: Floats, gate: Gate, bandit: Bandit, log_start: Floats) -> Solution | None:
     """The end of weights between two bounds, where no negative mass pushes for ever  (T9.1, T13.10).
 

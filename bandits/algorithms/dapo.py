@@ -6,10 +6,10 @@ a_i = (r_i - mean) / spread of the group as in GRPO; pi/mu may fall by eps and r
 divisor, the tokens |y| of all answers of the group, is one for the group and another from group to group: a
 group with long answers counts little.  That moves the end wherever a KL holds it (T13.12).
 
-Who samples: the policy (w = 1), or mu, a policy of a moment ago.  Without a KL, as published, the
-coefficients of a group sum to zero and the best arm's is never negative: on its own samples it gathers there,
-whatever the lengths.  With one it rests where an arm's share of (a + beta (rho - 1)) / sum |y|, over all
-groups, is proportional to pi: enumerate.
+Who samples: the policy (w = 1), or mu, a policy of a moment ago.  As published, without a KL
+(beta = 0) it ends on the best arm of its own samples, whatever the lengths: the coefficients of a group sum
+to zero, and the best arm's is never negative.  With one it rests where an arm's share of
+(a + beta (rho - 1)) / sum |y|, over all groups, is proportional to pi: enumerate.
 
 Departures: one ratio for a whole answer where the paper has one a token (`bandits.sequences.TokenGRPO`);
 groups of equal rewards are not resampled, they count zero; a penalty for overlong answers is the reward's.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from bandits.algorithms.best_arm import best_arm
+from bandits.algorithms.boundary import only_best_arm
 from bandits.algorithms.grpo import GRPO, Spread, standard_deviation
 from bandits.bandit import Bandit
 from bandits.checks import Floats
@@ -78,7 +78,7 @@ class DAPO:
         """Without a KL, on-policy, the best arm, if one is  (T13.12)."""
         if self.beta > 0 or not sampling.on_policy:
             return None
-        return best_arm(bandit, bandit.needed_reward(), log_start, alike=bandit.length is None)
+        return only_best_arm(bandit, log_start)
 
     def _share(self, samples: Samples) -> Array:
         """k / sum_j |y_j| of each group, (...)."""

@@ -7,7 +7,8 @@ which makes long wrong answers cheap (T13.12), are left out: tokens are summed. 
 1 - 1/k with PPO's clip, and GRPO's k3 as the KL where there is one: the published algorithm has none.
 
 Who samples: the policy, or mu, a policy of a moment ago.  On its own samples it climbs (1 - 1/k) E_pi[r] -
-beta KL(ref || pi), whose maximiser is one equation in one unknown, and not pi*  (T9.5).
+beta KL(ref || pi), whose maximiser is one equation in one unknown, and not pi*; without a KL (beta = 0) it
+ends on the best arm  (T9.5).
 
 Source: Liu et al. 2025, "Understanding R1-Zero-Like Training", arXiv:2503.20783.
 """

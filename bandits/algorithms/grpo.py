@@ -9,7 +9,8 @@ samples it pulls towards KL(ref || pi), not KL(pi || ref)  (T9.6).
 Who samples: the policy (w = 1), or mu, a policy of a moment ago.  Where it ends on-policy (T9.5): at
 pi = ref / (1 - at/beta), at(y) = E[a | y] in groups of pi, which is not pi*.  Without the spread
 (`unit_spread`, "Dr. GRPO") that is the maximiser of (1 - 1/k) E_pi[r] - beta KL(ref || pi), one equation in
-one unknown.  On a fixed mu the clip freezes or slides as PPO's does.
+one unknown.  On a fixed mu the clip freezes or slides as PPO's does; without a KL (beta = 0) it ends on the
+best arm of its own samples, with the spread or without.
 
 Conventions: `standard_deviation` divides by k - 1, as trainers do, and adds nothing (they add 1e-4); a group
 of equal rewards has a = 0.  Source: Shao et al. 2024, "DeepSeekMath", arXiv:2402.03300, Eq. (3)-(4); Liu et
@@ -26,7 +27,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
-from bandits.algorithms.best_arm import best_arm
+from bandits.algorithms.boundary import best_arm
 from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.ppo import clipped, log_bounds, log_weight, upper_clip_or_none
 from bandits.bandit import Bandit
@@ -107,7 +108,7 @@ class GRPO:
         if not sampling.on_policy or self.spread not in (unit_spread, standard_deviation):
             return None
         if self.beta == 0:
-            return best_arm(bandit, bandit.needed_reward(), log_start)
+            return best_arm(bandit, log_start)
         if self.spread is standard_deviation:
             return None
         score = (1 - 1 / self.k) * bandit.needed_reward()

@@ -6,7 +6,7 @@ a_i = (r_i - mean) / spread of the group as in GRPO; s is clipped in the place o
 derivative in log pi has the factor 1/|y|: a long answer moves little.
 
 Who samples: the policy (s = 1), or mu, a policy of a moment ago.  On-policy E[c | y] = at(y) / |y|, at the
-mean advantage of an arm.  Without a KL, as published, only best arms rest.  With one the end is
+mean advantage of an arm.  As published, without a KL (beta = 0) it ends on the best arm.  With one the end is
 beta ref / (t - at / |y|) with the t that makes the sum one; without the spread at = (1 - 1/k) (r - m), and
 m = E_pi[r] is one more equation.  Lengths move it (T13.12).  They do not where the KL is charged to the
 reward (k1, `WithKLReward`) and `unit_spread` taken: that ends at pi*.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-from bandits.algorithms.best_arm import best_arm
+from bandits.algorithms.boundary import only_best_arm
 from bandits.algorithms.grpo import GRPO, Spread, kl_pull, standard_deviation
 from bandits.algorithms.ppo import clipped, log_weight
 from bandits.bandit import Bandit
@@ -78,7 +78,7 @@ class GSPO:
         """Without a KL, on-policy, the best arm, if one is  (T13.12)."""
         if self.beta > 0 or not sampling.on_policy:
             return None
-        return best_arm(bandit, bandit.needed_reward(), log_start, alike=bandit.length is None)
+        return only_best_arm(bandit, log_start)
 
     @cached_property
     def _grpo(self) -> GRPO:

@@ -11,8 +11,8 @@ on its own samples.
 
 Who samples: the policy (w = 1), or mu, a policy of a moment ago, with PPO's clip.  On-policy successes keep
 their ratios, failures theirs, and p is where beta (p - p0) = p q weight(p), p0 the reference's: the k3 loss
-pulls as KL(ref || pi)  (T9.6).  Without a KL, as published, no failure lives, and the most frequent success
-takes all.
+pulls as KL(ref || pi)  (T9.6).  As published, without a KL (beta = 0) it ends with no failure alive, and on
+the most frequent success.
 
 Source: "Maximum Likelihood Reinforcement Learning" 2026, arXiv:2602.02710.
 """
@@ -27,7 +27,7 @@ from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
 from bandits import checks
-from bandits.algorithms.best_arm import best_arm
+from bandits.algorithms.boundary import best_arm
 from bandits.algorithms.grpo import kl_pull, surrogate_loss
 from bandits.algorithms.linear import reference_on_support
 from bandits.algorithms.ppo import clipped, log_weight
@@ -97,7 +97,7 @@ class MaxRL:
             return None
         success = np.where(bandit.needed_reward() > self.threshold, 1.0, 0.0)
         if self.beta == 0:
-            return best_arm(bandit, success, log_start)
+            return best_arm(Bandit(success, reference=bandit.reference), log_start)
         ref = np.exp(reference_on_support(bandit, log_start))
         won, lost = (success * ref).sum(-1, keepdims=True), ((1 - success) * ref).sum(-1, keepdims=True)
         fails = np.vectorize(self._failures)(won, lost)
