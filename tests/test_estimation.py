@@ -385,7 +385,7 @@ BAD = {
         [0.2, 0.3, 0.5], WINS, 1.0, width=1.0, ridge=1.0
     ),
     "policy and wins must have the same number": lambda: uncertainty([0.2, 0.3, 0.5], REF, WINS),
-    "origin must broadcast": lambda: uncertainty(REF, [0.2, 0.3, 0.5], WINS),
+    "origin and wins must have the same number": lambda: uncertainty(REF, [0.2, 0.3, 0.5], WINS),
     "comparisons must be a Dataset": lambda: wins_of([(0, 1)], 2),
     "comparisons.pairs[0, 1] = 2": lambda: wins_of(b.Dataset([(0, 2)]), 2),
     "bandit must have one context": lambda: draw_wins(
@@ -416,3 +416,70 @@ def test_arms_outside_of_the_reference_stay_outside_and_arguments_are_left_alone
     assert_array_equal(wins, kept[0])
     assert_array_equal(reference, kept[1])
     assert_allclose(softmax(np.log(main[[0, 2]])), main[[0, 2]])  # and they are policies
+
+
+@FEW
+@given(data=st.data())
+def test_rare_arms_many_games_and_tiny_ridges_cost_no_digits(data):
+    """Counts over six decades, the ridge down to 1e-6, arms unheard of: slopes are level, sets are kept."""
+    rng = data.draw(strategies.generators(13))
+    arms = int(rng.integers(2, 8))
+    wins = np.floor(10 ** rng.uniform(-1, 5, (arms, arms))) * (rng.random((arms, arms)) < 0.7)
+    wins[np.arange(arms), (np.arange(arms) + 1) % arms] += 1  # all hang together
+    np.fill_diagonal(wins, 0)
+    beta, width, ridge = 10.0 ** rng.uniform([-2, -3, -4], [1, 2, 1])
+    reference = np.exp(rng.uniform(-12, 0, arms))
+    reference /= reference.sum()
+    found = pessimistic_policy(wins, reference, beta, width=width, ridge=ridge)
+    apart = found - reference
+    if np.abs(apart).max() > 1e-6:
+        w = width * np.linalg.pinv(information(wins, ridge)) @ apart
+        w /= uncertainty(found, reference, wins, ridge)
+        alive = found > 1e-200
+        pull = beta * np.log(found[alive] / reference[alive])
+        size = beta + np.abs(w).max() + np.abs(pull).max()
+        assert np.ptp((fitted_reward(wins, ridge) - w)[alive] - pull) <= 1e-5 * size  # kappa(Sigma) is 1e11
+    main, far = online_step(wins, reference, beta, width=width, ridge=ridge)
+    with np.errstate(divide="ignore"):
+        price = beta * kl(np.log(far), np.log(main))
+    assert price <= width * uncertainty(far, main, wins, ridge) * (1 + 1e-6) + 1e-13 * beta
+
+
+GOOD = {
+    fitted_reward: {"wins": WINS, "ridge": 0.5},
+    fitted_preference: {"wins": WINS, "prior": 0.5},
+    effective_resistance: {"wins": WINS},
+    information: {"wins": WINS, "ridge": 0.5},
+    uncertainty: {"policy": REF, "origin": [0.5, 0.5], "wins": WINS, "ridge": 0.5},
+    next_pair: {"wins": WINS, "ridge": 0.5},
+    pessimistic_reward: {"wins": WINS, "origin": REF, "width": 1.0, "ridge": 0.5},
+    pointwise_policy: {"wins": WINS, "reference": REF, "beta": 0.5, "width": 1.0, "ridge": 0.5},
+    pessimistic_policy: {"wins": WINS, "reference": REF, "beta": 0.5, "width": 1.0, "ridge": 0.5},
+    online_step: {"wins": WINS, "reference": REF, "beta": 0.5, "width": 1.0, "ridge": 0.5},
+    hybrid_step: {"wins": WINS, "reference": REF, "beta": 0.5, "ridge": 0.5},
+    explorer: {"main": REF, "wins": WINS, "beta": 0.5, "width": 1.0, "ridge": 0.5},
+    accuracy: {"score": REF, "bandit": WORLD, "behavior": REF},
+    draw_wins: {"bandit": WORLD, "first": REF, "second": REF, "count": 3, "rng": np.random.default_rng(0)},
+    wins_of: {"comparisons": b.Dataset([(0, 1)]), "arms": 2},
+}
+WRONG = (
+    None,
+    "text",
+    math.nan,
+    [[0.2, math.nan], [0.1, 0.0]],
+    {},
+    object(),
+    1j,
+    [],
+    [[]],
+    [[1.0], [2.0, 3.0]],
+)
+
+
+@pytest.mark.parametrize("function", GOOD, ids=lambda function: function.__name__)
+def test_a_wrong_kind_is_refused_by_the_name_of_its_argument(function):
+    function(**GOOD[function])
+    for name in GOOD[function]:
+        for wrong in WRONG:
+            with pytest.raises(ValueError, match=name):
+                function(**GOOD[function] | {name: wrong})

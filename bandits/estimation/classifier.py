@@ -35,6 +35,7 @@ def accuracy(score: ArrayLike, bandit: Bandit, behavior: ArrayLike) -> Floats:
         >>> accuracy([0.0, 1.0, 2.0], Bandit([1.0, 0.0, 2.0]), [1 / 3, 1 / 3, 1 / 3]).round(4)
         np.float64(0.6667)
     """
+    checks.instance(bandit, Bandit, "bandit", "write Bandit(reward) or Bandit(preference=...)")
     x, mu = checks.arms(score, "score"), bandit.checked_policy(behavior, "behavior")
     checks.same_arms(x, mu, "score", "behavior")
     better = np.sign(bandit.preference - 0.5)

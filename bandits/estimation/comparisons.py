@@ -60,9 +60,11 @@ def draw_wins(
         array([[0., 5.],
                [0., 0.]])
     """
+    checks.instance(bandit, Bandit, "bandit", "write Bandit(reward) or Bandit(preference=...)")
     if bandit.contexts:
         raise ValueError(f"bandit must have one context, but it has {bandit.contexts}; ask bandit.at(index)")
-    one, other = (bandit.checked_policy(p, name) for p, name in ((first, "first"), (second, "second")))
+    one = policy_of(first, "first", bandit.reference, "the bandit")
+    other = policy_of(second, "second", bandit.reference, "the bandit")
     count, rng = checks.count(count, "count", least=0), checks.generator(rng)
     met = np.outer(one, other)
     law = ((met + met.T) * bandit.preference).ravel()
@@ -85,3 +87,18 @@ def checked_wins(wins: ArrayLike) -> Floats:
     checks.reject_first(matrix < 0, matrix, "wins", "non-negative", remedy)
     np.fill_diagonal(matrix, 0.0)
     return matrix
+
+
+def policy_of(values: ArrayLike, name: str, arms: Floats, whose: str = "wins") -> Floats:
+    """One policy over as many arms as there are in `arms`, (A,).
+
+    Raises:
+        ValueError: it is no distribution, or over other arms.
+    """
+    policy = checks.distribution(values, name)
+    checks.same_arms(policy, arms, name, whose)
+    if policy.ndim > 1:
+        raise ValueError(
+            f"{name} must be one policy, (A,), but its shape is {policy.shape}; pass one prompt's"
+        )
+    return policy

@@ -21,16 +21,18 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 from scipy.optimize import brentq
 
 from bandits import checks
 from bandits.checks import Floats
+from bandits.estimation.comparisons import checked_wins, policy_of
 from bandits.estimation.fits import fitted_reward
-from bandits.estimation.uncertainty import information, uncertainty
+from bandits.estimation.uncertainty import metric, uncertainty
 from bandits.policy import log_policy_of, tilt
 
+CLOSEST = 1e-100  # width in units of beta below which the explorer is the main policy
 MOST_TURNS = 500  # of one arm's direction
+FARTHEST = 40.0  # log s beyond its least value: arms that differ by less are tied
 PROGRESS = 1e-10  # relative growth of the distance from which on it is not turned again
 
 
@@ -44,7 +46,7 @@ def next_pair(wins: ArrayLike, ridge: float) -> tuple[int, int]:
         >>> next_pair([[0, 5, 0], [4, 0, 1], [0, 0, 0]], ridge=0.1)
         (0, 2)
     """
-    inverse = linalg.inv(information(wins, ridge))
+    inverse = metric(wins, ridge)
     own = np.diag(inverse)
     apart = np.triu(own[:, None] + own - inverse - inverse.T, 1)
     first, second = np.unravel_index(np.argmax(apart), apart.shape)
@@ -94,33 +96,31 @@ def explorer(main: ArrayLike, wins: ArrayLike, beta: float, *, width: float, rid
         >>> explorer([0.4, 0.3, 0.3], wins, 1.0, width=1.0, ridge=0.5).round(3)
         array([0., 0., 1.])
     """
-    pi1 = checks.distribution(main, "main")
+    pi1 = policy_of(main, "main", checked_wins(wins)[0])
     beta, width = checks.positive(beta, "beta"), checks.deviation(width, "width")
-    metric = linalg.inv(information(wins, ridge))
-    checks.same_arms(pi1, metric[0], "main", "wins")
-    if width == 0:
+    inverse = metric(wins, ridge)
+    if width / beta < CLOSEST:
         return np.array(pi1)
     log_main = log_policy_of(pi1)
-    found = [_climb(arm, log_main, metric, width / beta) for arm in np.eye(len(pi1))[pi1 > 0]]
+    found = [_climb(arm, log_main, inverse, width / beta) for arm in np.eye(len(pi1))[pi1 > 0]]
     return found[int(np.argmax(uncertainty(np.stack(found), pi1, wins, ridge)))]
 
 
 def _main(wins: ArrayLike, reference: ArrayLike, beta: float, ridge: float) -> Floats:
-    checks.positive(ridge, "ridge")
-    reward, ref = fitted_reward(wins, ridge), checks.distribution(reference, "reference")
-    checks.same_arms(ref, reward, "reference", "wins")
+    ref = policy_of(reference, "reference", checked_wins(wins)[0])
+    reward = fitted_reward(wins, checks.positive(ridge, "ridge"))
     return np.exp(tilt(log_policy_of(ref), reward, checks.positive(beta, "beta")))
 
 
-def _climb(arm: Floats, log_main: Floats, metric: Floats, reach: float) -> Floats:
+def _climb(arm: Floats, log_main: Floats, inverse: Floats, reach: float) -> Floats:
     """From one arm's direction to a policy that no turn of it improves."""
     main, policy, length = np.exp(log_main), np.exp(log_main), 0.0
     apart = arm - main
     for _ in range(MOST_TURNS):
-        before = np.sqrt(apart @ metric @ apart)
+        before = np.sqrt(apart @ inverse @ apart)
         if before == 0:
             break
-        gradient = metric @ apart / before
+        gradient = inverse @ apart / before
         policy = _farthest(gradient, log_main, reach)
         apart = policy - main
         previous, length = length, float(gradient @ apart)
@@ -153,7 +153,9 @@ def _farthest(gradient: Floats, log_main: Floats, reach: float) -> Floats:
     if -np.log(best.sum()) <= reach * top:
         return best / best.sum()
     low = high = math.log(reach)
-    while excess(high) < 0:
+    if excess(low) >= 0:  # by rounding: the main policy is all but one arm
+        return np.exp(tilt(log_main, level, math.exp(-low)))
+    while excess(high) < 0 and high < low + FARTHEST:
         high += 0.5
-    root = brentq(excess, low - 1e-6, high, xtol=1e-12)
+    root = brentq(excess, low, high, xtol=1e-12) if excess(high) > 0 else high
     return np.exp(tilt(log_main, level, math.exp(-root)))

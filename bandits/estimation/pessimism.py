@@ -17,6 +17,8 @@ Source: Xiong et al. 2023, "Iterative Preference Learning from Human Feedback", 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
@@ -24,12 +26,14 @@ from scipy.optimize import brentq
 
 from bandits import checks
 from bandits.checks import Floats
+from bandits.estimation.comparisons import checked_wins, policy_of
 from bandits.estimation.fits import fitted_reward
-from bandits.estimation.uncertainty import information, uncertainty
+from bandits.estimation.uncertainty import metric, uncertainty
 from bandits.policy import log_policy_of, tilt
 
-MOST_STEPS = 200  # of Newton's method at one stiffness: a handful is taken
-ACCURACY = 1e-13  # of Newton's residual, relative to the sizes that cancel in it
+MOST_STEPS = 500  # of Newton's method at one stiffness: a handful is taken
+LAST_STEP = 1e-8  # in units of beta: Newton's error is the square of its last step
+ROUNDING = 1e-12  # of the width
 STIFFEST = 1e9  # of the pull to the origin, against the softest: beyond, the policy rests there
 
 
@@ -51,9 +55,9 @@ def pessimistic_reward(wins: ArrayLike, origin: ArrayLike, *, width: float, ridg
         >>> pessimistic_reward(wins, [0.5, 0.5, 0.0], width=1.0, ridge=0.5).round(3)
         array([ 0.299, -0.647, -1.732])
     """
-    checks.positive(ridge, "ridge")
-    spread = uncertainty(np.eye(np.shape(wins)[-1]), origin, wins, ridge)
-    return fitted_reward(wins, ridge) - checks.deviation(width, "width") * spread
+    reward = fitted_reward(wins, checks.positive(ridge, "ridge"))
+    spread = uncertainty(np.eye(len(reward)), origin, wins, ridge)
+    return reward - checks.deviation(width, "width") * spread
 
 
 def pointwise_policy(
@@ -76,9 +80,8 @@ def pointwise_policy(
     Raises:
         ValueError: as `pessimistic_reward`, or beta is not positive.
     """
-    ref = checks.distribution(reference, "reference")
+    ref = policy_of(reference, "reference", checked_wins(wins)[0])
     reward = pessimistic_reward(wins, ref if origin is None else origin, width=width, ridge=ridge)
-    checks.same_arms(ref, reward, "reference", "wins")
     return np.exp(tilt(log_policy_of(ref), reward, checks.positive(beta, "beta")))
 
 
@@ -104,79 +107,73 @@ def pessimistic_policy(
         >>> pessimistic_policy(wins, [0.3, 0.3, 0.4], 0.5, width=2.0, ridge=0.5).round(3)
         array([0.504, 0.087, 0.409])
     """
-    ref = checks.distribution(reference, "reference")
-    nu = ref if origin is None else checks.distribution(origin, "origin")
-    sigma, reward = information(wins, ridge), fitted_reward(wins, ridge)
-    checks.same_arms(ref, reward, "reference", "wins")
-    checks.within(nu, ref.shape, "origin")
+    matrix = checked_wins(wins)
+    ref = policy_of(reference, "reference", matrix[0])
+    nu = ref if origin is None else policy_of(origin, "origin", matrix[0])
     checks.inside(nu, ref, "origin")
+    inverse, reward = metric(matrix, ridge), fitted_reward(matrix, ridge)
     beta, width = checks.positive(beta, "beta"), checks.deviation(width, "width")
     known = ref > 0
-    inner = linalg.inv(sigma)[np.ix_(known, known)]
+    sigma = linalg.inv(inverse[np.ix_(known, known)])
     policy = np.zeros_like(ref)
-    policy[known] = _within(reward[known], np.log(ref[known]), nu[known], inner, beta, width)
+    policy[known] = _within(reward[known], np.log(ref[known]), nu[known], sigma, beta, width)
     return policy
 
 
-def _within(reward: Floats, log_ref: Floats, nu: Floats, metric: Floats, beta: float, width: float) -> Floats:
-    """The maximiser on the reference's support: at the origin, or where stiffness x distance is the width."""
-    plain = np.exp(tilt(log_ref, reward, beta))
-    if width == 0 or width >= _most(reward, log_ref, nu, metric, beta):
-        return nu if width else plain
-    state = [reward / beta]
+def _within(reward: Floats, log_ref: Floats, nu: Floats, sigma: Floats, beta: float, width: float) -> Floats:
+    """ref exp((r^ - w)/beta)/Z on the reference's support, w of length c, which lowers its value most."""
+    if width == 0:
+        return np.exp(tilt(log_ref, reward, beta))
+    if width >= _most(reward, log_ref, nu, sigma, beta):
+        return nu
+    w = np.zeros_like(nu)
 
     def excess(log_stiffness: float) -> float:
-        stiffness = np.exp(log_stiffness)
-        state[0] = _spring(reward, log_ref, nu, stiffness * metric, beta, state[0])
-        return float(stiffness * _length(np.exp(tilt(log_ref, state[0], 1.0)) - nu, metric) - width)
+        nonlocal w
+        w = _spring(reward, log_ref, nu, sigma / math.exp(log_stiffness), beta, w)
+        return math.sqrt(w @ sigma @ w) / width - 1
 
-    farthest = max(_length(vertex - nu, metric) for vertex in np.eye(len(nu)))
-    low = high = np.log(width / farthest)
-    while excess(high) < 0:
-        if high > low + np.log(STIFFEST):
+    apart = np.eye(len(nu)) - nu
+    farthest = (apart @ linalg.inv(sigma) * apart).sum(axis=-1).max()
+    low = high = math.log(width / math.sqrt(farthest))  # the length is at most stiffness x distance
+    while (over := excess(high)) < -ROUNDING:
+        if high > low + math.log(STIFFEST):
             return nu
         high += 1.0
-    root = brentq(excess, low - 1.0, high, xtol=1e-14, rtol=1e-15)
-    excess(root)
-    return np.exp(tilt(log_ref, state[0], 1.0))
+    if over > ROUNDING:
+        excess(brentq(excess, low - 1.0, high, xtol=1e-13))
+    return np.exp(tilt(log_ref, reward - w, beta))
 
 
-def _most(reward: Floats, log_ref: Floats, nu: Floats, metric: Floats, beta: float) -> float:
+def _most(reward: Floats, log_ref: Floats, nu: Floats, sigma: Floats, beta: float) -> float:
     """The width that keeps the policy at the origin: min_k |rho - k|_Sigma, rho = r^ - beta log nu/ref."""
     if nu.min() == 0:
-        return np.inf  # the KL's slope is infinite there
-    rho, one = reward - beta * (np.log(nu) - log_ref), np.ones_like(nu)
-    weighed = linalg.solve(metric, np.stack([rho, one], axis=-1), assume_a="pos")
-    rho = rho - (one @ weighed[:, 0]) / (one @ weighed[:, 1])
-    return float(np.sqrt(rho @ linalg.solve(metric, rho, assume_a="pos")))
+        return math.inf  # the KL's slope is infinite there
+    rho = reward - beta * (np.log(nu) - log_ref)
+    rho -= sigma.sum(axis=0) @ rho / sigma.sum()
+    return math.sqrt(rho @ sigma @ rho)
 
 
-def _length(apart: Floats, metric: Floats) -> float:
-    return float(np.sqrt(apart @ metric @ apart))
+def _spring(reward: Floats, log_ref: Floats, nu: Floats, softness: Floats, beta: float, w: Floats) -> Floats:
+    """argmin of beta log E_ref[exp((r^ - w)/beta)] + w.nu + w.softness.w/2, convex, by Newton's method.
 
-
-def _spring(reward: Floats, log_ref: Floats, nu: Floats, pull: Floats, beta: float, z: Floats) -> Floats:
-    """z = log pi/ref + constant with beta z = r^ - pull (pi - nu): Newton's method, halved until it helps.
-
-    Its Jacobian beta I + pull H, H = diag pi - pi pi', has eigenvalues of at least beta.
+    As of T5.2's, the fraction log(1 + delta)/delta of a step descends from anywhere, delta its spread in
+    units of beta; it is doubled as long as that still descends.
     """
-    scale = np.abs(reward).max() + np.abs(pull).max()
 
-    def miss(z: Floats) -> tuple[Floats, Floats]:
-        policy = np.exp(tilt(log_ref, z, 1.0))
-        return beta * z - reward + pull @ (policy - nu), policy
+    def slope(w: Floats) -> tuple[Floats, Floats]:
+        policy = np.exp(tilt(log_ref, reward - w, beta))
+        return softness @ w - policy + nu, policy
 
-    off, policy = miss(z)
     for _ in range(MOST_STEPS):
-        if np.abs(off).max() <= ACCURACY * scale:
+        falls, policy = slope(w)
+        curvature = (np.diag(policy) - np.outer(policy, policy)) / beta
+        step = -linalg.solve(softness + curvature, falls, assume_a="pos")
+        delta = float(np.ptp(step)) / beta
+        fraction = math.log1p(delta) / delta if delta > 1 else 1.0
+        while delta > 3 and slope(w + 2 * fraction * step)[0] @ step < 0:
+            fraction *= 2
+        w = w + fraction * step
+        if delta <= LAST_STEP:
             break
-        curvature = np.diag(policy) - np.outer(policy, policy)
-        step = linalg.solve(beta * np.eye(len(z)) + pull @ curvature, off)
-        fraction = 1.0
-        while fraction > 1e-6 and np.linalg.norm(miss(z - fraction * step)[0]) >= np.linalg.norm(off):
-            fraction /= 2
-        if fraction <= 1e-6:  # rounding: no step helps any more
-            break
-        z = z - fraction * step
-        off, policy = miss(z)
-    return z
+    return w

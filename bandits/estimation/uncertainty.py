@@ -27,7 +27,7 @@ from scipy import linalg
 
 from bandits import checks
 from bandits.checks import Floats
-from bandits.estimation.comparisons import checked_wins
+from bandits.estimation.comparisons import checked_wins, policy_of
 from bandits.solvers import graph
 
 ROUNDING = 1e-9  # of a policy's mass on a component: what `checks.distribution` lets pass, and more
@@ -49,6 +49,16 @@ def information(wins: ArrayLike, ridge: float) -> Floats:
     return np.diag(games.sum(axis=1) + ridge) - games
 
 
+def metric(wins: ArrayLike, ridge: float) -> Floats:
+    """A matrix that on differences of policies is Sigma^-1, (A, A)  (T9.8).
+
+    They sum to zero, and 1 is an eigenvector of Sigma, of eigenvalue ridge: to put the mean degree in its
+    place changes nothing on them, and a small ridge costs no digits where all arms hang together.
+    """
+    sigma = information(wins, ridge)
+    return linalg.inv(sigma + np.trace(sigma) / len(sigma) ** 2)
+
+
 def uncertainty(policy: ArrayLike, origin: ArrayLike, wins: ArrayLike, ridge: float = 0.0) -> Floats:
     """|pi - nu| in the metric of Sigma^-1, (...)  (T9.8).
 
@@ -68,14 +78,12 @@ def uncertainty(policy: ArrayLike, origin: ArrayLike, wins: ArrayLike, ridge: fl
         >>> round(float(uncertainty([1.0, 0.0, 0.0], [0.0, 0.0, 1.0], chain)) ** 2, 12)
         2.0
     """
-    pi, nu = checks.distribution(policy, "policy"), checks.distribution(origin, "origin")
-    matrix = checked_wins(wins)
+    matrix, pi = checked_wins(wins), checks.distribution(policy, "policy")
     checks.same_arms(pi, matrix[0], "policy", "wins")
-    checks.within(nu, matrix.shape[-1:], "origin")
+    nu = policy_of(origin, "origin", matrix[0])
     apart = pi - nu
     if checks.deviation(ridge, "ridge") > 0:
-        factor = linalg.cholesky(information(matrix, ridge), lower=True)
-        return np.linalg.norm(apart @ linalg.inv(factor).T, axis=-1)
+        return np.sqrt(np.maximum((apart @ metric(matrix, ridge) * apart).sum(axis=-1), 0.0))
     rows = apart.reshape(-1, len(matrix))
     return np.array([_without_ridge(row, matrix + matrix.T) for row in rows]).reshape(pi.shape[:-1])[()]
 
