@@ -35,8 +35,8 @@ from bandits.estimation import (
 from bandits.policy import kl
 from bandits.testing import strategies
 
-EXAMPLES = settings(max_examples=20, deadline=None)
-FEW = settings(max_examples=8, deadline=None)
+EXAMPLES = settings(max_examples=20)
+FEW = settings(max_examples=8)
 RIDGES = st.sampled_from([0.03, 0.5, 4.0])
 WIDTHS = st.sampled_from([0.05, 0.3, 1.0, 4.0])
 
