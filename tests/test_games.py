@@ -311,7 +311,7 @@ def test_arms_outside_the_reference_never_enter():
 # ---- bad input
 
 
-@pytest.mark.parametrize("law", [games.nash_md, games.mirror_descent])
+@pytest.mark.parametrize("law", [games.nash_md, games.mirror_descent, games.extragradient])
 def test_steps_longer_than_one_over_beta_are_refused(law):
     with pytest.raises(ValueError, match="learning_rate must be at most 1 / beta = 5"):
         law(CYCLE, 0.2, 5.1)
@@ -329,6 +329,9 @@ def test_other_arguments_out_of_range_are_refused():
         lambda: games.regret_matching(CYCLE, -0.1),
         lambda: games.nash_md_rate(0.2, -1),
         lambda: games.self_play(CYCLE, 0.2, mix=2.0),
+        lambda: games.sppo(CYCLE, 0.0),
+        lambda: games.exponential_weights(CYCLE, -1.0),
+        lambda: games.optimistic_weights(CYCLE, np.nan),
         lambda: games.averaged_play(CYCLE, 0.2, rate=0.0),
         lambda: games.best_response_flow(CYCLE, 0.0),
     ):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import independent_solvers
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.special import softmax
+from scipy.special import logsumexp, rel_entr, softmax
 
 import answer_key
 import worlds
@@ -25,7 +25,7 @@ from bandits import (
     expected_update,
     fixed_point,
 )
-from bandits.testing import enumeration, strategies
+from bandits.testing import enumeration, laws, strategies
 from bandits.testing.enumeration import Case
 from rows import Row, log_ratios
 
@@ -202,3 +202,36 @@ def test_on_policy_the_equilibrium_keeps_to_the_support_of_the_start(algorithm):
     rest = Bandit(preference=matrix[[0, 2]][:, [0, 2]], reference=[5 / 7, 2 / 7])
     assert_allclose(found, [rest.nash_policy(0.4)[0], 0, rest.nash_policy(0.4)[1]], rtol=1e-13)
     assert_allclose(expected_update(algorithm(0.4), world, OnPolicy(), found), 0, atol=1e-13)
+
+
+@EXAMPLES
+@given(data=st.data(), arms=st.integers(3, 6))
+def test_the_squared_margin_is_no_kl(data, arms):
+    """T12.19: E (h - h')^2 / 2 on i.i.d. pairs of mu has the gradient of Var_mu(h): at mu = pi 2 grad KL."""
+    policy, mu = (data.draw(strategies.policies(arms, smallest=0.02, salt=salt)) for salt in (0, 5))
+    reference = data.draw(strategies.references(arms, smallest=0.02))
+
+    def half_square(logits, weight) -> float:
+        h = logits - logsumexp(logits) - np.log(reference)
+        return float(weight @ (h[:, None] - h) ** 2 @ weight / 2)
+
+    def forward_kl(logits) -> float:
+        return float(rel_entr(softmax(logits), reference).sum())
+
+    def backward_kl(logits) -> float:
+        return float(rel_entr(reference, softmax(logits)).sum())
+
+    at, h = np.log(policy), np.log(policy / reference)
+    forward, backward = laws.gradient(forward_kl, at), laws.gradient(backward_kl, at)
+    on = laws.gradient(lambda x: half_square(x, policy), at)
+    assert_allclose(on, 2 * forward, rtol=0, atol=1e-8)
+    assert_allclose(on, 2 * policy * (h - policy @ h), rtol=0, atol=1e-8)  # 2 H h
+    off = laws.gradient(lambda x: half_square(x, mu), at)
+    assert_allclose(off, 2 * mu * (h - mu @ h), rtol=0, atol=1e-8)
+    for kl in (
+        forward,
+        backward,
+    ):  # what is left of it when its part along the gradient of the KL is taken away
+        along = off - kl * (off @ kl) / (kl @ kl)
+        assume(np.abs(mu / policy - 1).max() > 0.1 and np.abs(h).max() > 0.1)
+        assert np.linalg.norm(along) > 1e-4 * np.linalg.norm(off)

@@ -67,6 +67,7 @@ from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.robust_dpo import RobustDPO
 from bandits.algorithms.slic import SLiC
+from bandits.algorithms.sppo import SPPO
 from bandits.algorithms.srpo import SRPO
 from bandits.algorithms.topr import TOPR
 from bandits.algorithms.xpo import XPO
@@ -117,6 +118,13 @@ ALGORITHMS = (
 )
 
 __all__ = [
+    SPPO,
+)
+
+__all__ = [
+    "SPPO",
+    "XPO",
+    "ChiPO",
     "ALGORITHMS",
     "ALoL",
     "AsymRE",

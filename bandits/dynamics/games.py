@@ -7,10 +7,14 @@ One policy meets its own past or present.  With p(y beats pi') = sum_y' P(y, y')
     Nash-EMA          pi <- m exp(eta p(y beats a)) / Z,    a <- a^decay pi^(1 - decay) / Z
     fictitious play   a <- (1 - rate) a + rate (best response to a)
     regret matching   a <- (1 - rate) a + rate (P a - 1/2)_+ / Z
+    SPPO              pi <- pi x,  log x + C x = eta (p(y beats pi) - 1/2)
+    optimistic        pi <- pi exp(eta (2 p(y beats pi) - p(y beats the last pi))) / Z
+    EGPO              pi <- m exp(eta p(y beats ahead)) / Z,  ahead = m exp(eta p(y beats pi)) / Z,  m of pi
 
-At a constant step Nash-MD misses the equilibrium: KL(pi* || pi) = O(eta^2)  (T6.4, T6.5).  The last two move
-the *average* a of the policies played, with rate 1 / (t + 1); regret matching plays in proportion to the
-positive regrets, t (P a - 1/2)  (T6.8).  In continuous time the first three become
+At a constant step Nash-MD misses the equilibrium: KL(pi* || pi) = O(eta^2)  (T6.4, T6.5).  SPPO's rounds wind
+outwards, optimistic ones inwards (T13.19).  Fictitious play and regret matching move the *average* a of the
+policies played, with rate 1 / (t + 1); regret matching plays in proportion to the positive regrets,
+t (P a - 1/2)  (T6.8).  In continuous time the first three become
 d log pi / dt = p(y beats pi') - beta log pi/ref, and fictitious play d log a / dt = response / a - 1.
 
 Every law is a step or a velocity for `bandits.solvers.paths` to follow, in log space.
@@ -22,13 +26,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
+from scipy.special import log_softmax, wrightomega
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import log_ratio, mixture, tilt
 from bandits.solvers.paths import Step, Velocity
+
+NEWTON, ROUNDING = 100, 1e-15  # steps for the constant of SPPO's round, from 0: they never pass the root
 
 
 def nash_md(bandit: Bandit, beta: float, learning_rate: float) -> Step:
@@ -153,6 +159,88 @@ def regret_matching(bandit: Bandit, rate: float) -> Step:
         with np.errstate(divide="ignore"):
             played = np.log(positive) - np.log(np.where(total > 0, total, 1.0))
         return np.where(total > 0, _mean(average, played, rate), average)
+
+    return step
+
+
+def exponential_weights(bandit: Bandit, learning_rate: float) -> Step:
+    """pi exp(eta p(y beats pi)) / Z: what one round of SPPO aims at, no reference staying  (T13.19).
+
+    Near an interior equilibrium of the unregularised game a step multiplies distances by 1 +- i eta f: it
+    winds outwards at any step.
+    """
+    eta = checks.positive(learning_rate, "learning_rate")
+    return lambda log_policy: log_softmax(log_policy + eta * _against(bandit, log_policy), axis=-1)
+
+
+def sppo(bandit: Bandit, learning_rate: float) -> Step:
+    """One round of SPPO's regression on pairs of the policy, which is its reference, Wu 2024  (T13.19).
+
+    log x + C x = eta (p(y beats pi) - 1/2) with x = pi'/pi, C = KL(pi || pi'): what `SPPO(1 / eta)` ends at.
+    Its rests are those of `exponential_weights`, and so are its derivatives there; KL(w || pi) to an interior
+    equilibrium w of the unregularised game never falls.
+
+    Example: from a policy that no arm beats it does not move.
+        >>> cycle = Bandit(preference=[[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
+        >>> np.exp(sppo(cycle, 2.0)(np.log([1 / 3, 1 / 3, 1 / 3]))).round(12)
+        array([0.33333333, 0.33333333, 0.33333333])
+    """
+    eta = checks.positive(learning_rate, "learning_rate")
+
+    def step(log_policy: Floats) -> Floats:
+        gain = eta * (_against(bandit, log_policy) - 0.5)
+        policy, C = np.exp(log_policy), np.zeros((*gain.shape[:-1], 1))
+        for _ in range(NEWTON):
+            x = np.exp(_log_x(gain, C))
+            excess = (policy * x).sum(axis=-1, keepdims=True) - 1
+            C = np.maximum(C + excess / (policy * x**2 / (1 + C * x)).sum(axis=-1, keepdims=True), 0.0)
+            if (np.abs(excess) <= ROUNDING).all():
+                break
+        return log_softmax(log_policy + _log_x(gain, C), axis=-1)
+
+    return step
+
+
+def _log_x(gain: Floats, C: Floats) -> Floats:
+    """log x with log x + C x = gain, by Wright's omega; x falls with C, and is convex in it."""
+    with np.errstate(divide="ignore"):
+        return gain - wrightomega(gain + np.log(C))
+
+
+def optimistic_weights(bandit: Bandit, learning_rate: float) -> Step:
+    """Exponential weights that count the last payoff twice and take the one before back.
+
+    pi exp(eta (2 p(y beats pi) - p(y beats the policy before))) / Z, on a stack (2, ..., A): the policy and
+    the one before.  It arrives at an unregularised equilibrium where exponential weights wind outwards
+    (Daskalakis & Panageas 2019, arXiv:1807.04252): near one, distances shrink by the roots of
+    t^2 - (1 + 2 i eta f) t + i eta f, which are below 1 for eta f < 1 / sqrt(3)  (T13.19).
+    """
+    eta = checks.positive(learning_rate, "learning_rate")
+
+    def step(stack: Floats) -> Floats:
+        log_policy, before = stack
+        payoff = 2 * _against(bandit, log_policy) - _against(bandit, before)
+        return np.stack([log_softmax(log_policy + eta * payoff, axis=-1), log_policy])
+
+    return step
+
+
+def extragradient(bandit: Bandit, beta: float, learning_rate: float) -> Step:
+    """EGPO: mirror descent that looks at the payoff where a step would lead, then steps from where it was.
+
+    Zhou et al. 2025, arXiv:2503.08942.  Its end is the regularised equilibrium (T6.1); near it a step
+    multiplies distances by (1 - eta beta)(1 +- i eta f) - eta^2 f^2, where mirror descent has
+    1 - eta beta +- i eta f  (T13.19).
+
+    Raises:
+        ValueError: eta beta > 1.
+    """
+    weight = _mixing(beta, learning_rate)
+
+    def step(log_policy: Floats) -> Floats:
+        mixed = mixture(log_policy, bandit.log_reference, weight)
+        ahead = log_softmax(mixed + learning_rate * _against(bandit, log_policy), axis=-1)
+        return log_softmax(mixed + learning_rate * _against(bandit, ahead), axis=-1)
 
     return step
 

@@ -59,6 +59,7 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "PMDMean": known.PMDMean(beta, k=group),
         "OAPL": known.OAPL(beta, k=group),
         "KTO": known.KTO(beta),
+        "SPPO": known.SPPO(beta),
         "XPO": known.XPO(beta),
         "REBEL": known.REBEL(beta),
         "ChiPO": known.ChiPO(beta),
