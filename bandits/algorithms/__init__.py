@@ -46,6 +46,7 @@ from bandits.algorithms.nash_md import NashMD
 from bandits.algorithms.nca import NCA
 from bandits.algorithms.oapl import OAPL
 from bandits.algorithms.online_ipo import OnlineIPO
+from bandits.algorithms.orpo import ORPO
 from bandits.algorithms.pmd_mean import PMDMean
 from bandits.algorithms.policy_gradient import (
     PolicyGradient,
@@ -66,6 +67,7 @@ from bandits.algorithms.rebel import REBEL
 from bandits.algorithms.remax import ReMax
 from bandits.algorithms.rloo import RLOO
 from bandits.algorithms.robust_dpo import RobustDPO
+from bandits.algorithms.simpo import SimPO
 from bandits.algorithms.slic import SLiC
 from bandits.algorithms.sppo import SPPO
 from bandits.algorithms.srpo import SRPO
@@ -119,9 +121,13 @@ ALGORITHMS = (
 
 __all__ = [
     SPPO,
+    ORPO,
+    SimPO,
 )
 
 __all__ = [
+    "SimPO",
+    "ORPO",
     "SPPO",
     "XPO",
     "ChiPO",

@@ -33,6 +33,7 @@ Slope: TypeAlias = Callable[[Any], Any]  # f', entry by entry
 TOLERANCE = 1e-13  # net flow of each arm, relative to its gross flow
 LAST_STEP = 1e-6  # Newton's error is the square of its last step
 SMALL_STEP = 1e-3  # so small steps are taken whole
+LONG = 4.0  # of a gap: where f is nearly flat a Newton step is far too long, and f'' beyond it rounds to 0
 MAX_STEPS = 500
 DENSE = 1000  # sparse comparisons of at most so many arms are solved as dense ones
 SHIFT = 1e-5  # of a margin, for differences of f'
@@ -181,7 +182,7 @@ def _newton_step(wins: Comparisons, x: Floats, flow: Comparisons, slope: Slope) 
 
 def _part(wins: Comparisons, x: Floats, net: Floats, step: Floats, slope: Slope) -> float:
     """How much of a Newton step to take: until F hardly falls along it any more, and not far beyond."""
-    first, part = float(net @ step), 1.0
+    first, part = float(net @ step), min(1.0, LONG / float(np.ptp(step)))
     falls = partial(_falls, wins, x, step, slope)
     while not falls(part) >= -first / 2:  # too far; infinite, or not a number: much too far
         part /= 2

@@ -59,6 +59,8 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "PMDMean": known.PMDMean(beta, k=group),
         "OAPL": known.OAPL(beta, k=group),
         "KTO": known.KTO(beta),
+        "SimPO": known.SimPO(beta),
+        "ORPO": known.ORPO(),
         "SPPO": known.SPPO(beta),
         "XPO": known.XPO(beta),
         "REBEL": known.REBEL(beta),

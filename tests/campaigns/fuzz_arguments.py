@@ -180,6 +180,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "RLoL": [{"clip": 0.9}],
         "KTO": [{"beta": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.2, "reference_point": 0.1}],
         "XPO": [{"beta": 0.5, "alpha": 0.02}],
+        "ORPO": [{"weight": 0.3, "average": True}],
         "CoPG": [{"beta": 0.5, "k": 3}],
         "RLOO": [{"beta": 0.5, "k": 3}],
         "DPO": [{"beta": 0.5, "smoothing": 0.1, "margin": lambda answers: 0.1 * answers.reward}],
