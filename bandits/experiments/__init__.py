@@ -16,6 +16,7 @@ from bandits.experiments import (
     descendants,
     difficulty,
     divisors,
+    dro_kto,
     elo_and_dice,
     endless,
     favourites,
@@ -33,6 +34,7 @@ from bandits.experiments import (
     robustness,
     self_play,
     sgd_noise,
+    sppo,
     variance,
 )
 
@@ -65,5 +67,7 @@ EXPERIMENTS = (
     quantiles,
     representations,
     byol_basin,
+    sppo,
+    dro_kto,
     armac,
 )
