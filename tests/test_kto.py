@@ -176,6 +176,21 @@ def test_one_good_arm_takes_all(data, beta, point):
     assert found.unique and found.stable
 
 
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 0.9), flips=st.floats(0, 0.45))
+def test_flipped_labels_slow_it_down_and_move_nothing(data, beta, flips):
+    """T9.4, equal weights: w is multiplied by 1 - 2 epsilon on all arms."""
+    world, mu = data.draw(labelled(st.integers(2, 5)))
+    noisy = b.Bandit(
+        world.reward, reference=world.reference, desirable=flips + (1 - 2 * flips) * world.desirable
+    )
+    clean, flipped = (b.fixed_point(b.KTO(beta), one, b.Offline(mu)).policy for one in (world, noisy))
+    assert_allclose(flipped, clean, rtol=0, atol=1e-9)
+    policy = np.full(world.arms, 1 / world.arms)
+    fast, slow = (b.expected_update(b.KTO(beta), one, b.Offline(mu), policy) for one in (world, noisy))
+    assert_allclose(slow, (1 - 2 * flips) * fast, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("beta", [1.5, 3.0])
 def test_beyond_one_every_arm_that_pays_attracts(beta):
     """And below one, every arm attracts where none pays: the start decides, and the refusal says why."""

@@ -61,6 +61,7 @@ ROWS = {
         formula=formula,
         size=size,
         target=end,
+        settles=False,  # on its own samples nothing holds an answer that others beat
         ends={"on-policy": "other", "elsewhere": "other"},
     )
 }

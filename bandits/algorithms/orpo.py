@@ -11,7 +11,7 @@ answer wins, and lambda draws odds apart beyond that.  On two answers of one tok
     (pi - p) + 2 lambda (sigma(2 logit pi) - p) = 0  (T13.15).
 
 On more the loss is not convex in the logits; where it ends is searched for, and no world with two ends was
-found.  An answer that never wins loses all mass.  On its own samples imitation has nothing to hold on to.
+found.  An answer that never wins loses all mass.  On its own samples the flow is followed too.
 
 Source: Hong et al. 2024, "ORPO: Monolithic Preference Optimization without Reference Model",
 arXiv:2403.07691.

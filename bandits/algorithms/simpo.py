@@ -94,8 +94,16 @@ class SimPO:
             return None
         tokens, law = bandit.length, sampling.law(self, bandit, log_start)
         fit = partial(margins.fit, slope=lambda z: -expit(self.margin - z))
-        words = {"method": "Newton on the margins (T13.15)", "remedy": "leave no arm unbeaten"}
-        scores = partial(fitted, fit, law.wins(bandit), bandit, log_start, beta=1.0, **words)
+        scores = partial(
+            fitted,
+            fit,
+            law.wins(bandit),
+            bandit,
+            log_start,
+            beta=1.0,
+            method="Newton on the margins (T13.15)",
+            remedy="leave no arm unbeaten",
+        )
         return rescored(scores, lambda v: tokens * v / self.beta)
 
     def _label_and_lead(self, samples: Samples) -> tuple[Array, Array]:

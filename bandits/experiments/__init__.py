@@ -67,7 +67,7 @@ EXPERIMENTS = (
     quantiles,
     representations,
     byol_basin,
+    armac,
     sppo,
     dro_kto,
-    armac,
 )

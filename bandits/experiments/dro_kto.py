@@ -65,7 +65,7 @@ def sampler(odds: float) -> Offline:
 def run(progress: bool = False) -> Result:
     """Solve both for every rate and every sampler; train at three rates."""
     flips, odds = np.linspace(0, 0.49, 50), np.geomspace(1 / 8, 8, 49)
-    both = {"DRO": DRO(BETA), "KTO": KTO(BETA)}
+    both: dict[str, DRO | KTO] = {"DRO": DRO(BETA), "KTO": KTO(BETA)}
     ends = {name: [fixed_point(a, world(e), sampler(1)).policy for e in flips] for name, a in both.items()}
     skewed = {name: [fixed_point(a, world(0), sampler(s)).policy for s in odds] for name, a in both.items()}
     return Result(
@@ -79,7 +79,6 @@ def run(progress: bool = False) -> Result:
 
 def _trained(algorithm: DRO | KTO, flips: float) -> Floats:
     """Mean policy at the end of training on drawn labels; DRO's rewards have a label's spread."""
-    setting = {"reward_noise": 0.45} if isinstance(algorithm, DRO) else {}
     trace = simulate(
         algorithm,
         world(flips),
@@ -90,7 +89,7 @@ def _trained(algorithm: DRO | KTO, flips: float) -> Floats:
         rng=np.random.default_rng(0),
         runs=4,
         record=50,
-        **setting,
+        reward_noise=0.45 if isinstance(algorithm, DRO) else 0.0,
     )
     return trace.policies[-5:].mean(axis=(0, 1))
 
