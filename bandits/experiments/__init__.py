@@ -8,6 +8,7 @@ from bandits.experiments import (
     armac,
     averages,
     byol_basin,
+    clip_higher,
     convergence,
     convex_losses,
     copg_toy,
@@ -35,6 +36,7 @@ from bandits.experiments import (
     self_play,
     sgd_noise,
     sppo,
+    singular_limit,
     variance,
 )
 
@@ -61,6 +63,8 @@ EXPERIMENTS = (
     forgetful_kl,
     map_of_ends,
     descendants,
+    singular_limit,
+    clip_higher,
     endless,
     goodhart,
     online_offline,
