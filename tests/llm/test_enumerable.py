@@ -20,10 +20,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bandits import (
+    CISPO,
     DPO,
     DRO,
     DROV,
     EXO,
+    GOLD,
     GRPO,
     IPO,
     NCA,
@@ -33,6 +35,8 @@ from bandits import (
     REBEL,
     RLOO,
     SRPO,
+    TOPR,
+    AsymRE,
     Bandit,
     CalDPO,
     ConvexLoss,
@@ -44,6 +48,7 @@ from bandits import (
     Pairs,
     PMDMean,
     ReMax,
+    RLoL,
     RobustDPO,
     Samples,
     SLiC,
@@ -128,6 +133,9 @@ class Training:
                 reference_log_prob=log_reference[None],
                 reward=None if reward is None else reward[None],
             ),
+            behavior_log_prob=None
+            if self.sampling.on_policy
+            else torch.from_numpy(np.log(law.behavior))[arm],
             greedy_reward=None if reward is None else reward[log_prob.argmax()].expand(len(arm)),
             value=beside.expand(len(arm)) if len(beside) == 1 else None,
             revision_log_prob=None if revision is None else revision[pair],
@@ -260,6 +268,33 @@ def test_the_hinge_pulls_at_a_model_as_at_the_arms(world):
     pull = expected_update(algorithm, bandit, Offline(world.mu1), policy)  # contrastive: no normaliser
     np.testing.assert_allclose(-slope.numpy(), pull, rtol=0, atol=1e-14)
     assert len(np.unique(np.round(pull / world.mu1, 9))) > 3
+
+
+WITHOUT_KL = [  # where all answers live; and their settings where some die out
+    (AsymRE(baseline=-3), AsymRE(baseline=0.1)),
+    (TOPR(baseline=-3), TOPR(baseline=0.1)),
+    (CISPO(cap=0.05, baseline=-3, k=1), CISPO(cap=1.5, baseline=0.1, k=1)),
+    (RLoL(clip=0), RLoL()),
+    (GOLD(floor=1), GOLD(floor=0.1)),
+]
+
+
+@pytest.mark.parametrize(("interior", "boundary"), WITHOUT_KL, ids=lambda a: repr(a))
+def test_without_a_kl_a_model_ends_or_is_pulled_as_the_arms_are(interior, boundary):
+    """T13.7-T13.10, T9.1: the end where no answer dies; where some do, the pull on the way."""
+    world = World(tiny_model("gpt2", vocabulary=3), tokens=2)
+    bandit = as_bandit(world.start, world.reward - world.reward.min() + 0.2)  # R-LoL, GOLD: r > 0
+    sampling = Offline(world.mu1)
+    assert reaches(world, interior, bandit, sampling) <= 1e-10
+    trained = world.completions().log_prob.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(Training(boundary, bandit, sampling).loss(trained), trained)
+    policy = trained.detach().exp().numpy()
+    policy = policy / policy.sum()
+    pull = expected_update(boundary, bandit, sampling, policy)
+    found = -slope.numpy()
+    size = np.abs(found).max()
+    assert np.abs(pull).max() > 1e-3
+    np.testing.assert_allclose(found - policy * found.sum(), pull, rtol=0, atol=1e-13 * (1 + size))
 
 
 REGRESSIONS = [
