@@ -35,8 +35,8 @@ from bandits.experiments import (
     robustness,
     self_play,
     sgd_noise,
-    sppo,
     singular_limit,
+    sppo,
     variance,
 )
 

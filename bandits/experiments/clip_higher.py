@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.algorithms import CISPO, PPO
@@ -106,27 +107,7 @@ def draw(result: Result) -> Figure:
     """Above the ends against the caps, below entropy along the flow."""
     with style.house_style():
         figure, ((ppo, cispo), (below, beside)) = plt.subplots(2, 2, figsize=(10.5, 6.4), sharey="row")
-        ppo.plot(result.upper_clip, result.best, "o", color=style.BLUE, label="PPO ends, or slides")
-        held = np.linspace(0, result.reach, 2)
-        ppo.plot(held, MU[0] * (1 + held), color=style.BLUE, linewidth=0.8, label="(1 + ε′) μ")
-        ppo.axhline(result.optimum[0], color=style.GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="π*")
-        ppo.axvline(result.reach, color=style.GREY, linewidth=0.6)
-        ppo.set_xlabel("ε′, upper clip (lower clip 0.2)")
-        ppo.set_ylabel("probability of the best, rare arm")
-        ppo.set_title("PPO: the upper clip holds it, until π* is in reach", fontsize=9)
-        ppo.legend(loc="upper left")
-        looks = (
-            (style.BLUE, "-"),
-            (style.ORANGE, (0, (5, 2))),
-            (style.GREEN, (0, (2, 1.5))),
-            (style.GREY, "-"),
-        )
-        for arm, (color, line) in enumerate(looks):
-            label = f"arm {arm + 1}, r = {REWARD[arm]:g}, μ = {MU[arm]:g}"
-            cispo.plot(result.cap, result.ends[:, arm], color=color, linestyle=line, label=label)
-        cispo.set_xlabel("C, cap of the weight")
-        cispo.set_title("CISPO: from cloning to the best arm alone", fontsize=9)
-        cispo.legend(loc="center right")
+        _draw_ends(ppo, cispo, result)
         for place, (color, line) in SHOWN.items():
             label = f"ε′ = {result.upper_clip[place]:g}"
             below.plot(result.times, result.ppo_entropy[place], color=color, linestyle=line, label=label)
@@ -137,7 +118,26 @@ def draw(result: Result) -> Figure:
             axes.set_xlabel("time")
             axes.legend(loc="lower left")
         below.set_ylabel("entropy of the policy, nats")
-        figure.suptitle(
-            "A higher clip lets rare good answers rise; a cap decides how many answers live", fontsize=11
-        )
+        figure.suptitle("A higher clip lets rare good answers rise; a cap decides how many live", fontsize=11)
     return figure
+
+
+def _draw_ends(ppo: Axes, cispo: Axes, result: Result) -> None:
+    """PPO's best arm against its upper clip, all of CISPO's arms against its cap."""
+    held = np.linspace(0, result.reach, 2)
+    ppo.plot(result.upper_clip, result.best, "o", color=style.BLUE, label="PPO ends, or slides")
+    ppo.plot(held, MU[0] * (1 + held), color=style.BLUE, linewidth=0.8, label="(1 + ε′) μ")
+    ppo.axhline(result.optimum[0], color=style.GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="π*")
+    ppo.axvline(result.reach, color=style.GREY, linewidth=0.6)
+    ppo.set_xlabel("ε′, upper clip (lower clip 0.2)")
+    ppo.set_ylabel("probability of the best, rare arm")
+    ppo.set_title("PPO: the upper clip holds it, until π* is in reach", fontsize=9)
+    ppo.legend(loc="upper left")
+    dashes = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (1, 1)))
+    colors = (style.BLUE, style.ORANGE, style.GREEN, style.GREY)
+    for arm, (color, line) in enumerate(zip(colors, dashes, strict=True)):
+        label = f"arm {arm + 1}, r = {REWARD[arm]:g}, μ = {MU[arm]:g}"
+        cispo.plot(result.cap, result.ends[:, arm], color=color, linestyle=line, label=label)
+    cispo.set_xlabel("C, cap of the weight")
+    cispo.set_title("CISPO: from cloning to the best arm alone", fontsize=9)
+    cispo.legend(loc="center right")
