@@ -25,6 +25,8 @@ from verdicts.world import COUNTS, World
 
 SAME = 1e-6  # total variation between two policies that are called one
 LONG, GATHERED = 1000.0, 0.9
+NOT_YET = "no KL: not at rest"
+GATHERS = "no KL: gathers on the best answer", "no KL: gathers on one answer"
 ALIVE = 1e-9  # the model is not put where an answer has less
 
 
@@ -59,7 +61,11 @@ def where_it_ends(world: World, row: Row, beta: float) -> End:
         policy = _policy(world, row, algorithm)
     except (NoFixedPoint, NotConverged) as error:
         return End(f"none: {getattr(error, 'reason', None) or 'several ends, or none'}")
-    best = world.bandit.optimal_policy(getattr(innermost(algorithm), "beta", beta))
+    strength = getattr(innermost(algorithm), "beta", beta)
+    if strength == 0:
+        best = policy[world.reward.argmax()] > 1 - SAME
+        return End("no KL: the best answer" if best else "no KL: other answers", policy)
+    best = world.bandit.optimal_policy(strength)
     distance = float(np.abs(policy - best).sum() / 2)
     word = "pi*" if distance <= SAME else "a vertex" if policy.max() > 1 - SAME else "another policy"
     return End(word, policy, distance)
@@ -78,9 +84,8 @@ def _without_kl(world: World, algorithm: Any) -> End:
     late = table_flow(algorithm, table, made, b.OnPolicy(), [0.0, LONG])[-1]
     policy = np.exp(table.log_prob(late))
     if policy.max() < GATHERED:
-        return End("no KL: not at rest", policy)
-    best = policy.argmax() == world.reward.argmax()
-    return End("no KL: gathers on the best answer" if best else "no KL: gathers on one answer", policy)
+        return End(NOT_YET, policy)
+    return End(GATHERS[int(policy.argmax() != world.reward.argmax())], policy)
 
 
 def _table(world: World) -> TokenTable:

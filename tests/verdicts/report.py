@@ -9,7 +9,7 @@ from typing import Any
 import bandits as b
 from bandits.algorithms.table import card
 from bandits.sequences import Averaged
-from verdicts.ends import End, innermost
+from verdicts.ends import GATHERS, NOT_YET, End, innermost
 from verdicts.judged import Judged, Row
 
 NOTE = {
@@ -17,6 +17,7 @@ NOTE = {
     "function": "its loss function is called on the log-probabilities of the model",
     "formula": "its loss is written out here, from the file and line",
 }
+LATE = (NOT_YET, *GATHERS)  # ends that are the policy of a late time
 HEAD = "| loss | says it is | gradient | what that optimises | end | notes |\n|---|---|---|---|---|---|"
 
 
@@ -147,8 +148,8 @@ def _gradient(row: dict[str, Any]) -> str:
 
 def _end(row: dict[str, Any]) -> str:
     if row["distance"] is None:
-        gathered = max(row["policy"] or [0])
-        return row["end"] + (f" ({gathered:.3g} of the mass at time 1000)" if gathered else "")
+        mass = f" ({max(row['policy']):.3g} of the mass at time 1000)" if row["end"] in LATE else ""
+        return row["end"] + mass
     away = "" if row["end"] == "pi*" else f", {row['distance']:.3g} from pi*"
     rest = (
         ""

@@ -12,7 +12,7 @@ from bandits.sequences import KLInLoss, KLInReward, by_answer, by_constant, by_g
 from verdicts import formulas, functions
 from verdicts import group_algorithms as own
 from verdicts.judged import Row
-from verdicts.settings import BETA, EPS, grpo, whole
+from verdicts.settings import BETA, EPS, grpo, gspo, whole, without_kl
 from verdicts.world import TOKENS, K
 
 PLUS = 1e-6  # what verl adds to the standard deviation
@@ -54,7 +54,7 @@ def openrlhf_policy(name: str, line: int, claim: str, against: Any, **settings: 
         kind="groups",
         claim=claim,
         loss=formulas.of_samples(functions.openrlhf_policy(centred, **settings)),
-        against=own.NoKL(against),
+        against=without_kl(against),
         stale=True,
         notes=CENTRED,
     )
@@ -85,7 +85,7 @@ OPENRLHF = [
         "PolicyLoss, policy_loss_type=gspo",
         185,
         "GSPO 2507.18071",
-        own.AnswerRatio(whole(None), by_answer),
+        gspo(None),
         policy_loss_type="gspo",
     ),
 ]
@@ -114,7 +114,7 @@ def verl(name: str, estimator: str, mode: str, line: int, claim: str, against: A
             "source": f"{CORE}:{line}",
             "claim": claim,
             "loss": formulas.of_samples(loss),
-            "against": against if penalty else own.NoKL(against),
+            "against": against if penalty else without_kl(against),
             "stale": penalty is None,
             **more,
         }
@@ -170,7 +170,7 @@ VERL = [
         stale=False,
         notes="on its own samples; a KL is the caller's",
     ),
-    verl("gspo", "grpo", MEANS, 1546, "GSPO 2507.18071", own.AnswerRatio(whole(PLUS), by_answer)),
+    verl("gspo", "grpo", MEANS, 1546, "GSPO 2507.18071", gspo(PLUS)),
     verl(
         "gspo",
         "grpo",
@@ -178,7 +178,7 @@ VERL = [
         1546,
         "GSPO 2507.18071",
         own.AnswerRatio(whole(PLUS), by_group),
-        named=own.AnswerRatio(whole(PLUS), by_answer),
+        named=gspo(PLUS),
         second=formulas.of_samples(formulas.gspo_over_tokens(PLUS)),
         notes="the divisor is that of loss_agg_mode, as its code says; GSPO's is seq-mean-token-mean",
     ),

@@ -10,7 +10,7 @@ from verdicts import formulas, trl_groups
 from verdicts import group_algorithms as own
 from verdicts.judged import Row
 from verdicts.rows_pairs import trl
-from verdicts.settings import BETA, grpo, whole
+from verdicts.settings import BETA, grpo, gspo, whole, without_kl
 from verdicts.world import TOKENS, K
 
 PLUS = 1e-4  # what TRL adds to the standard deviation
@@ -30,7 +30,7 @@ def trl_grpo(words: str, line: int, claim: str, against: Any, *, kl: bool = Fals
             "kind": "groups",
             "claim": claim,
             "loss": trl_groups.grpo(**settings),
-            "against": against if kl or against is None else own.NoKL(against),
+            "against": against if kl else without_kl(against),
             "stale": True,
             **more,
         }
@@ -140,7 +140,7 @@ GROUPS = [
         "loss_type=grpo, importance_sampling_level=sequence",
         3082,
         "GSPO 2507.18071",
-        own.AnswerRatio(whole(PLUS), by_answer),
+        gspo(PLUS),
         settings={"loss_type": "grpo", **SEQUENCE},
     ),
     trl_grpo(

@@ -8,6 +8,7 @@ from typing import Any
 import bandits as b
 from bandits.samples import Array
 from bandits.sequences import TokenGRPO
+from verdicts.group_algorithms import NoKL
 from verdicts.world import K
 
 BETA = 0.5
@@ -33,3 +34,14 @@ def grpo(divisor: Any, plus: float | None, **settings: Any) -> TokenGRPO:
 def whole(plus: float | None) -> b.GRPO:
     """GRPO of whole answers."""
     return b.GRPO(BETA, k=K, spread=b.unit_spread if plus is None else Deviation(plus))
+
+
+def gspo(plus: float | None) -> b.GSPO:
+    """GSPO, without a KL as published."""
+    return b.GSPO(k=K, spread=whole(plus).spread)
+
+
+def without_kl(algorithm: Any) -> Any:
+    """The algorithm where a trainer has no KL: as it is if it has none itself."""
+    plain = getattr(algorithm, "beta", None) == 0
+    return algorithm if plain else NoKL(algorithm)
