@@ -7,6 +7,7 @@ EXPERIMENTS      all of them, in the order of the map; `python -m bandits figure
 from bandits.experiments import (
     armac,
     averages,
+    best_of_n,
     byol_basin,
     clip_higher,
     convergence,
@@ -60,6 +61,7 @@ EXPERIMENTS = (
     averages,
     divisors,
     difficulty,
+    best_of_n,
     forgetful_kl,
     map_of_ends,
     descendants,

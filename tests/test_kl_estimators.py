@@ -1,0 +1,211 @@
+"""Estimators of the KL: in the reward or as a loss, with the likelihood ratio or without (T9.6, T13.12)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import answer_key
+import bandits as b
+from bandits import Samples
+from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, k1, k2, k3
+from bandits.testing import strategies
+
+# ---- the formulas, around RLOO ----------------------------------------------------------------------------
+
+VALUE = {"k1": lambda h: h, "k2": lambda h: h * h / 2, "k3": lambda h: math.exp(-h) - 1 + h}
+SLOPE = {"k1": lambda h: 1.0, "k2": lambda h: h, "k3": lambda h: 1 - math.exp(-h)}
+
+
+def leads(credit: list[float]) -> list[float]:
+    """RLOO without a KL: (1/k) (r_i - mean of the others)."""
+    total, k = math.fsum(credit), len(credit)
+    return [(r - (total - r) / (k - 1)) / k for r in credit]
+
+
+def charged(a: WithKLReward, s: Samples) -> list[float]:
+    """T9.6: r - beta k(h) for the reward, and no other KL."""
+    costs = [a.beta * VALUE[a.estimator.name](h) for h in answer_key.log_ratio(s)]
+    return leads([float(r) - cost for r, cost in zip(s.reward, costs, strict=True)])
+
+
+def beside(a: WithKLLoss, s: Samples) -> list[float]:
+    """T9.6: less beta k'(h) / k, or beta w (k' + k)(h) / k."""
+    pulls = []
+    for i, h in enumerate(answer_key.log_ratio(s)):
+        pull = SLOPE[a.estimator.name](h)
+        if a.weighted:
+            w = math.exp(s.log_prob[i] - s.behavior_log_prob[i])
+            pull = w * (pull + VALUE[a.estimator.name](h))
+        pulls.append(a.beta * pull / a.k)
+    return [c - pull for c, pull in zip(leads([float(r) for r in s.reward]), pulls, strict=True)]
+
+
+@pytest.mark.parametrize("estimator", [k1, k2, k3], ids=["k1", "k2", "k3"])
+def test_coefficients_follow_the_formula(estimator):
+    """Group by group, around RLOO, with the ratio and without."""
+    samples = strategies.unrelated_groups(3, 7, count=20)
+    plain = b.RLOO(0.7, k=3)
+    for a, formula in (
+        (WithKLReward(plain, estimator), charged),
+        (WithKLLoss(plain, estimator), beside),
+        (WithKLLoss(plain, estimator, weighted=True), beside),
+    ):
+        found = a.update(samples).log_prob
+        expected = [formula(a, choose_group(samples, i)) for i in range(20)]
+        assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * np.abs(expected).max())
+
+
+def choose_group(samples: Samples, i: int) -> Samples:
+    """The i-th group alone."""
+    names = ("log_prob", "reference_log_prob", "behavior_log_prob", "reward")
+    return Samples(**{name: getattr(samples, name)[i] for name in names})
+
+
+# ---- what they pull towards -------------------------------------------------------------------------------
+
+EXAMPLES = settings(max_examples=15)
+
+
+def gradients(policy: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+    """grad E_pi[r = 0], grad KL(pi || ref), grad KL(ref || pi) in the logits, by autograd."""
+    found = {}
+    ref = torch.tensor(reference)
+    for name, divergence in (
+        ("reverse", lambda q: (q.exp() * (q - ref.log())).sum()),
+        ("forward", lambda q: (ref * (ref.log() - q)).sum()),
+    ):
+        logits = torch.tensor(np.log(policy), requires_grad=True)
+        (slope,) = torch.autograd.grad(divergence(torch.log_softmax(logits, 0)), logits)
+        found[name] = slope.numpy()
+    return found
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_what_each_estimator_pulls_towards_in_each_place(data, beta):
+    """Equal rewards leave the KL alone: T9.6, against autograd of the two divergences."""
+    reference = data.draw(strategies.references(4, smallest=1e-2))
+    policy = data.draw(strategies.policies(4, smallest=1e-2))
+    world, slope = b.Bandit(np.full(4, 0.3), reference=reference), gradients(policy, reference)
+    plain = b.PolicyGradient(beta)
+    size = beta * (1 + np.log(policy / reference).max() ** 2 + (reference / policy).max())
+    zero = np.zeros(4)
+    for algorithm, expected in (
+        (WithKLReward(plain, k1), slope["reverse"]),
+        (WithKLReward(plain, k3), slope["reverse"] - slope["forward"]),
+        (WithKLLoss(plain, k1), zero),
+        (WithKLLoss(plain, k2), slope["reverse"]),
+        (WithKLLoss(plain, k3), slope["forward"]),
+        (WithKLLoss(plain, k1, weighted=True), slope["reverse"]),
+        (WithKLLoss(plain, k3, weighted=True), slope["reverse"]),
+    ):
+        found = b.expected_update(algorithm, world, b.OnPolicy(), policy)
+        assert_allclose(found, -beta * expected, rtol=0, atol=1e-13 * size)
+
+
+@EXAMPLES
+@given(data=st.data(), estimator=st.sampled_from([k1, k3]))
+def test_with_the_ratio_the_pull_is_right_whoever_samples(data, estimator):
+    """E_mu[w (k + k')] = E_pi[h + ...]: the gradient of KL(pi || ref); without it, it is another."""
+    reference, mu = (data.draw(strategies.references(4, smallest=1e-2)) for _ in range(2))
+    policy = data.draw(strategies.policies(4, smallest=1e-2))
+    world = b.Bandit(np.zeros(4), reference=reference)
+    found = b.expected_update(
+        WithKLLoss(b.PolicyGradient(0.7), estimator, weighted=True), world, b.Offline(mu), policy
+    )
+    scale = 1 + (reference / policy).max() + np.abs(np.log(policy / reference)).max()
+    assert_allclose(found, -0.7 * gradients(policy, reference)["reverse"], rtol=0, atol=1e-13 * scale)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 99), beta=strategies.betas())
+def test_k1_in_the_reward_is_what_they_do_and_k3_as_a_loss_is_what_grpo_does(seed, beta):
+    samples = strategies.unrelated_groups(2, seed)
+    scale = 1 + np.abs(samples.reward).max() + beta * np.exp(-samples.log_ratio).max()
+    scale *= np.exp(samples.log_prob - samples.behavior_log_prob).max()
+    for plain in (b.RLOO(beta), b.PPO(beta, k=2), b.PolicyGradient(beta, 0.3, k=2)):
+        found = WithKLReward(plain, k1).update(samples).log_prob
+        assert_allclose(found, plain.update(samples).log_prob, rtol=0, atol=1e-14 * scale)
+    found = WithKLLoss(b.GRPO(beta), k3).update(samples).log_prob
+    assert_allclose(found, b.GRPO(beta).update(samples).log_prob, rtol=0, atol=1e-14 * scale)
+
+
+# ---- where they end ---------------------------------------------------------------------------------------
+
+WORLD = b.Bandit([1.0, 0.6, 0.2, 0.0], reference=[0.1, 0.2, 0.3, 0.4], length=[1.0, 2.0, 4.0, 8.0])
+
+
+def test_where_each_ends_on_its_own_samples():
+    """pi*, or with k3 as a loss the maximiser of E_pi[r] - beta KL(ref || pi), GRPO's at k -> infinity."""
+    best = WORLD.optimal_policy(0.5)
+    for algorithm in (
+        WithKLReward(b.RLOO(0.5)),
+        WithKLLoss(b.RLOO(0.5), k2),
+        WithKLLoss(b.RLOO(0.5), k1, weighted=True),
+        WithKLLoss(b.RLOO(0.5), k3, weighted=True),
+    ):
+        assert_allclose(b.fixed_point(algorithm, WORLD, b.OnPolicy()).policy, best, rtol=0, atol=1e-8)
+    other = b.fixed_point(WithKLLoss(b.RLOO(0.5), k3), WORLD, b.OnPolicy()).policy
+    louder = b.Bandit(2 * WORLD.reward, reference=WORLD.reference)  # 1 - 1/k = 1/2
+    assert_allclose(other, b.fixed_point(b.DrGRPO(0.5), louder, b.OnPolicy()).policy, rtol=0, atol=1e-8)
+
+
+def test_k3_in_the_reward_switches_itself_off():
+    """Near the reference its pull is of second order; what falls far behind is pushed further."""
+    for step, order in ((1e-2, 1e-3), (1e-3, 1e-5)):
+        policy = WORLD.reference * (1 + step * np.array([1, -1, 1, -1]) * [2, 1, 1, 0.75])
+        policy = policy / policy.sum()
+        still = b.Bandit(np.zeros(4), reference=WORLD.reference)
+        pulls = [
+            np.abs(b.expected_update(WithKLReward(b.RLOO(1.0), k), still, b.OnPolicy(), policy)).max()
+            for k in (k1, k3)
+        ]
+        assert pulls[1] < order < pulls[0]
+    rare = np.array([0.3, 0.3, 0.399, 0.001])  # the last far below its .4: k1 lifts it, k3 pushes it down
+    lifts = [
+        float(b.expected_update(WithKLReward(b.RLOO(1.0), k), still, b.OnPolicy(), rare)[3]) for k in (k1, k3)
+    ]
+    assert lifts[1] < 0 < lifts[0]
+
+
+def test_lengths_and_the_place_of_the_kl():
+    """T13.12: a / |y| with the KL in the advantage rests at pi*, beside a loss of its own it does not."""
+    expected = [0.26531, 0.20149, 0.22748, 0.30572]
+    doubled = b.Bandit(2 * WORLD.reward, reference=WORLD.reference, length=WORLD.length)  # 1 - 1/k = 1/2
+    gspo = b.GSPO(0.5, spread=b.unit_spread)
+    found = b.fixed_point(WithKLLoss(gspo, k2), doubled, b.OnPolicy()).policy
+    assert_allclose(found, expected, rtol=0, atol=5e-6)
+    inside = b.fixed_point(WithKLReward(gspo, k1), WORLD, b.OnPolicy()).policy
+    assert_allclose(inside, [0.32833, 0.29506, 0.19887, 0.17774], rtol=0, atol=5e-6)
+    assert_allclose(inside, WORLD.optimal_policy(0.5), rtol=0, atol=1e-8)
+
+
+# ---- the border -------------------------------------------------------------------------------------------
+
+
+def test_what_has_no_reward_or_no_kl_is_refused():
+    for algorithm in (b.DPO(0.5), b.BestOfN(3), b.IPO(0.5)):
+        for kind in (WithKLReward, WithKLLoss):
+            with pytest.raises(ValueError, match="algorithm must look at rewards and have a KL"):
+                kind(algorithm)
+    with pytest.raises(ValueError, match="estimator must be k1, k2 or k3"):
+        WithKLLoss(b.RLOO(0.5), "k3")
+
+
+def test_baselines_over_everybody_are_charged_as_well():
+    """PolicyGradient(policy_value): J over the population, k1 or not."""
+    for baseline in (b.policy_value, b.behavior_value):
+        plain = b.PolicyGradient(0.5, baseline)
+        both = [
+            b.expected_update(a, WORLD, b.Offline([0.4, 0.1, 0.2, 0.3]), [0.3, 0.3, 0.2, 0.2])
+            for a in (plain, WithKLReward(plain, k1))
+        ]
+        assert_allclose(both[0], both[1], rtol=0, atol=1e-14)
+    assert_array_equal(WithKLReward(b.RLOO(0.5, k=3)).k, 3)
