@@ -61,29 +61,29 @@ def openrlhf_policy(name: str, line: int, claim: str, against: Any, **settings: 
 
 
 OPENRLHF = [
-    openrlhf_pairs("DPOLoss", 365, "DPO 2305.18290", b.DPO(BETA)),
+    openrlhf_pairs("DPOLoss", 355, "DPO 2305.18290", b.DPO(BETA)),
     openrlhf_pairs(
-        "DPOLoss, label_smoothing=0.1", 365, "cDPO", b.DPO(BETA, smoothing=EPS), label_smoothing=EPS
+        "DPOLoss, label_smoothing=0.1", 355, "cDPO", b.DPO(BETA, smoothing=EPS), label_smoothing=EPS
     ),
-    openrlhf_pairs("DPOLoss, ipo=True", 361, "IPO 2310.12036", b.IPO(BETA), ipo=True),
-    openrlhf_policy("PolicyLoss", 196, "PPO 1707.06347", grpo(by_group, None)),
+    openrlhf_pairs("DPOLoss, ipo=True", 352, "IPO 2310.12036", b.IPO(BETA), ipo=True),
+    openrlhf_policy("PolicyLoss", 205, "PPO 1707.06347", grpo(by_group, None)),
     openrlhf_policy(
         "PolicyLoss, token_level_loss=False",
-        196,
+        205,
         "PPO 1707.06347",
         grpo(by_answer, None),
         token_level_loss=False,
     ),
     openrlhf_policy(
         "PolicyLoss, dual_clip=3",
-        205,
+        210,
         "dual clip 1912.09729",
         own.WithDualClip(grpo(by_group, None)),
         dual_clip=3.0,
     ),
     openrlhf_policy(
         "PolicyLoss, policy_loss_type=gspo",
-        185,
+        189,
         "GSPO 2507.18071",
         gspo(None),
         policy_loss_type="gspo",
@@ -208,8 +208,8 @@ VERL = [
         notes="the square is that of each token's log-ratio, not of the answer's (T13.4)",
     ),
     verl_kl("low_var_kl", 2239, KLInLoss(SHARED, k3)),
-    verl_kl("k1", 2230, KLInLoss(SHARED, k1), notes="its mean gradient is zero: no KL (T9.6)"),
-    verl_kl("k2", 2236, KLInLoss(SHARED, k2), named=KLInReward(SHARED), second=SQUARE, notes=OWN_KL),
+    verl_kl("k1", 2228, KLInLoss(SHARED, k1), notes="its mean gradient is zero: no KL (T9.6)"),
+    verl_kl("k2", 2234, KLInLoss(SHARED, k2), named=KLInReward(SHARED), second=SQUARE, notes=OWN_KL),
     verl_kl("k3+", 2211, KLInLoss(SHARED, k2), named=KLInReward(SHARED), second=SQUARE, notes=OWN_KL),
 ]
 

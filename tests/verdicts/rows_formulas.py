@@ -19,7 +19,7 @@ FORMULAS = [
     formula(
         library="eric-mitchell/direct-preference-optimization",
         name="preference_loss",
-        source=f"{DPO_AT}:84",
+        source=f"{DPO_AT}:82",
         claim="DPO 2305.18290",
         loss=formulas.of_samples(formulas.dpo(BETA)),
         against=b.DPO(BETA),
@@ -27,7 +27,7 @@ FORMULAS = [
     formula(
         library="eric-mitchell/direct-preference-optimization",
         name="preference_loss, ipo=True",
-        source=f"{DPO_AT}:81",
+        source=f"{DPO_AT}:79",
         claim="IPO 2310.12036",
         loss=formulas.of_samples(formulas.ipo(BETA)),
         against=b.IPO(BETA),

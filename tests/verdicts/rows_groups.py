@@ -45,7 +45,7 @@ def by_hand(term: Any, divisor: Any, plus: float | None = PLUS) -> Any:
 GROUPS = [
     trl(
         name="RLOOTrainer",
-        source="trl/trainer/rloo_trainer.py:1833",
+        source="trl/trainer/rloo_trainer.py:1832",
         kind="groups",
         claim="RLOO 2402.14740",
         loss=trl_groups.rloo(beta=BETA),
@@ -57,7 +57,7 @@ GROUPS = [
     ),
     trl_grpo(
         "epsilon_high=0.28",
-        3112,
+        3120,
         "DAPO 2503.14476",
         grpo(by_group, PLUS, upper_clip=0.28),
         settings={"epsilon_high": 0.28},
@@ -67,7 +67,7 @@ GROUPS = [
     ),
     trl_grpo(
         "loss_type=grpo, beta, use_bias_correction_kl=False",
-        3093,
+        3101,
         "GRPO 2402.03300",
         grpo(by_answer, PLUS),
         kl=True,
@@ -75,7 +75,7 @@ GROUPS = [
     ),
     trl_grpo(
         "loss_type=grpo, beta",
-        3098,
+        3105,
         "GRPO, KL of 2512.02556",
         own.OwnKL(grpo(by_answer, PLUS), BETA),
         second=by_hand(formulas.less_weighted_k3(BETA), formulas.of_answer),
@@ -85,7 +85,7 @@ GROUPS = [
     ),
     trl_grpo(
         "loss_type=dr_grpo, scale_rewards=none, beta",
-        3098,
+        3105,
         "Dr. GRPO, KL of 2512.02556",
         KLInLoss(SHARED, k2),
         kl=True,
@@ -138,7 +138,7 @@ GROUPS = [
     ),
     trl_grpo(
         "loss_type=grpo, importance_sampling_level=sequence",
-        3082,
+        3087,
         "GSPO 2507.18071",
         gspo(PLUS),
         settings={"loss_type": "grpo", **SEQUENCE},
@@ -166,7 +166,7 @@ GROUPS = [
     ),
     trl_grpo(
         "scale_rewards=batch",
-        2795,
+        2774,
         "PPO Lite 2508.08221",
         grpo(by_group, PLUS),
         settings={"scale_rewards": "batch"},

@@ -60,13 +60,13 @@ def kto(loss_type: str, line: int, claim: str, against: Any, **more: Any) -> Row
 
 
 PAIRS = [
-    dpo("sigmoid", 1387, "DPO 2305.18290", b.DPO(BETA)),
-    divergence(1372, own.forward_kl),
-    divergence(1376, own.jensen_shannon),
-    divergence(1380, own.half_alpha),
+    dpo("sigmoid", 1388, "DPO 2305.18290", b.DPO(BETA)),
+    divergence(1356, own.forward_kl),
+    divergence(1360, own.jensen_shannon),
+    divergence(1364, own.half_alpha),
     dpo(
         "sigmoid",
-        1517,
+        1526,
         "WPO 2406.11827",
         None,
         why="DPO, each pair weighted by the policy's probabilities of its tokens, not differentiated",
@@ -133,18 +133,18 @@ PAIRS = [
         notes="f rises about 0, by a slope of 0.784 there: near the reference the winner loses",
     ),
     dpo(
-        "sft", 1497, "imitation of the winners", None, why="cross-entropy of winners, over the batch's tokens"
+        "sft", 1498, "imitation of the winners", None, why="cross-entropy of winners, over the batch's tokens"
     ),
     dpo("sigmoid_norm", 1509, "DPO, normalised by length", Averaged(b.DPO(BETA))),
     kto(
         "kto",
-        1463,
+        1453,
         "KTO 2402.01306",
         b.KTO(BETA),
         ends_as=partial(kto_at_rest, beta=BETA),
         notes="z is the mean log-ratio of the data's other answers, at least 0; the paper's is KL(pi || ref)",
     ),
-    kto("apo_zero_unpaired", 1467, "APO-zero 2408.06266", b.KTO(BETA, reference_point=0.0)),
+    kto("apo_zero_unpaired", 1457, "APO-zero 2408.06266", b.KTO(BETA, reference_point=0.0)),
     trl(
         name="CPOTrainer, loss_type=simpo, cpo_alpha=0",
         source="trl/experimental/cpo/cpo_trainer.py:715",
