@@ -62,18 +62,6 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Squared:
-    """(h - 1 / (2 beta))^2 of a liked answer, (h + 1 / (2 beta))^2 of another: SPPO with hard labels."""
-
-    beta: float
-    k: ClassVar[int] = 1
-
-    def update(self, samples: TokenSamples) -> Update:
-        target = (need(samples, "desirable") - 0.5) / self.beta
-        return Update(log_prob=2 * (target - samples.log_ratio))
-
-
-@dataclass(frozen=True)
 class OneByOne:
     """An algorithm of single labelled answers on pairs: the winner is liked, the loser is not."""
 
@@ -130,40 +118,3 @@ class APODown:
         wins = xp.stack([p, 1 - p], axis=-1)
         both = xp.stack([contrast, -contrast], axis=-1)
         return Update(log_prob=self.beta * (both - wins * slope_of_sigmoid(u)))
-
-
-@dataclass(frozen=True)
-class SimPO:
-    """-log sigma(beta (mean log pi of the winner - that of the loser) - gamma); no reference, no KL."""
-
-    beta: float
-    gamma: float
-    k: ClassVar[int] = 2
-
-    def update(self, samples: TokenSamples) -> Update:
-        p, length = need(samples, "preference")[..., 0, 1], need(samples, "length")
-        mean = self.beta * samples.log_prob / length
-        z = mean[..., 0] - mean[..., 1]
-        c = self.beta * (p * sigmoid(self.gamma - z) - (1 - p) * sigmoid(self.gamma + z))
-        return Update(log_prob=array_namespace(c).stack([c, -c], axis=-1) / length)
-
-
-@dataclass(frozen=True)
-class ORPO:
-    """-log p_w - weight log sigma(log odds of p_w less those of p_l), log p the mean over an answer's tokens.
-
-    The derivative of log odds in log p is 1 / (1 - p).
-    """
-
-    weight: float
-    k: ClassVar[int] = 2
-
-    def update(self, samples: TokenSamples) -> Update:
-        p, length = need(samples, "preference")[..., 0, 1], need(samples, "length")
-        xp = array_namespace(p)
-        log_p = samples.log_prob / length
-        odds = log_p - xp.log(-xp.expm1(log_p))
-        o, wins = odds[..., 0] - odds[..., 1], xp.stack([p, 1 - p], axis=-1)
-        contrast = self.weight * (p * sigmoid(-o) - (1 - p) * sigmoid(o))
-        contrast = xp.stack([contrast, -contrast], axis=-1) / (-xp.expm1(log_p))
-        return Update(log_prob=(wins + contrast) / length)

@@ -7,7 +7,6 @@ from functools import partial
 import bandits as b
 from bandits.sequences import Averaged
 from verdicts import formulas
-from verdicts import pair_algorithms as pairs
 from verdicts.judged import Row
 from verdicts.settings import BETA, GAMMA
 
@@ -50,7 +49,7 @@ FORMULAS = [
         source="scripts/simpo_trainer.py@1b3e8f35:578-583",
         claim="SimPO 2405.14734",
         loss=formulas.of_samples(formulas.simpo(BETA, GAMMA)),
-        against=pairs.SimPO(BETA, GAMMA),
+        against=b.SimPO(BETA, margin=GAMMA),
     ),
     formula(
         library="hiyouga/LLaMA-Factory",
@@ -68,7 +67,7 @@ FORMULAS = [
         source=f"{FACTORY}:160-165",
         claim="SimPO 2405.14734",
         loss=formulas.of_samples(formulas.simpo(BETA, GAMMA)),
-        against=pairs.SimPO(BETA, GAMMA),
+        against=b.SimPO(BETA, margin=GAMMA),
     ),
     formula(
         library="hiyouga/LLaMA-Factory",
@@ -76,6 +75,6 @@ FORMULAS = [
         source=f"{FACTORY}:150-158",
         claim="ORPO 2403.07691",
         loss=formulas.of_samples(formulas.orpo(BETA)),
-        against=pairs.ORPO(BETA),
+        against=b.ORPO(weight=BETA),
     ),
 ]

@@ -109,7 +109,7 @@ PAIRS = [
         own.OneByOne(own.Labelled(BETA)),
         notes="without the running reward shift of the paper",
     ),
-    dpo("sppo_hard", 1443, "SPPO 2405.00675", own.OneByOne(own.Squared(BETA))),
+    dpo("sppo_hard", 1443, "SPPO 2405.00675", b.SPPO(BETA)),
     dpo("aot", 1452, "AOT 2406.05882", b.DPO(BETA), ends_as=None, notes=SORTED),
     dpo("aot_unpaired", 1462, "AOT 2406.05882", b.DPO(BETA), ends_as=None, notes=SORTED),
     dpo(
@@ -153,7 +153,7 @@ PAIRS = [
         loss=trl_pairs.without_reference(
             "cpo", "CPO", beta=BETA, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=GAMMA
         ),
-        against=own.SimPO(BETA, GAMMA),
+        against=b.SimPO(BETA, margin=GAMMA),
     ),
     trl(
         name="ORPOTrainer",
@@ -161,7 +161,7 @@ PAIRS = [
         kind="pairs",
         claim="ORPO 2403.07691",
         loss=trl_pairs.without_reference("orpo", "ORPO", beta=BETA),
-        named=own.ORPO(BETA),
+        named=b.ORPO(weight=BETA),
         second=trl_pairs.orpo_with_prompt(BETA),
         why="the likelihood beside the odds is that of prompt and winner together, as its code says",
     ),
