@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import logging as transformers_logging
@@ -32,7 +33,7 @@ from llm.padding import check_context
 from llm.pipeline import align, trained
 from llm.rewards import Reward, load_scorer, score
 from llm.run_folder import claimed, finish, made
-from llm.sources import OnPolicy, Recorded, Source, mean_reward, trained_value
+from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
 from llm.tokens import lengths_of, token_ids
 from llm.train import RewardTrainer, comparison_batch, fine_tuning_batch
 from llm.trainer import CheckedTrainer, training_arguments
@@ -121,7 +122,8 @@ def run_align(options: Options, settings: Settings) -> list[str]:
     model, tokenizer = load_model(options.model)
     rows, said = inputs.encoded(loaded, tokenizer, options)
     per_token = "token_reference_log_prob" in asked.fields
-    reference: Any = deepcopy(model).requires_grad_(False) if reward or per_token else None
+    frozen = reward or per_token or {"value", "desirable"} <= asked.fields
+    reference: Any = deepcopy(model).requires_grad_(False) if frozen else None
     look = None
     if held_out:
         held_out_rows, _ = inputs.encoded(held_out, tokenizer, options)
@@ -131,7 +133,7 @@ def run_align(options: Options, settings: Settings) -> list[str]:
         greedy = "greedy_reward" in asked.fields
         source: Source = OnPolicy(*drawn, greedy=greedy, reuse=options.reuse)
     else:
-        source = _recorded(options, asked, tokenizer, reference if per_token else None)
+        source = _recorded(options, asked, tokenizer, reference)
         if asked.trains_value:
             attach_value(model, float(np.mean(rows["rewards"])))
     if options.gradient_checkpointing:
@@ -178,14 +180,17 @@ RUN = {run.__name__.removeprefix("run_"): run for run in COMMANDS}
 def _recorded(
     options: Options, asked: Needs, tokenizer: Tokenizer, reference: PreTrainedModel | None
 ) -> Recorded:
-    """Rows with what else the algorithm reads: a reviser, a V that is trained or the mean reward."""
-    revision = value = None
+    """Rows with what else the algorithm reads: a reviser, a trained V, the mean reward, KTO's point."""
+    revision: Tensor | None = None
+    value: Callable[..., Tensor] | None = None
     if "revision_log_prob" in asked.fields:
         (ids,) = token_ids(tokenizer, [options.revision], prompts=False)
         revision = torch.tensor(ids, dtype=torch.long)
     if "value" in asked.fields:
         value = trained_value if asked.trains_value else mean_reward
-    return Recorded(revision, value, reference)
+        if reference is not None and "desirable" in asked.fields:
+            value = Mismatched(reference)
+    return Recorded(revision, value, reference if "token_reference_log_prob" in asked.fields else None)
 
 
 def _look(

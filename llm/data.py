@@ -55,7 +55,7 @@ def load_rows(
 
     Args:
         source: a file, a folder of files, or a hub id.
-        kind: `demonstration`, `preference` or `scored`.
+        kind: `demonstration`, `preference`, `scored` or `judged`.
         skip_bad: leave bad rows out and say so in the result, instead of refusing the source.
         as_is: leave completions as they are, instead of giving each one space in front and none behind.
 

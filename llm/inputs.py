@@ -19,7 +19,7 @@ from llm.algorithms import Needs
 from llm.choices import REWARDS
 from llm.data import Loaded, first, load_rows
 from llm.generate import read_scored
-from llm.layouts import Row, demonstration, preference, scored
+from llm.layouts import Row, demonstration, judged, preference, scored
 from llm.model import load_model, load_tokenizer, new_model, train_tokenizer
 from llm.rewards import Reward, name_and_weight, reward_named
 from llm.run_folder import source
@@ -85,11 +85,16 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
     found = sampled(options, "prompt_ids", "completion_ids", "reference_log_probs")
     if found and asked.own_samples:
         raise ValueError(f"{name} samples as it learns, and --data holds samples; give it prompts")
+    if found and "desirable" in read:
+        remedy = "give it rows of prompt, completion, label"
+        raise ValueError(f"{name} learns from labels, and --data holds samples without; {remedy}")
+    if "desirable" in read:
+        found = loaded(options, judged)
     if not found:
         rewarded = "reward" in read and "value" not in read
         found = loaded(options, demonstration if asked.own_samples else _any if rewarded else _recorded)
     columns = set(found.rows.column_names)
-    fresh = not columns & {"completions", "chosen"}
+    fresh = not columns & {"completions", "chosen", "labels"}
     if fresh and asked.reference_samples:
         drawn = "and a policy in training draws others; sample from the reference first, and give it those"
         raise ValueError(f"{name} ranks rewards among completions of the reference, {drawn}")

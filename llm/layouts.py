@@ -4,6 +4,8 @@
     preference      prompt, chosen, rejected       or chosen, rejected that begin with the same prompt,
                                                    or info, summaries, choice (human comparisons)
     scored          prompt, completions, rewards   k of each, the same k in every row
+    judged          prompt, completion, label      the answer is desirable, 1, or not, 0;
+                                                   or a preference, whose chosen is and rejected is not
 
 A text may be a conversation, messages of a role and a content.  As a prompt, a single message is its
 content, and several become paragraphs "Role: content" that end with what asks for the answer,
@@ -104,6 +106,21 @@ def scored(row: Row) -> dict[str, Any]:
         completions = [_answer({"completion": y}, "completion") for y in completions]
     rewards = [float(x) for x in row["rewards"]]
     return {**row, "prompt": _prompt(row), "completions": completions, "rewards": rewards}
+
+
+def judged(row: Row) -> dict[str, Any]:
+    """`prompt, completion, labels`: an answer, and whether it is desirable; of a preference both, 1 and 0.
+
+    Example:
+        >>> judged({"prompt": "Tea?", "completion": " Yes.", "label": True})
+        {'prompt': 'Tea?', 'completion': ' Yes.', 'labels': [1.0]}
+    """
+    if "label" not in row and {"chosen", "summaries"} & row.keys():
+        return preference(row) | {"labels": [1.0, 0.0]}
+    label = row.get("label")
+    if not isinstance(label, bool | int | float) or label not in (0, 1):
+        raise ValueError(f"label must be 0 or 1, whether the completion is desirable, but is {label!r:.40}")
+    return {"prompt": _prompt(row), "completion": _answer(row, "completion"), "labels": [float(label)]}
 
 
 def _is_number(x: Any) -> bool:

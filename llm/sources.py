@@ -1,6 +1,7 @@
 """Where completions come from: a batch of rows becomes `Samples`.
 
-    Recorded     a scored or compared data set     CoPG, DPO, IPO, DRO, A-LoL, SRPO
+    Recorded     a scored, compared or judged      CoPG, DPO, IPO, DRO, A-LoL, SRPO, SimPO, ORPO, KTO
+                 data set
     OnPolicy     the policy in training            RLOO, ReMax, PPO, GRPO, online IPO and DPO, Nash-MD
 
 They are `TokenSamples`: an algorithm of whole answers looks at the sums, a token-wise one at their terms.
@@ -8,6 +9,7 @@ They are `TokenSamples`: an algorithm of whole answers looks at the sums, a toke
 Preferences are the data's labels, or Bradley-Terry of the rewards (T0.2).  A V is one of three: in training
 (`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions (`mean_reward`, A-LoL's,
 for completions of the reference), or eliminated, as the mean of R over the completions (DRO, k > 1).
+KTO's reference point goes in the same place: `Mismatched`.
 SRPO's reviser is the model itself, and its revision reference the reference.
 
 Fresh samples may be reused for some steps: the policy then moves away from mu, who drew them, and what
@@ -53,11 +55,32 @@ def mean_reward(model: nn.Module, batch: Batch) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Mismatched:
+    """KTO's estimate of KL(pi || ref): mean log pi/ref of each prompt with the next one's completion, (B,).
+
+    Section 3.2, Ethayarajh 2024, arXiv:2402.01306: the whole batch shares it, and nothing is trained through
+    it; where it is negative the algorithm takes 0  (T9.4).
+    """
+
+    reference: nn.Module  # a frozen copy of the model
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        size = len(batch["prompts"])
+        if size < 2:
+            raise ValueError("KTO's point needs another prompt's completion; take a batch of at least 2")
+        inputs = {name: batch[name] for name in ("prompts", "prompt_mask")}
+        inputs |= {name: batch[name].roll(1, dims=0) for name in ("completions", "completion_mask")}
+        log_ratio = sequence_log_probs(model, **inputs) - sequence_log_probs(self.reference, **inputs)
+        return log_ratio.mean().expand(size)
+
+
+@dataclass(frozen=True)
 class Recorded:
     """Samples of a data set, whose reference log-probabilities are cached."""
 
     revision: Tensor | None = None  # token ids of the instruction to revise, (I,), for SRPO
-    value: Callable[[nn.Module, Batch], Tensor] | None = None  # DRO's `trained_value`, A-LoL's `mean_reward`
+    value: Callable[[nn.Module, Batch], Tensor] | None = None  # `trained_value`, `mean_reward`, `Mismatched`
     reference: nn.Module | None = None  # for algorithms that look at log ref of each token: a frozen copy
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
@@ -70,6 +93,7 @@ class Recorded:
                 value=None if self.value is None else self.value(model, batch),
                 reference_log_prob=batch["reference_log_probs"],
                 reward=batch.get("rewards"),
+                desirable=batch.get("labels"),
                 behavior_log_prob=batch.get("behavior_log_probs"),
             )
         )
@@ -207,7 +231,7 @@ def with_preferences(samples: Samples) -> Samples:
 def collate_rows(rows: Sequence[Row]) -> Batch:
     """A batch of encoded rows with whatever numbers, texts and references they carry."""
     batch: Batch = dict(collate(rows))
-    for name in ("rewards", "reference_log_probs", "behavior_log_probs"):
+    for name in ("rewards", "labels", "reference_log_probs", "behavior_log_probs"):
         if name in rows[0]:
             batch[name] = torch.tensor([row[name] for row in rows])
     batch["numbers"] = [row[NUMBER] for row in rows]

@@ -131,6 +131,29 @@ def test_regressions_train_from_the_command_line(tmp_path, model_folder, words, 
     assert log[0]["coefficient_max_abs"] > 0 and log[0]["grad_norm"] > 0
 
 
+JUDGED = {
+    "labels": [row | {"label": i % 2} for i, row in enumerate(PAIRS)],
+    "comparisons": [{"prompt": row["prompt"], "chosen": " A kettle.", "rejected": " No."} for row in PAIRS],
+}
+
+
+@pytest.mark.parametrize("kind", JUDGED)
+def test_kto_trains_on_labels_and_on_comparisons(tmp_path, model_folder, kind):
+    """A label of each answer; of a comparison, the chosen one is desirable and the other is not."""
+    path = tmp_path / "judged.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in JUDGED[kind]))
+    log = [x for x in aligned(tmp_path / "run", path, model_folder, "KTO") if "grad_norm" in x]
+    assert len(log) == 2 and abs(log[0]["log_ratio"]) < 1e-3 and log[0]["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("algorithm", ["ChiPO", "SimPO", "ORPO", "SPPO", "XPO"])
+def test_losses_of_pairs_train_on_comparisons(tmp_path, model_folder, algorithm):
+    path = tmp_path / "comparisons.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in JUDGED["comparisons"]))
+    log = [x for x in aligned(tmp_path / "run", path, model_folder, algorithm) if "grad_norm" in x]
+    assert len(log) == 2 and log[0]["grad_norm"] > 0
+
+
 @pytest.mark.parametrize("algorithm", [*ONLINE, "PMDMean", *TOKEN_WISE])  # by what the rows hold
 def test_every_online_algorithm_trains_from_the_command_line(tmp_path, model_folder, pairs, algorithm):
     more = ["--max-new-tokens", "4", "--k", "4", "--reward", "length", "--reuse", "2"]
@@ -197,10 +220,18 @@ BAD = [
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DPO"], "column 'chosen' is missing"),
     (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "DRO"], "column 'chosen' is missing"),
     (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "NashMD"], "'completion' is missing"),
+    (["align", "--data", "PAIRS", "--model", "MODEL", "--algorithm", "KTO"], "label must be 0 or 1"),
+    (["align", "--data", "LIKED", "--model", "MODEL", "--algorithm", "KTO"], "label must be 0 or 1"),
+    (["align", "--data", "ALL", "--model", "MODEL", "--algorithm", "KTO"], "learns from labels"),
+    (
+        ["align", "--data", "TWO", "--model", "MODEL", "--algorithm", "KTO", "--batch-size", "1"],
+        "take a batch of at least 2",
+    ),
     (["align", "--data", "ONE", "--model", "MODEL", "--algorithm", "GRPO"], "GRPO reads who sampled"),
 ]
 ROWS = {
     "ONE": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1.0]},
+    "LIKED": {"prompt": "Tea?", "completion": " Yes.", "label": 0.5},
     "TWO": {"prompt": "Tea?", "chosen": " Yes.", "rejected": " No."},
     "LONG": {"prompt": "Tea, or rather coffee? " * 10, "completion": " Yes."},
     "ODD": {"prompt": "Tea?", "completions": [" Yes."], "rewards": [1], "completion_ids": [[5], [6]]},
