@@ -21,12 +21,14 @@ from transformers import PreTrainedModel
 
 from bandits import (
     CISPO,
+    DAPO,
     DPO,
     DRO,
     DROV,
     EXO,
     GOLD,
     GRPO,
+    GSPO,
     IPO,
     NCA,
     OAPL,
@@ -38,9 +40,12 @@ from bandits import (
     TOPR,
     AsymRE,
     Bandit,
+    BestOfN,
     CalDPO,
     ConvexLoss,
     CoPG,
+    DrGRPO,
+    MaxRL,
     NashMD,
     Offline,
     OnlineIPO,
@@ -126,6 +131,7 @@ class Training:
         samples = Samples(
             log_prob=log_prob[arm],
             reference_log_prob=log_reference[arm],
+            length=torch.from_numpy(self.bandit.length.copy())[arm],
             reward=None if reward is None else reward[arm],
             preference=torch.from_numpy(self.bandit.preference_between(arms).copy()),
             population=Samples(
@@ -349,6 +355,22 @@ def test_srpo_ends_at_both_closed_forms(family):
     assert kl(fixed_point(algorithm, bandit, sampling).log_policy, log_policy(world)) <= 1e-10
     revised = world.revisions().detach().T.numpy()  # [y_j, y_i]: rows are conditions
     assert kl(algorithm.log_revision_policy(bandit), revised).max() <= 1e-10
+
+
+GROUPS = [
+    (DrGRPO(beta=BETA), OnPolicy()),
+    (DAPO(beta=BETA), OnPolicy()),
+    (GSPO(beta=BETA), OnPolicy()),
+    (MaxRL(beta=BETA), OnPolicy()),
+    (BestOfN(k=2), None),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "sampling"), GROUPS, ids=lambda a: type(a).__name__)
+def test_groups_end_where_the_arms_do(algorithm, sampling):
+    """T13.11, T13.12 on-policy, lengths of 1 and 2 tokens; T9.2: the best of two of whoever sampled."""
+    world = World(tiny_model("gpt2", vocabulary=3), tokens=2)
+    assert reaches(world, algorithm, world.by_reward(), sampling or Offline(world.mu1)) <= 1e-10
 
 
 ON_POLICY = [
