@@ -237,6 +237,7 @@ TOKENWISE = [
     (Averaged(b.DPO(0.5)), None),
     (Averaged(b.IPO(0.5)), None),
     (Averaged(b.CoPG(0.5)), None),
+    (b.SimPO(4.0, margin=0.3), None),  # the average of its own
     (TokenSquare(0.5), None),
     (TokenPPO(0.5, clip=np.inf, k=2), b.OnPolicy()),
     (TokenGRPO(0.8, divisor=by_answer), b.OnPolicy()),
@@ -307,7 +308,9 @@ def test_a_clip_that_binds_on_somebody_elses_tokens_holds_them_at_its_edge():
 
 
 @pytest.mark.parametrize(
-    "algorithm", [b.CoPG(0.4), b.IPO(0.4), b.DPO(0.4), b.DRO(0.4)], ids=lambda a: type(a).__name__
+    "algorithm",
+    [b.CoPG(0.4), b.IPO(0.4), b.DPO(0.4), b.DRO(0.4), b.SimPO(2.0, margin=0.3)],
+    ids=lambda a: type(a).__name__,
 )
 def test_with_a_row_for_every_prefix_whole_answers_end_where_free_answers_do(algorithm):
     table, world, mu = small(4)

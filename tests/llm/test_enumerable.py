@@ -30,18 +30,23 @@ from bandits import (
     GRPO,
     GSPO,
     IPO,
+    KTO,
     NCA,
     OAPL,
+    ORPO,
     PPO,
     QRPO,
     REBEL,
     RLOO,
+    SPPO,
     SRPO,
     TOPR,
+    XPO,
     AsymRE,
     Bandit,
     BestOfN,
     CalDPO,
+    ChiPO,
     ConvexLoss,
     CoPG,
     DrGRPO,
@@ -56,6 +61,7 @@ from bandits import (
     RLoL,
     RobustDPO,
     Samples,
+    SimPO,
     SLiC,
     expected_update,
     exponential,
@@ -128,10 +134,14 @@ class Training:
         reward = None if self.bandit.reward is None else torch.from_numpy(self.bandit.reward.copy())
         revision = beside.view(A, A) if len(beside) == A * A else None
         pair = (arm[:, :, None], arm[:, None, :])
+        alone = {
+            name: None if each is None else torch.from_numpy(each.copy())[arm]
+            for name, each in (("length", self.bandit.length), ("desirable", self.bandit.desirable))
+        }
         samples = Samples(
+            **alone,
             log_prob=log_prob[arm],
             reference_log_prob=log_reference[arm],
-            length=torch.from_numpy(self.bandit.length.copy())[arm],
             reward=None if reward is None else reward[arm],
             preference=torch.from_numpy(self.bandit.preference_between(arms).copy()),
             population=Samples(
@@ -322,6 +332,32 @@ def test_regressions_end_at_their_closed_form(algorithm):
 @both_families
 def test_ipo_ends_at_the_least_squares_ranking_of_cyclic_preferences(world):
     assert reaches(world, IPO(beta=0.1), world.by_preference(), Offline(world.mu1, world.mu2)) <= 1e-10
+
+
+PREFERENCES = [
+    ChiPO(beta=BETA),  # T13.17
+    SimPO(beta=4.0, margin=0.3),  # T13.15
+    ORPO(weight=0.3),
+    SPPO(beta=BETA),  # T13.13
+    XPO(beta=BETA, alpha=1e-4),  # T13.16
+]
+
+
+@pytest.mark.parametrize("algorithm", PREFERENCES, ids=lambda a: type(a).__name__)
+def test_losses_of_pairs_end_where_their_tables_do(algorithm):
+    """With the lengths of the model's own completions; where there is no closed form, where the flow ends."""
+    world = World(tiny_model("gpt2", vocabulary=3), tokens=2)
+    assert reaches(world, algorithm, world.by_reward(), Offline(world.mu1)) <= 1e-10
+
+
+@pytest.mark.parametrize("point", [None, 0.2], ids=["moving", "frozen"])
+def test_kto_ends_in_the_shares_of_its_labels(point):
+    """T9.4, with the exact KL for the moving point; lambda_U = 0, so that no arm dies."""
+    world = World(tiny_model("gpt2", vocabulary=3), tokens=2)
+    labels = np.random.default_rng(6).uniform(0.2, 1, world.arms)
+    bandit = Bandit(world.reward, reference=world.by_reward().reference, desirable=labels)
+    algorithm = KTO(beta=BETA, undesirable_weight=0.0, reference_point=point)
+    assert reaches(world, algorithm, bandit, Offline(world.mu1)) <= 1e-10
 
 
 @both_families
