@@ -15,7 +15,7 @@ import answer_key
 import bandits as b
 from bandits import Samples
 from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, k1, k2, k3
-from bandits.testing import strategies
+from bandits.testing import reading, strategies
 
 # ---- the formulas, around RLOO ----------------------------------------------------------------------------
 
@@ -45,6 +45,15 @@ def beside(a: WithKLLoss, s: Samples) -> list[float]:
             pull = w * (pull + VALUE[a.estimator.name](h))
         pulls.append(a.beta * pull / a.k)
     return [c - pull for c, pull in zip(leads([float(r) for r in s.reward]), pulls, strict=True)]
+
+
+def test_they_look_at_what_their_algorithm_looks_at_and_no_more():
+    """The samples are handed on unread; with the ratio, at who sampled as well; the population if asked."""
+    for kind in (WithKLReward, WithKLLoss):
+        for plain in (b.RLOO(0.5), b.PPO(0.5), b.ReMax(0.5), b.PolicyGradient(0.5, b.policy_value)):
+            assert reading.reads(kind(plain)) == reading.reads(plain)
+    weighted = WithKLLoss(b.RLOO(0.5), k1, weighted=True)
+    assert reading.reads(weighted) == reading.reads(b.RLOO(0.5)) | {"behavior_log_prob"}
 
 
 @pytest.mark.parametrize("estimator", [k1, k2, k3], ids=["k1", "k2", "k3"])
@@ -135,6 +144,34 @@ def test_k1_in_the_reward_is_what_they_do_and_k3_as_a_loss_is_what_grpo_does(see
         assert_allclose(found, plain.update(samples).log_prob, rtol=0, atol=1e-14 * scale)
     found = WithKLLoss(b.GRPO(beta), k3).update(samples).log_prob
     assert_allclose(found, b.GRPO(beta).update(samples).log_prob, rtol=0, atol=1e-14 * scale)
+
+
+# ---- how noisy they are -----------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_the_variance_of_each_estimator_in_each_place(data, beta):
+    """T9.6: tr Var = sum_y pi c(y)^2 |e_y - pi|^2 - |mean|^2, against the covariance of enumerated groups.
+
+    And of a group of k independent ones the mean: 1/k of it; c = -beta k(h), or -beta k'(h) as a loss.
+    """
+    reference = data.draw(strategies.references(4, smallest=1e-2))
+    policy = data.draw(strategies.policies(4, smallest=1e-2))
+    world = b.Bandit(np.zeros(4), reference=reference)
+    h = np.log(policy / reference)
+    square = ((np.eye(4) - policy) ** 2).sum(axis=1)
+    for estimator in (k1, k2, k3):
+        name = estimator.name
+        for kind, by_hand in ((WithKLReward, VALUE[name]), (WithKLLoss, SLOPE[name])):
+            c = -beta * np.array([by_hand(float(x)) for x in h])
+            mean = policy * (c - policy @ c)
+            expected = policy @ (c**2 * square) - mean @ mean
+            size = policy @ (c**2 * square)
+            for k in (1, 3):
+                algorithm = kind(b.PolicyGradient(beta, k=k), estimator)
+                found = np.trace(b.update_covariance(algorithm, world, b.OnPolicy(), policy))
+                assert_allclose(k * found, expected, rtol=0, atol=1e-12 * size)
 
 
 # ---- where they end ---------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from array_api_compat import array_namespace
 from bandits import checks
 from bandits.algorithms.ppo import log_weight
 from bandits.samples import Array, Samples, Update, group_size, need, sample_axes
-from bandits.sampling.observation import fields_read
+from bandits.sampling.observation import fields_read, seen_as
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def _exp(h: Array) -> Array:
 k1 = Estimator("k1", lambda h: h, lambda h: 0 * h + 1)
 k2 = Estimator("k2", lambda h: h**2 / 2, lambda h: h)
 k3 = Estimator("k3", lambda h: _exp(-h) - 1 + h, lambda h: 1 - _exp(-h))
+
+
+NO_KL = {"reference_log_prob": attrgetter("log_prob")}  # who is its own reference pays nothing
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,10 @@ class WithKLReward:
 
     def update(self, samples: Samples) -> Update:
         """c of the algorithm at r - beta k(h), without a KL of its own  (T9.6)."""
-        return self.algorithm.update(_everywhere(samples, self._charged))
+        return self.algorithm.update(seen_as(samples, {"reward": self._paid, **NO_KL}))
 
-    def _charged(self, samples: Samples) -> Samples:
-        paid = need(samples, "reward") - self.beta * self.estimator.value(samples.log_ratio)
-        return replace(samples, reward=paid, reference_log_prob=samples.log_prob)
+    def _paid(self, samples: Samples) -> Array:
+        return need(samples, "reward") - self.beta * self.estimator.value(samples.log_ratio)
 
 
 @dataclass(frozen=True)
@@ -140,21 +143,11 @@ class WithKLLoss:
 
     def update(self, samples: Samples) -> Update:
         """c of the algorithm without a KL, less beta k'(h) / k, or beta w (k + k')(h) / k  (T9.6)."""
-        update, h = self.algorithm.update(_everywhere(samples, _without_kl)), samples.log_ratio
+        update, h = self.algorithm.update(seen_as(samples, NO_KL)), samples.log_ratio
         pull = self.estimator.slope(h)
         if self.weighted:
             pull = array_namespace(h).exp(log_weight(samples)) * (pull + self.estimator.value(h))
         return replace(update, log_prob=update.log_prob - self.beta / self.k * pull)
-
-
-def _without_kl(samples: Samples) -> Samples:
-    return replace(samples, reference_log_prob=samples.log_prob)
-
-
-def _everywhere(samples: Samples, change: Callable[[Samples], Samples]) -> Samples:
-    """The samples, and the population that baselines run over, changed."""
-    everyone = samples.population
-    return replace(change(samples), population=everyone and change(everyone))
 
 
 def _check(algorithm: Any, estimator: Estimator) -> None:

@@ -7,15 +7,17 @@ they all the groups there are (`bandits.exact`) or a few drawn ones (`bandits.si
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from bandits.bandit import Bandit, gather
 from bandits.checks import Floats
-from bandits.samples import Algorithm, Samples, TokenSamples, Update
+from bandits.samples import Algorithm, Array, Samples, TokenSamples, Update, sample_axes
 from bandits.sampling.laws import Arms, Law
 
 
@@ -75,6 +77,24 @@ class _Unread(Samples):
             found = found()
             object.__setattr__(self, name, found)
         return found
+
+
+def seen_as(samples: Samples, changes: Mapping[str, Callable[[Samples], Array]]) -> Samples:
+    """The samples, and their population, with some fields changed; every field is looked up where it is read.
+
+    `dataclasses.replace` looks at all of them: who hands samples on would seem to need them all.
+    """
+    everyone = partial(_population_seen_as, samples, changes)
+    same = {name: attrgetter(name) for name in sample_axes(Samples)}
+    later: dict[str, Any] = {name: partial(look, samples) for name, look in {**same, **changes}.items()}
+    return _Unread(**later, population=everyone)
+
+
+def _population_seen_as(
+    samples: Samples, changes: Mapping[str, Callable[[Samples], Array]]
+) -> Samples | None:
+    everyone = samples.population
+    return everyone and seen_as(everyone, changes)
 
 
 def of_arms(bandit: Bandit) -> dict[str, Floats | None]:
