@@ -84,10 +84,10 @@ def seen_as(samples: Samples, changes: Mapping[str, Callable[[Samples], Array]])
 
     `dataclasses.replace` looks at all of them: who hands samples on would seem to need them all.
     """
-    everyone = partial(_population_seen_as, samples, changes)
-    same = {name: attrgetter(name) for name in sample_axes(Samples)}
+    same: dict[str, Callable[[Samples], Array]] = {name: attrgetter(name) for name in sample_axes(Samples)}
     later: dict[str, Any] = {name: partial(look, samples) for name, look in {**same, **changes}.items()}
-    return _Unread(**later, population=everyone)
+    later["population"] = partial(_population_seen_as, samples, changes)
+    return _Unread(**later)
 
 
 def _population_seen_as(
