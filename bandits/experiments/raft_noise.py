@@ -1,10 +1,11 @@
 """Which loses more to noise of the rewards, RAFT or RLOO?  Noise of each draw, and errors that stay.
 
-RLOO's beta is such that without noise it spends the KL of the best of eight. Noise drawn afresh with every
+RLOO's beta is such that without noise it spends the KL of the best of eight.  Noise drawn afresh with every
 reward has mean zero, and RLOO's mean update is linear in the rewards: its end stays (dots: trained on noise).
 The best of n prefers lucky draws: its law is an integral over the winner's noisy reward (T9.2); three rounds
-of the best of two, who draw luck anew in each, lose a little less than one choice among eight. An error that stays with its arm, as a reward
-model's, moves all ends; over the same 400 errors the ends are exact, and their differences paired.
+of the best of two, whose luck is drawn anew, lose a little less than one choice among eight.  An error that
+stays with its arm, as a reward model's, moves all ends; over the same 400 errors the ends are exact, and
+their differences paired.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def claims(result: Result) -> list[Claim]:
     lost = {name: float(path[0] - path[at]) for name, path in result.fresh.items()}
     missed = np.abs(result.trained[:, 0] - result.fresh[RLOO_]).max()
     more = result.ahead[:, 0] - result.ahead[0, 0]
-    sure = float((more[1:] / result.ahead[1:, 1]).min())
+    unsure = int((more[1:] < 1.96 * result.ahead[1:, 1]).sum())
     mass = max(abs(chosen(REFERENCE, 8, float(s)).sum() - 1) for s in NOISE)
     return [
         Claim("mass of the best of noisy 8, less one", float(mass), 0.0, 1e-9),
