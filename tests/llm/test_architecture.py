@@ -76,8 +76,8 @@ def test_the_loss_asks_the_algorithm_and_nothing_else(algorithm, monkeypatch):
 @pytest.mark.parametrize("cls", ALGORITHMS, ids=lambda cls: cls.__name__)
 def test_the_command_line_knows_every_algorithm_by_its_name(cls):
     """Also those that came yesterday; what takes another algorithm cannot be spelled there, and says so."""
-    given = {"beta": 0.3, "clip": 0.5, "mixture": 0.1, "k": 4, "set": [], "average": False}
-    options = argparse.Namespace(algorithm=cls.__name__, **given)
+    given = {"beta": 0.3, "clip": 0.5, "mixture": 0.1, "k": 4}
+    options = argparse.Namespace(algorithm=cls.__name__, set=[], average=False, **given)
     if "algorithm" in cls.__dataclass_fields__:
         with pytest.raises(ValueError, match="ImportanceWeighted: .*'algorithm'"):
             llm_algorithms.algorithm(options, online=True)
