@@ -7,8 +7,9 @@ Every row of every algorithm of `bandits` is put into so many random worlds (2 t
 one skewed sampler and on-policy in turn), and what `fixed_point` answers is held against programs that share
 nothing with it:
 
-    formula       the row's own words, summed over all groups in plain Python: at the end it pulls no arm that
-                  lives, and lifts none that has died (the conditions of Karush, Kuhn and Tucker), to 1e-9;
+    formula       the row's own words, summed over all groups in plain Python: at the end it moves the logits
+                  of arms that live alike, and lifts none that has died (the conditions of Karush, Kuhn and
+                  Tucker), to 1e-9;
                   on a kink, velocities close by have a mean of zero (Filippov)
     slope         what is called stable falls back when pushed, what repels does not: central differences of
                   that sum
@@ -114,7 +115,8 @@ def held(row: Row, algorithm: Any, case: Case, found: b.Solution, said: str) -> 
     inside = replace(case, policy=lifted / lifted.sum())
     size = max(1.0, 10.0 if dead.any() else row.size(algorithm, inside))
     g = pull(row, algorithm, inside, np.log(inside.policy))
-    off = max(np.abs(g[~dead]).max(initial=0.0), g[dead].max(initial=0.0))
+    level = g[~dead].mean()  # zero, unless arms die
+    off = max(np.abs(g[~dead] - level).max(initial=0.0), (g[dead] - level).max(initial=0.0))
     if not off <= KKT * size and not (not row.smooth and _between(row, algorithm, inside, size)):
         wrong.append(said.format(f"pulled by {off:.1e} where it is said to end"))
     slopes = 0
