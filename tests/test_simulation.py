@@ -698,7 +698,8 @@ def test_nothing_of_the_callers_is_mutated() -> None:
 
 
 def test_arms_outside_the_reference_stay_at_zero() -> None:
-    world = Bandit([1.0, 0.2, 3.0, -0.5], reference=[0.4, 0.35, 0.0, 0.25])
+    beside = {"length": [2.0, 1.0, 3.0, 5.0], "desirable": [0.8, 0.4, 0.5, 0.3]}
+    world = Bandit([1.0, 0.2, 3.0, -0.5], reference=[0.4, 0.35, 0.0, 0.25], **beside)
     behavior = [0.3, 0.3, 0.0, 0.4]
     for algorithm in EVERY_ALGORITHM:
         for sampling in (

@@ -55,6 +55,7 @@ class SimPO:
         margin: gamma, at least 0, how far the winner's score is to lead.
 
     Example: log-probabilities -1 and -4 of 1 and 2 tokens: -1 against -2 per token, so that z = 1 = gamma.
+        >>> import numpy as np
         >>> pair = Samples(log_prob=np.array([-1.0, -4.0]), length=np.array([1.0, 2.0]),
         ...                preference=np.array([[0.5, 1.0], [0.0, 0.5]]))
         >>> SimPO(beta=1.0, margin=1.0).update(pair).log_prob  # beta sigma(0) / length
