@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 
 from bandits.exact import update_at
+from bandits.fixed_point import fixed_point
 from bandits.problem import bind
 from bandits.sampling.observation import State
+from bandits.sampling.rules import OnPolicy
 
 
 def motion(algorithm, world, sampling, start, until: float = 1e7) -> np.ndarray:
@@ -28,3 +31,13 @@ def motion(algorithm, world, sampling, start, until: float = 1e7) -> np.ndarray:
     band = world.arms - 1 if problem.contexts else None  # contexts side by side are blocks of the Jacobian
     accurate = {"method": "LSODA", "rtol": 1e-10, "atol": 1e-12, "lband": band, "uband": band}
     return np.exp(log_policy(solve_ivp(velocity, (0, until), log_start[alive], **accurate).y[:, -1]))
+
+
+def the_best_arm_takes_everything(algorithm, world) -> None:
+    """On its own samples, by `fixed_point` and by the motion, which arrives like 1/t."""
+    found = fixed_point(algorithm, world, OnPolicy())
+    best = np.arange(world.arms) == world.reward.argmax()
+    assert found.unique
+    assert_array_equal(found.policy, best)
+    until = 1e4 * world.length.max()
+    assert_allclose(motion(algorithm, world, OnPolicy(), world.reference, until), best, rtol=0, atol=2e-2)

@@ -17,7 +17,7 @@ import bandits as b
 from bandits import DAPO, GRPO, Samples, unit_spread
 from bandits.testing import strategies
 from bandits.testing.enumeration import Case
-from motions import motion
+from motions import the_best_arm_takes_everything
 from rows import WIDE, Row, largest_weight, log_ratios, size_of_rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -102,12 +102,7 @@ def test_it_rests_where_the_sum_over_all_groups_does_and_lengths_move_it():
 def test_without_a_kl_the_best_arm_takes_everything_whatever_the_lengths(data, k):
     world = data.draw(strategies.bandits_with_both(2, 4, smallest=0.05))
     assume(np.diff(np.sort(world.reward)).min() > 0.2)
-    found = b.fixed_point(DAPO(k=k), world, b.OnPolicy())
-    best = np.arange(world.arms) == world.reward.argmax()
-    assert found.unique
-    assert_array_equal(found.policy, best)
-    until = 1e4 * world.length.max()
-    assert_allclose(motion(DAPO(k=k), world, b.OnPolicy(), world.reference, until), best, rtol=0, atol=2e-2)
+    the_best_arm_takes_everything(DAPO(k=k), world)
 
 
 def test_a_group_of_long_answers_counts_little():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from test_dapo import advantages
 
@@ -18,7 +18,7 @@ from bandits import GSPO, DrGRPO, Samples, unit_spread
 from bandits.sequences import Averaged
 from bandits.testing import strategies
 from bandits.testing.enumeration import Case
-from motions import motion
+from motions import the_best_arm_takes_everything
 from rows import WIDE, Row, largest_weight, log_ratios, size_of_rewards
 
 # ---- the row ----------------------------------------------------------------------------------------------
@@ -112,9 +112,4 @@ def test_answers_of_one_length_only_strengthen_the_kl(data, tokens):
 def test_without_a_kl_the_best_arm_takes_everything_whatever_the_lengths(data, k):
     world = data.draw(strategies.bandits_with_both(2, 4, smallest=0.05))
     assume(np.diff(np.sort(world.reward)).min() > 0.2)
-    found = b.fixed_point(GSPO(k=k), world, b.OnPolicy())
-    best = np.arange(world.arms) == world.reward.argmax()
-    assert found.unique
-    assert_array_equal(found.policy, best)
-    until = 1e4 * world.length.max()
-    assert_allclose(motion(GSPO(k=k), world, b.OnPolicy(), world.reference, until), best, rtol=0, atol=2e-2)
+    the_best_arm_takes_everything(GSPO(k=k), world)
