@@ -8,9 +8,16 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs a hub is a test that hangs
+
+# By default hypothesis tries the literals of every module of this repository that is loaded: a digit changed
+# anywhere would draw other examples everywhere, and a test alone others than in the whole run.
+assert callable(providers._get_local_constants)
+NO_LITERALS = providers.Constants()
+providers._get_local_constants = lambda: NO_LITERALS
 
 # A slow machine is no failure: neither a deadline nor the speed of drawing may decide.
 settings.register_profile(

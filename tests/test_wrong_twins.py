@@ -108,16 +108,19 @@ def rejected(law, twin, name, data):
     right = row.make(data.draw(strategies.betas(0.3, 3)))
     case = some_case(data, right, (3, 4), smallest=1e-2, listed=False)
     assume(np.abs(update_of(right, case)).max() > 1e-3)  # a clip may stop a whole case: 0 has no wrong sign
-    assume(twin is not single_precision or rounding_shows(right, case))
+    assume(twin is not single_precision or rounding_shows(right, row, case))
     with pytest.raises(AssertionError):
         law(twin(right), right, row, case)
 
 
-def rounding_shows(right, case) -> bool:
-    """Whether float32 changes the coefficients: it leaves round numbers such as 0, 1/2 and 1 as they are."""
-    weights, _, samples = enumeration.stacked(right, case)
+def rounding_shows(right, row, case) -> bool:
+    """Whether float32 moves the expected update: round numbers stay, and the errors of a group may cancel."""
+    weights, arms, samples = enumeration.stacked(right, case)
     c = np.asarray(right.update(samples).log_prob)
-    return bool((weights[:, None] * np.abs(c.astype(np.float32) - c)).max() > 1e-9)
+    errors = weights[:, None] * (c.astype(np.float32) - c)
+    of_arm = np.bincount(np.ravel(arms), np.ravel(errors), minlength=case.bandit.arms)
+    moved = of_arm - case.policy * of_arm.sum()
+    return bool(np.abs(moved).max() > 1e-10 * row.size(right, case))
 
 
 def test_what_a_row_is_blind_to_is_the_name_of_a_twin_with_a_reason():
