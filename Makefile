@@ -57,6 +57,11 @@ $(VENV)/.all: $(VENV)/.core
 	$(BIN)/python -m ipykernel install --sys-prefix --name $(KERNEL) --env PYTHONWARNINGS '$(KERNEL_WARNINGS)'
 	@touch $@
 
+$(VENV)/.book: $(VENV)/.all
+	@echo 'Installing Sphinx and Playwright (which drives the Chromium of the system) into $(VENV): half a minute, once.'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,browser]'
+	@touch $@
+
 $(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt
 	@echo 'Installing the peers (JAX, TRL, OpenSpiel) beside PyTorch into $(PEERS): a few minutes, once.'
 	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,peers]'
