@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+# What `make browser` asks whether everybody can read a page.
+AXE_VERSION := 4.14.1
+AXE := build/axe-core/package/axe.min.js
 # Notebooks run in a kernel of their own, where a warning is an error; only ipykernel's own at shutdown is not.
 KERNEL := alignment-bandits
 KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDeprecationWarning
@@ -13,7 +16,7 @@ KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDe
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help figures test lint benchmark verdicts clean
+.PHONY: help figures lab test lint browser benchmark verdicts clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -22,11 +25,17 @@ help: ## show this list
 figures: $(VENV)/.core ## regenerate figures/ and print the table of claims
 	$(BIN)/python -m bandits figures
 
+lab: $(VENV)/.all ## open JupyterLab on the course
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
 test: $(VENV)/.all ## check style and types, then run every test, doctest and notebook
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(wildcard bandits llm)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-kernel=$(KERNEL)
+
+browser: $(VENV)/.book $(AXE) ## read the course as readers do, in the system's Chromium: build/screenshots
+	$(BIN)/python -m pytest tests/browser -m browser -s
 
 benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side
 	$(PEERS)/bin/python -m pytest tests/benchmarks -m benchmark -s
@@ -60,6 +69,11 @@ $(VENV)/.all: $(VENV)/.core
 $(VENV)/.book: $(VENV)/.all
 	@echo 'Installing Sphinx and Playwright (which drives the Chromium of the system) into $(VENV): half a minute, once.'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,browser]'
+	@touch $@
+
+$(AXE):
+	@mkdir -p build/axe-core
+	cd build/axe-core && tar -xzf "$$(npm pack --silent axe-core@$(AXE_VERSION))"
 	@touch $@
 
 $(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt
