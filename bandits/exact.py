@@ -110,7 +110,7 @@ def expected_loss(
         return np.asarray(algorithm.loss(samples))[..., None]
 
     total: Floats = np.zeros(())
-    for arms, weight in _groups(problem, law, state, loss_of_group, "loss"):
+    for arms, weight in summed_groups(problem, law, state, loss_of_group, "loss"):
         with np.errstate(invalid="ignore", over="ignore"):
             loss = weight * algorithm.loss(samples_of(bandit, law, state, arms))
         total = total + np.where(weight > 0, loss, 0.0).sum(-1)
@@ -156,7 +156,7 @@ def update_covariance(
     drawn = drawn_labels(algorithm, bandit, law, state) if label_noise else frozenset()
     mean: Floats = np.zeros(())
     second: Floats = np.zeros(())
-    for arms, weight in _groups(problem, law, state, update_of(algorithm), held=bandit.arms):
+    for arms, weight in summed_groups(problem, law, state, update_of(algorithm), held=bandit.arms):
         samples = samples_of(bandit, law, state, arms)
         for share, labelled in labellings(samples, drawn):
             w = weight * share
@@ -182,7 +182,7 @@ def update_at(problem: Problem, state: State) -> Floats:
     a = known_coefficient(problem.algorithm, problem.bandit, law, state)
     if a is None:
         whole = completed(problem, law, state)
-        found = _groups(problem, law, whole, update_of(problem.algorithm))
+        found = summed_groups(problem, law, whole, update_of(problem.algorithm))
         a = enumerated_coefficient(problem.algorithm, problem.bandit, law, whole, found)
     return a - np.exp(state.log_policy) * a.sum(axis=-1, keepdims=True)
 
@@ -201,7 +201,7 @@ def enumerated_coefficient(
 # ---------------------------------------------------------------- which groups
 
 
-def _groups(
+def summed_groups(
     problem: Problem, law: Law, state: State, numbers: Numbers, what: str = "update", held: int = 1
 ) -> Groups:
     """Groups whose weighted sum of `numbers` is the expectation: every ordered one, or every multiset.

@@ -16,6 +16,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     tokens       rows of text as padded token ids
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
+    groups       every group of completions, and how likely it is
     conformance/ a loss of somebody else's as an algorithm, and its verdict
     beside       what is trained beside the policy
     decode       sampling, caches on; Nash-MD's opponent
@@ -36,7 +37,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm.exact import as_bandit, enumerate_completions
+    from llm.exact import as_bandit, enumerate_completions, trace_of
+    from llm.groups import every_group
     from llm.log_probs import sequence_log_probs
     from llm.loss import alignment_loss
     from llm.model import load_model
@@ -44,8 +46,22 @@ if TYPE_CHECKING:
 if find_spec("torch") is None:
     raise ImportError("llm needs torch: pip install 'alignment-bandits[llm]'")
 
-__all__ = ["alignment_loss", "as_bandit", "enumerate_completions", "load_model", "sequence_log_probs"]
-_HOME = dict(zip(__all__, ("loss", "exact", "exact", "model", "log_probs"), strict=True))
+_HOME = {  # the module of each public name
+    "alignment_loss": "loss",
+    "as_bandit": "exact",
+    "enumerate_completions": "exact",
+    "every_group": "groups",
+    "load_model": "model",
+    "sequence_log_probs": "log_probs",
+    "trace_of": "exact",
+}
+__all__ = ["alignment_loss", "as_bandit", "enumerate_completions", "every_group"]
+__all__ += ["load_model", "sequence_log_probs", "trace_of"]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return [*__all__, "conformance"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ Their log-probabilities log pi(y|x) are those that training uses, they sum to on
 differentiable in the parameters: every tool of `bandits` then speaks of this model (T10.2).
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from bandits.bandit import Bandit
 from bandits.sequences import TokenTable
 from bandits.sequences.table import count_answers, grown
+from bandits.simulation.trace import Trace
 from llm.log_probs import sequence_log_probs
 
 LIMIT = 200_000  # completions that we are willing to enumerate
@@ -117,6 +119,41 @@ def policy_of(completions: Completions) -> np.ndarray:
     Normalised in float64: the probabilities of a float32 model sum to one only to about 1e-6.
     """
     return softmax(completions.log_prob.detach().double().cpu().numpy())
+
+
+def trace_of(
+    models: Iterable[nn.Module],
+    prompt: Tensor,
+    max_new_tokens: int,
+    *,
+    steps: Sequence[int] | None = None,
+    eos_token_id: int | None = OF_MODEL,
+) -> Trace:
+    """What a training of models small enough to enumerate did to one prompt's policy, for `regret` and `kl`.
+
+    Args:
+        models: the model at each record, the start first: checkpoints, or a generator that trains one model
+            and yields it now and then.
+        steps: how many steps had been taken at each record; by default 0, 1, 2, ...
+
+    Returns:
+        A `Trace` of one run, with policies (records, 1, A) over the completions of `enumerate_completions`.
+
+    Raises:
+        ValueError: there are no models, other numbers of steps than models, or as `enumerate_completions`.
+    """
+    policies = []
+    for model in models:
+        with torch.no_grad():
+            found = enumerate_completions(model, prompt, max_new_tokens, eos_token_id=eos_token_id)
+        policies.append(policy_of(found))
+    at = np.arange(len(policies)) if steps is None else np.array(steps)
+    if not policies or at.shape != (len(policies),):
+        raise ValueError(
+            f"models must be at least one, with a number of steps for each, but there are {len(policies)} "
+            f"models and steps = {steps}"
+        )
+    return Trace(steps=at, policies=np.stack(policies)[:, None])
 
 
 def as_table(completions: Completions, token_log_prob: Tensor) -> TokenTable:

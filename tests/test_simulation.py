@@ -740,6 +740,26 @@ def test_the_start_is_the_first_record_and_the_end_the_last() -> None:
     np.testing.assert_array_equal(train(CoPG(0.7), Offline(MU1), record=[3, 12]).shape, (3, 4, 3))
 
 
+def test_regret_and_kl_along_a_training_are_sums_over_the_arms():
+    """T1.2, in two contexts with uneven references: J* - J and E_pi[log pi/ref], written out."""
+    rng = np.random.default_rng(7)
+    world = Bandit(rng.normal(size=(2, 3)), reference=rng.dirichlet(np.ones(3), size=2))
+    rule = Offline(rng.dirichlet(np.ones(3)))
+    found = simulate(
+        CoPG(0.7), world, rule, steps=6, batch_size=2, learning_rate=0.2, rng=rng, runs=4, record=3
+    )
+    assert found.policies.shape == (3, 4, 2, 3)
+    value = (found.policies * (world.reward - 0.7 * np.log(found.policies / world.reference))).sum(-1)
+    np.testing.assert_allclose(found.regret(world, 0.7), world.optimal_value(0.7) - value, atol=1e-14)
+    away = (found.policies * np.log(found.policies / world.reference)).sum(-1)
+    np.testing.assert_allclose(found.kl(world), away, atol=1e-14)
+    assert found.kl(world)[0].max() < 1e-30 < 1e-3 < found.kl(world)[-1].min()
+    with pytest.raises(ValueError, match="bandit must be a Bandit"):
+        found.regret(0.7, world)
+    with pytest.raises(ValueError, match="policies and the bandit .* same number of arms.* 3 and 2"):
+        found.kl(Bandit([1.0, 0.0]))
+
+
 def test_a_value_that_no_step_brings_down_is_named():
     with pytest.raises(ValueError, match=r"logits explode within .* from value = 9.22"):
         b.simulate(

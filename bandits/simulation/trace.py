@@ -9,25 +9,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits import checks
+from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.policy import kl
 from bandits.simulation.step import Training
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What was recorded of sampled training; the first record is the start."""
+    """What was recorded of sampled training, made by `simulate`; the first record is the start.
 
-    steps: NDArray[np.intp]  # (records,)
-    policies: Floats  # (records, runs, contexts..., A)
-    values: Floats | None = None  # (records, runs, contexts...)  V, where one was trained (DRO)
-    revision_policies: Floats | None = (
-        None  # (records, runs, contexts..., A, A)  pi'(y2 | y1) at [..., y1, y2] (SRPO)
-    )
+    Attributes:
+        steps: how many steps had been taken at each record, (records,).
+        policies: probabilities, (records, runs, contexts..., A).
+        values: V in units of reward, (records, runs, contexts...), where one was trained (DRO); else None.
+        revision_policies: pi'(y2 | y1) at [..., y1, y2], probabilities, (records, runs, contexts..., A, A),
+            where they were trained (SRPO); else None.
+
+    Example:
+        >>> from bandits import Bandit
+        >>> trace = Trace(steps=np.array([0, 10]), policies=np.array([[[0.5, 0.5]], [[0.75, 0.25]]]))
+        >>> trace.policy  # one run of two arms, where it stood at last
+        array([[0.75, 0.25]])
+        >>> trace.regret(Bandit([np.log(3.0), 0.0]), beta=1.0).round(4)  # the optimum is (3/4, 1/4)
+        array([[0.1438],
+               [0.    ]])
+    """
+
+    steps: NDArray[np.intp]
+    policies: Floats
+    values: Floats | None = None
+    revision_policies: Floats | None = None
 
     @property
     def policy(self) -> Floats:
         """Where the runs stood at the last record, (runs, contexts..., A)."""
         return self.policies[-1]
+
+    def regret(self, bandit: Bandit, beta: float) -> Floats:
+        """J* - J(pi) = beta KL(pi || pi*) along training, in units of reward, (records, runs, contexts...).
+
+        Raises:
+            ValueError: the world has no reward or other arms, or beta is not positive.
+        """
+        checks.instance(bandit, Bandit, "bandit", "the arguments of regret are bandit, beta")
+        return bandit.regret(self.policies, beta)
+
+    def kl(self, bandit: Bandit) -> Floats:
+        """KL(pi || ref) along training, how far it went, in nats, (records, runs, contexts...).
+
+        Raises:
+            ValueError: the world has other arms.
+
+        Example:
+            >>> from bandits import Bandit
+            >>> path = np.array([[0.5, 0.5], [1.0, 0.0]])[:, None]  # one run; its end costs log 2
+            >>> Trace(np.array([0, 10]), path).kl(Bandit([1.0, 0.0]))[:, 0].round(4)
+            array([0.    , 0.6931])
+        """
+        checks.instance(bandit, Bandit, "bandit", "the world whose reference is meant")
+        return kl(bandit.checked_log_policy(self.policies, "policies"), bandit.log_reference)
 
 
 def recorded_steps(record: int | Sequence[int] | None, steps: int) -> NDArray[np.intp]:
