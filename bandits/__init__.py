@@ -25,6 +25,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     verdict/       what is the verdict on any algorithm?        behind `report`
     testing/       is my algorithm what I claim?                laws, random worlds, wrong twins
     experiments/   what does each figure ask?                   one file a figure
+    teaching/      how far off is my answer?                    exercises of the notebooks
 
 A tag such as (T2.5) is a statement of `theory.md`, in this folder: assumptions, proof or source, numbers.
 
