@@ -71,6 +71,18 @@ def test_equal_results_give_equal_bytes_and_leave_the_callers_style_alone() -> N
     assert dict(mpl.rcParams) == before
 
 
+def test_what_the_first_figure_turns_on_stays_on() -> None:
+    """Jupyter's backend is loaded by the first figure, and shows later ones only if `interactive` stays."""
+    with mpl.rc_context():
+        mpl.interactive(False)
+        with style.house_style():
+            mpl.interactive(True)
+        assert mpl.is_interactive()
+        with style.house_style():
+            assert mpl.rcParams["font.size"] == style.RC["font.size"]
+        assert mpl.is_interactive()
+
+
 def test_command_line_writes_picture_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["figures", "robustness", "--folder", str(tmp_path), "--quiet"]) == 0
     plt.close("all")

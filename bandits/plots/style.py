@@ -86,6 +86,8 @@ def house_style() -> Iterator[None]:
     """Draw inside this context: the caller's own settings come back afterwards."""
     with matplotlib.rc_context(RC):
         yield
+        interactive = matplotlib.is_interactive()  # a notebook's backend comes with the first figure, and
+    matplotlib.interactive(interactive)  # turns this on: turned off again, no later figure would be shown
 
 
 def svg_bytes(figure: Figure) -> bytes:
