@@ -10,7 +10,8 @@ Read in this order:
     exercise      what is an exercise?
     answers       how does an answer become numbers?
     trials        how are two algorithms compared?
-    one_bandit    notebook 01
+    one_bandit    what is the optimum, and what is an algorithm?          01
+    baselines     what does a baseline do?                               02
     marking       how wrong is this answer?
 
 To add one: an `Exercise` in the `EXERCISES` of its notebook's file (a new file also goes into the list above

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bandits.checks import Floats, shown
-from bandits.teaching import one_bandit
+from bandits.teaching import baselines, one_bandit
 from bandits.teaching.exercise import Exercise
 from bandits.teaching.feedback import Feedback
 
-COURSE: dict[str, Exercise] = {**one_bandit.EXERCISES}
+COURSE: dict[str, Exercise] = {**one_bandit.EXERCISES, **baselines.EXERCISES}
 QUOTED = 300  # characters of an error that a message quotes
 
 
