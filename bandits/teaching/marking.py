@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 
 from bandits.checks import Floats, shown
-from bandits.teaching import baselines, one_bandit
+from bandits.teaching import baselines, clipping, goodhart, one_bandit, which_kl
 from bandits.teaching.exercise import Exercise
 from bandits.teaching.feedback import Feedback
 
-COURSE: dict[str, Exercise] = {**one_bandit.EXERCISES, **baselines.EXERCISES}
+COURSE: dict[str, Exercise] = {
+    **one_bandit.EXERCISES,
+    **baselines.EXERCISES,
+    **clipping.EXERCISES,
+    **which_kl.EXERCISES,
+    **goodhart.EXERCISES,
+}
 QUOTED = 300  # characters of an error that a message quotes
 
 
