@@ -6,6 +6,7 @@ Read in this order; each imports only those above it.
     gradient    which way does an algorithm move the logits?
     rates       how fast does it approach its end, and how long may a step be?
     flow        where is it at each time, or after each step?
+    sketch      where does it lead, roughly, for a picture?
     games       how do two players learn against themselves?
     pairs       which updates are affine in the log-ratios of a pair?
     difficulty  which prompts does it weigh, where answers are right or wrong?

@@ -7,7 +7,7 @@ and fixed points.  An ascent g on the logits moves the policy itself by (diag(pi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,8 +36,8 @@ def project(policies: Floats) -> Floats:
     return policies @ CORNERS
 
 
-def frame(axes: Axes, labels: tuple[str, str, str]) -> None:
-    """The empty triangle with the names of its corners."""
+def frame(axes: Axes, labels: Sequence[str]) -> None:
+    """The empty triangle with the names of its corners: left, right, top."""
     outline = np.vstack([CORNERS, CORNERS[:1]])
     axes.plot(*outline.T, color=style.BLACK, linewidth=1.0, zorder=3)
     places = [("right", "top"), ("left", "top"), ("center", "bottom")]
@@ -56,6 +56,22 @@ def grid(resolution: int) -> Floats:
     inside = i + j < resolution
     counts = np.stack([i[inside], j[inside], resolution - 1 - i[inside] - j[inside]], axis=-1)
     return (counts + 1 / 3) / resolution
+
+
+def cells(resolution: int) -> tuple[Floats, Floats]:
+    """The simplex cut into resolution^2 equal triangles: centres (n, 3), and corners in the plane (n, 3, 2).
+
+    Example: of four, the one in the middle stands on its head.
+
+        >>> centres, corners = cells(2)
+        >>> centres.round(3).tolist()[-1], corners.shape
+        ([0.333, 0.333, 0.333], (4, 3, 2))
+    """
+    up = np.rint(grid(resolution) * resolution - 1 / 3)  # (n, 3) counts that sum to resolution - 1
+    down = np.rint(grid(resolution - 1) * (resolution - 1) - 1 / 3) if resolution > 1 else np.empty((0, 3))
+    vertices = [up[:, None] + np.eye(3), down[:, None] + 1 - np.eye(3)]  # counts that sum to resolution
+    corners = np.concatenate(vertices) / resolution
+    return corners.mean(axis=1), project(corners)
 
 
 def level_sets(

@@ -1,21 +1,19 @@
 """Which flows are drawn?  Those of the first world, from the reference, under each law.
 
 A report keeps the numbers of its figure: what is drawn after a way through JSON is what was drawn before.
-Flows that come to no rest are not drawn beyond a bounded number of evaluations.
 
 Axes: L laws, T times, A arms, n places of a grid.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.integrate import LSODA
 
 from bandits.checks import Floats
-from bandits.exact import expected_update, motions_of
+from bandits.dynamics.sketch import sketch
+from bandits.exact import expected_update
 from bandits.problem import bind
 from bandits.samples import Algorithm
 from bandits.verdict.claims import Bare
@@ -25,8 +23,6 @@ from bandits.verdict.worlds import MOST_GROUPS, Trial
 TIMES = 60
 EDGE = 12  # places of the grid along an edge of the triangle
 FAR = 300.0  # times, in units of 1 / the speed of the start
-EVALUATIONS = 500  # of one flow
-ACCURACY = 1e-4  # of a logit: a line has a width
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,23 +73,7 @@ def picture_of(algorithm: Algorithm, trials: list[Trial], ends: list[End], beta:
 
 def _path(algorithm: Algorithm, trial: Trial, times: Floats) -> Floats:
     """Policies along the flow from the reference, (T, A); where it takes too long it is left, and stays."""
-    motions = motions_of(bind(Bare(algorithm), trial.bandit, trial.sampling, max_groups=MOST_GROUPS))
-    alive = motions.alive[0]
-    start = motions.start[0, alive]
-    unit = 1 / max(np.abs(motions.field(start)).max(), np.finfo(float).tiny)
-    seen, passed = [start], [0.0]
-    solver = LSODA(lambda _, h: unit * motions.field(h), 0.0, start, times[-1], rtol=ACCURACY, atol=ACCURACY)
-    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", UserWarning)  # LSODA's, of what it then reports: the path ends there
-        while solver.status == "running" and solver.nfev < EVALUATIONS:
-            solver.step()
-            if solver.status == "failed" or not np.isfinite(solver.y).all():
-                break
-            seen.append(solver.y)
-            passed.append(solver.t)
-    full = np.zeros((len(times), 1, len(alive)))
-    full[:, 0, alive] = np.stack([np.interp(times, passed, line) for line in np.transpose(seen)], axis=-1)
-    return np.exp(motions.log_policy(full)[:, 0])
+    return sketch(bind(Bare(algorithm), trial.bandit, trial.sampling, max_groups=MOST_GROUPS), times)
 
 
 def _grid(reference: Floats) -> Floats | None:
