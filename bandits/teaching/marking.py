@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandits.checks import Floats, shown
-from bandits.teaching import baselines, clipping, goodhart, one_bandit, which_kl
+from bandits.teaching import baselines, clipping, goodhart, one_bandit, own_algorithm, which_kl
 from bandits.teaching.exercise import Exercise
 from bandits.teaching.feedback import Feedback
 
@@ -18,6 +18,7 @@ COURSE: dict[str, Exercise] = {
     **clipping.EXERCISES,
     **which_kl.EXERCISES,
     **goodhart.EXERCISES,
+    **own_algorithm.EXERCISES,
 }
 QUOTED = 300  # characters of an error that a message quotes
 
