@@ -71,10 +71,13 @@ def test_a_notebook_opens_with_what_it_gives_and_takes(number):
 
 @pytest.mark.parametrize("number", numbers())
 def test_a_notebook_is_stored_as_it_ran(number):
-    """From a clean kernel, in order, with no error in its outputs; no function is longer than five lines."""
+    """From a clean kernel, in order, without errors or addresses; no function is longer than five lines."""
     code = [cell for cell in cells(number) if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == [i + 1 for i in range(len(code))]
-    assert not any(out["output_type"] == "error" for cell in code for out in cell["outputs"])
+    outputs = [out for cell in code for out in cell["outputs"]]
+    assert not any(out["output_type"] == "error" for out in outputs)
+    results = json.dumps([out for out in outputs if out["output_type"] == "execute_result"])
+    assert " at 0x" not in results, "an object without a name: end the line in a semicolon"
     for cell in code:
         for body in re.findall(r"^ *def .*\n((?:    .*\n|\n)*)", cell["source"] + "\n", re.M):
             assert len([line for line in body.splitlines() if line.strip()]) <= 5, body

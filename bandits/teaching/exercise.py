@@ -6,6 +6,10 @@
 
 The truth and the mistakes are functions without arguments that return *answers*, and they are read by the
 same kind as the learner's: no number is stored, and nobody is compared with anything but the exact solver.
+
+To add one: an `Exercise` in the `EXERCISES` of its notebook's file (a new file also goes into `COURSE` of
+`marking` and into the list of the package) and its three cells (notebooks/grading.md); nothing else.
+`tests/test_teaching.py` runs every solution, mistake and stub.  A hint does not give the answer away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Too much of a good thing: best-of-n, fits, caution, online against offline.  Exercises 08."""
+"""When is it too much of a good thing?  Best-of-n, fits, caution, online against offline.  Exercises 08."""
 
 from __future__ import annotations
 

@@ -8,13 +8,26 @@ from typing import Any
 import numpy as np
 
 from bandits.checks import Floats, shown
-from bandits.teaching import baselines, clipping, goodhart, one_bandit, own_algorithm, which_kl
+from bandits.teaching import (
+    baselines,
+    clipping,
+    dpo_and_kin,
+    games,
+    goodhart,
+    one_bandit,
+    own_algorithm,
+    which_kl,
+    who_sampled,
+)
 from bandits.teaching.exercise import Exercise
 from bandits.teaching.feedback import Feedback
 
 COURSE: dict[str, Exercise] = {
     **one_bandit.EXERCISES,
     **baselines.EXERCISES,
+    **who_sampled.EXERCISES,
+    **dpo_and_kin.EXERCISES,
+    **games.EXERCISES,
     **clipping.EXERCISES,
     **which_kl.EXERCISES,
     **goodhart.EXERCISES,
