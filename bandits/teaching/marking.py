@@ -14,8 +14,10 @@ from bandits.teaching import (
     dpo_and_kin,
     games,
     goodhart,
+    neighbours,
     one_bandit,
     own_algorithm,
+    tokens,
     which_kl,
     who_sampled,
 )
@@ -32,6 +34,8 @@ COURSE: dict[str, Exercise] = {
     **which_kl.EXERCISES,
     **goodhart.EXERCISES,
     **own_algorithm.EXERCISES,
+    **tokens.EXERCISES,
+    **neighbours.EXERCISES,
 }
 QUOTED = 300  # characters of an error that a message quotes
 
