@@ -23,6 +23,7 @@ Read in this order; each room imports only those above it, and a wing (/) lists 
     tabular/       and the neighbours that have states?         nothing imports it but its figures
     plots/         how is it drawn?
     verdict/       what is the verdict on any algorithm?        behind `report`
+    explorer/      what if?                                     three arms to play with
     testing/       is my algorithm what I claim?                laws, random worlds, wrong twins
     experiments/   what does each figure ask?                   one file a figure
     teaching/      how far off is my answer?                    exercises of the notebooks

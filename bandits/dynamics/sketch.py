@@ -19,18 +19,19 @@ EVALUATIONS = 500  # of one flow
 ACCURACY = 1e-4  # of a logit
 
 
-def sketch(problem: Problem, times: Floats) -> Floats:
+def sketch(problem: Problem, times: Floats, accuracy: float = ACCURACY) -> Floats:
     """Policies of the flow of one context from its start, (T, A).
 
     Args:
         times: increasing from 0, (T,), in units of 1 / the speed of the start.
+        accuracy: local error, in logits.
     """
     motions = motions_of(problem)
     alive = motions.alive[0]
     start = motions.start[0, alive]
     unit = 1 / max(np.abs(motions.field(start)).max(), np.finfo(float).tiny)
     seen, passed = [start], [0.0]
-    solver = LSODA(lambda _, h: unit * motions.field(h), 0.0, start, times[-1], rtol=ACCURACY, atol=ACCURACY)
+    solver = LSODA(lambda _, h: unit * motions.field(h), 0.0, start, times[-1], rtol=accuracy, atol=accuracy)
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # LSODA's, of what it then reports: the path ends there
         while solver.status == "running" and solver.nfev < EVALUATIONS:

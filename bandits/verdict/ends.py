@@ -11,6 +11,7 @@ no rest      where the reference's own flow finds none: held at a jump of the up
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,22 @@ def end_of(algorithm: Algorithm, trial: Trial) -> End:
     return found._replace(words="; ".join(filter(None, [words, found.words])))
 
 
+def nearest_end(algorithm: Algorithm, trial: Trial) -> End:
+    """Where the flow from the reference ends, without a look at other starts: at once, for a moving slider.
+
+    "unfinished" where it comes to no rest that attracts; `end_of` then tells what it does.
+    """
+    found = _by_theory(algorithm, trial)
+    if found is not None:
+        return found
+    motions = motions_of(bind(algorithm, trial.bandit, trial.sampling, max_groups=MOST_GROUPS))
+    stopped = rest.ends(motions, motions.start)
+    known = _enumerated(bind(algorithm, trial.bandit, trial.sampling))
+    policies = np.exp(motions.log_policy(stopped.x))
+    attractors, which = gathered(policies, stopped.rested & stopped.attracts, known)
+    return End("unfinished", policies[0]) if which[0] < 0 else End("rests", attractors[which[0]].policy)
+
+
 def residual(algorithm: Algorithm, trial: Trial, policy: Floats) -> float | None:
     """Largest entry of the expected update; None on the boundary, where log pi/ref is infinite."""
     if (policy[trial.bandit.reference > 0] == 0).any():
@@ -123,7 +140,7 @@ def _by_flows(algorithm: Algorithm, trial: Trial) -> End:
     found = rest.ends(motions, motions.start)
     policies = np.exp(motions.log_policy(found.x))
     known = _enumerated(bind(algorithm, bandit, trial.sampling))
-    attractors, which = _gathered(policies, found.rested & found.attracts, known)
+    attractors, which = gathered(policies, found.rested & found.attracts, known)
     if which[0] >= 0:
         end = End("rests", attractors[which[0]].policy)
         if known:
@@ -140,8 +157,8 @@ def _by_flows(algorithm: Algorithm, trial: Trial) -> End:
     )
 
 
-def _gathered(
-    policies: Floats, settled: NDArray[np.bool_], known: list[Solution]
+def gathered(
+    policies: Floats, settled: NDArray[np.bool_], known: Sequence[Solution | Attractor]
 ) -> tuple[list[Attractor], NDArray[np.intp]]:
     """The attractors with their shares, and which of them each start ends at; -1: none."""
     places = [one.policy for one in known]

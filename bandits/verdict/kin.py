@@ -114,8 +114,14 @@ def _without_kl(group: int) -> dict[str, Algorithm]:
     }
 
 
-def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool) -> Kin:
-    """The nearest known algorithm over all trials; a known one is its own, and goes before its equals."""
+def kin_of(
+    algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool, *, others: bool = False
+) -> Kin:
+    """The nearest known algorithm over all trials; a known one is its own, and goes before its equals.
+
+    Args:
+        others: only those of another class are asked: whom does a known one resemble in these trials?
+    """
     found = _updates(Bare(algorithm), trials)
     if found is None or not any(np.abs(u).max() > UNLIT for u in found):
         return Kin(None, None, None, None)
@@ -126,6 +132,8 @@ def kin_of(algorithm: Algorithm, trials: list[Trial], beta: float | None, inferr
     candidates = relatives(1.0 if beta is None else beta, algorithm.k)
     if type(algorithm) in known.ALGORITHMS:
         candidates[own] = algorithm
+    if others:
+        candidates = {name: one for name, one in candidates.items() if type(one) is not type(algorithm)}
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
         theirs = _updates(Bare(candidates[name]), trials)
         if theirs is None:
