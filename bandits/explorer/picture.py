@@ -129,7 +129,8 @@ class Picture:
             letter.set_visible(several and i < len(basins["attractors"]))
             letter.set_alpha(1.0)
             if i < len(basins["attractors"]):
-                letter.xy = place = simplex.project(np.array(basins["attractors"][i]))
+                place = simplex.project(np.array(basins["attractors"][i]))
+                letter.xy = tuple(place)
                 letter.set_position(40 * (simplex.CORNERS.mean(axis=0) - place))  # inwards, in points
 
 
