@@ -19,12 +19,15 @@ EVALUATIONS = 500  # of one flow
 ACCURACY = 1e-4  # of a logit
 
 
-def sketch(problem: Problem, times: Floats, accuracy: float = ACCURACY) -> Floats:
+def sketch(
+    problem: Problem, times: Floats, accuracy: float = ACCURACY, evaluations: int = EVALUATIONS
+) -> Floats:
     """Policies of the flow of one context from its start, (T, A).
 
     Args:
         times: increasing from 0, (T,), in units of 1 / the speed of the start.
         accuracy: local error, in logits.
+        evaluations: of the flow, at most, about.
     """
     motions = motions_of(problem)
     alive = motions.alive[0]
@@ -34,7 +37,7 @@ def sketch(problem: Problem, times: Floats, accuracy: float = ACCURACY) -> Float
     solver = LSODA(lambda _, h: unit * motions.field(h), 0.0, start, times[-1], rtol=accuracy, atol=accuracy)
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # LSODA's, of what it then reports: the path ends there
-        while solver.status == "running" and solver.nfev < EVALUATIONS:
+        while solver.status == "running" and solver.nfev < evaluations:
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
                 break

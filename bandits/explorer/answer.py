@@ -27,16 +27,17 @@ from bandits.problem import bind
 from bandits.samples import Algorithm
 from bandits.solution import NotConverged
 from bandits.solvers import rest
-from bandits.verdict.ends import Attractor, End, end_of, gathered, nearest_end
+from bandits.verdict.ends import Attractor, End, end_near, end_of, gathered
 from bandits.verdict.kin import kin_of
 from bandits.verdict.targets import end_name
 from bandits.verdict.worlds import MOST_GROUPS, Trial
 
-TIMES = np.concatenate([[0.0], np.geomspace(0.03, 300.0, 49)])
+TIMES = np.concatenate([[0.0], np.geomspace(0.03, 3000.0, 59)])
 PLACES, STARTS = simplex.grid(12), simplex.cells(9)[0]  # of arrows, and of flows that tell the basins
 LINE = 1e-3  # of a logit: half of that is the width of a line on an edge of 400 points
+EVALUATIONS = 200  # of a flow: where it takes more, its line ends
 STILL = 1e-12  # a speed at the start below this: it rests there
-UNDER_WAY = "it comes to no rest that attracts, as far as one look tells"
+UNDER_WAY = "still on its way where its line ends; choose it to be told what it does"
 
 
 def compute(state: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -91,8 +92,8 @@ def moved(state: Mapping[str, Any] | None, name: str | None = None) -> dict[str,
     algorithm, trial = _trial(state, name)
     still = np.repeat(trial.bandit.reference[None], len(TIMES), axis=0)
     try:
-        end = _told(algorithm, trial, nearest_end(algorithm, trial), state)
         policies = _flow(algorithm, trial, still)
+        end = _told(algorithm, trial, end_near(algorithm, trial, policies[-1]), state)
         arrows = _update(algorithm, trial, PLACES)
     except ValueError as error:
         end, policies, arrows = _refused(error), still, np.zeros_like(PLACES)
@@ -124,7 +125,7 @@ def _flow(algorithm: Algorithm, trial: Trial, still: Floats) -> Floats:
     problem = bind(algorithm, trial.bandit, trial.sampling, max_groups=MOST_GROUPS)
     if problem.linear() is not None:
         return flow(algorithm, trial.bandit, trial.sampling, TIMES / speed)
-    return sketch(problem, TIMES, LINE)
+    return sketch(problem, TIMES, LINE, EVALUATIONS)
 
 
 def _told(algorithm: Algorithm, trial: Trial, end: End, state: State) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from html import escape
 from typing import Any
 
@@ -43,10 +44,19 @@ def html(found: dict[str, Any]) -> str:
         _basins(found),
         _kin(card),
     ]
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("", "end", "policy", "regret", "KL to ref"))
+    head = "".join(
+        f'<th scope="col">{title}</th>' for title in ("algorithm", "end", "policy", "regret", "KL to ref")
+    )
     rows = "".join(_row(each, end) for each, end in found["ends"].items())
     text = ". ".join(filter(None, sentences))
     return f"<p>{text}.</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def image(png: bytes, words: str) -> str:
+    """The picture, with words for those who cannot see it."""
+    data, look = b64encode(png).decode(), "width:100%;max-width:60rem;height:auto"
+    size = 'width="960" height="500"'
+    return f'<img alt="{escape(words)}" {size} style="{look}" src="data:image/png;base64,{data}">'
 
 
 def _row(name: str, end: dict[str, Any]) -> str:

@@ -17,12 +17,22 @@ from bandits.explorer.world import NAMES
 
 WIDE = {"width": "20rem", "max_width": "98%"}
 NARROW = {"description_width": "6.5rem"}
+STEP = 0.01  # of sliders; beta's is of its logarithm to base 10
 SHARES = ("reference", "behavior", "second_behavior")
 DATA = {
     "D1, a total order": [[0, 1], [1, 2], [0, 2]],
     "D2, a cycle": [[0, 1], [1, 2], [2, 0]],
     "D3, a contradiction": [[0, 1], [1, 0]],
 }
+# What ipywidgets leaves out: a slider's handle has a role, but no name for those who cannot see its label.
+NAMES_FOR_READERS = """
+const name = () => document.querySelectorAll('.widget-slider').forEach(slider => {
+  const label = slider.querySelector('.widget-label')?.textContent;
+  slider.querySelectorAll('.noUi-handle').forEach(each => each.setAttribute('aria-label', label));
+});
+name();
+new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+"""
 TITLES = {
     "rewards": "Rewards and preferences",
     "reference": "Reference: where training starts",
@@ -38,7 +48,7 @@ def slider(name: str, label: str, help_: str) -> Any:
     return widgets.FloatSlider(
         min=low,
         max=high,
-        step=0.01,
+        step=STEP,
         description=label,
         tooltip=help_,
         readout_format=".2f",
@@ -64,7 +74,7 @@ def made() -> dict[str, list[Any]]:
     low, high = (math.log10(edge) for edge in RANGES["beta"])
     names = [(f"{name} ({each.words})", name) for name, each in OFFERED.items()]
     beta = widgets.FloatLogSlider(
-        min=low, max=high, step=0.01, description="β", tooltip="what multiplies the KL to the reference"
+        min=low, max=high, step=STEP, description="β", tooltip="what multiplies the KL to the reference"
     )
     beta.style, beta.layout, beta.readout_format = NARROW, WIDE, ".3f"
     beside = widgets.SelectMultiple(
@@ -72,7 +82,7 @@ def made() -> dict[str, list[Any]]:
     )
     beside.style, beside.layout = NARROW, WIDE
     return {
-        "toy": [menu("toy", [("own settings", None), *PRESETS.items()], "the toys of the papers")],
+        "toy": [menu("toy", [("own settings", {}), *PRESETS.items()], "the toys of the papers")],
         "algorithm": [menu("algorithm", names, "the one that is looked at")],
         "beside": [beside],
         "beta": [beta],
@@ -88,11 +98,21 @@ def made() -> dict[str, list[Any]]:
     }
 
 
+def is_echo(name: str, now: Any, arm: int, value: Any) -> bool:
+    """Whether a value is no move, but the present one rounded to the slider's steps by the page."""
+    if name not in RANGES:
+        return False
+    present = now[arm] if isinstance(now, list) else now
+    if name == "beta":
+        present, value = math.log10(present), math.log10(value)
+    return abs(value - present) <= STEP / 2 + 1e-9
+
+
 def show(controls: dict[str, list[Any]], state: State) -> None:
     """Put every control where the state is, and hide or still those that say nothing there."""
     for name, each in controls.items():
         if name == "toy":
-            each[0].value = next((s for s in PRESETS.values() if s == state), None)
+            each[0].value = next((s for s in PRESETS.values() if s == state), {})
         elif name == "data":
             others = {} if state["data"] in DATA.values() else {"own comparisons": state["data"]}
             each[0].options = [*DATA.items(), *others.items()]

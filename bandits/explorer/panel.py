@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+from IPython.display import Javascript
 
 from bandits.explorer import card, controls
 from bandits.explorer.answer import compute, moved
@@ -32,7 +33,9 @@ class Panel(widgets.HBox):
         self.controls = controls.made()
         found = compute(self._state)
         self.drawing = Picture()
-        self.image = widgets.Image(format="png", layout={"width": "60rem", "max_width": "100%"})
+        self.image = widgets.HTML(layout={"max_width": "100%"})
+        names = widgets.Output(layout={"height": "0"})
+        names.append_display_data(Javascript(controls.NAMES_FOR_READERS)  # type: ignore[no-untyped-call])
         self.card = widgets.HTML()
         self.message = widgets.HTML()
         self.link = widgets.Text(
@@ -47,7 +50,8 @@ class Panel(widgets.HBox):
             layout={"flex": "1 1 24rem", "max_width": "60rem", "min_width": "0"},
         )
         super().__init__(
-            [controls.arranged(self.controls), right], layout={"flex_flow": "row wrap", "width": "100%"}
+            [right, controls.arranged(self.controls), names],
+            layout={"flex_flow": "row wrap", "width": "100%"},
         )
         self._settle(found)
         for name, each in self.controls.items():
@@ -67,7 +71,7 @@ class Panel(widgets.HBox):
 
     def _touched(self, name: str, arm: int, value: Any) -> None:
         """A control has moved: what it says becomes the state."""
-        if self._busy:
+        if self._busy or controls.is_echo(name, self._state.get(name), arm, value):
             return
         try:
             self._state = checked(self._after(name, arm, value))
@@ -81,7 +85,7 @@ class Panel(widgets.HBox):
 
     def _after(self, name: str, arm: int, value: Any) -> State:
         if name == "toy":
-            return self.state if value is None else deepcopy(value)
+            return deepcopy(value) or self.state
         if name in controls.SHARES:
             low = RANGES[name][0]
             return self._state | {name: rebalanced(self._state[name], arm, value, low)}
@@ -102,9 +106,9 @@ class Panel(widgets.HBox):
             self._sync()
 
     def _draw_moved(self) -> None:
-        found = moved(self._state)
-        self.drawing.show_moved(self._state["algorithm"], found, self._state["reference"])
-        self.image.value = self.drawing.png()
+        found, name = moved(self._state), self._state["algorithm"]
+        self.drawing.show_moved(name, found, self._state["reference"])
+        self.image.value = card.image(self.drawing.png(), f"{name} {card.said(found['end']['end'])}")
 
     def _wait(self) -> None:
         """Settle when nothing has moved for a while."""
@@ -121,7 +125,8 @@ class Panel(widgets.HBox):
         """Everything that the state leads to."""
         found = compute(self._state) if found is None else found
         self.drawing.show(found)
-        self.image.value = self.drawing.png()
+        words = ", ".join(f"{name} {card.said(end['end'])}" for name, end in found["ends"].items())
+        self.image.value = card.image(self.drawing.png(), words)
         self.card.value = card.html(found)
         self._sync()
 

@@ -73,20 +73,22 @@ def end_of(algorithm: Algorithm, trial: Trial) -> End:
     return found._replace(words="; ".join(filter(None, [words, found.words])))
 
 
-def nearest_end(algorithm: Algorithm, trial: Trial) -> End:
-    """Where the flow from the reference ends, without a look at other starts: at once, for a moving slider.
+def end_near(algorithm: Algorithm, trial: Trial, policy: Floats) -> End:
+    """The end beside which a flow from the reference has come to stand, at once; no other start is looked at.
 
-    "unfinished" where it comes to no rest that attracts; `end_of` then tells what it does.
+    "unfinished" where there is none that attracts; `end_of` then tells what the flow does.
     """
     found = _by_theory(algorithm, trial)
     if found is not None:
         return found
-    motions = motions_of(bind(algorithm, trial.bandit, trial.sampling, max_groups=MOST_GROUPS))
-    stopped = rest.ends(motions, motions.start)
-    known = _enumerated(bind(algorithm, trial.bandit, trial.sampling))
-    policies = np.exp(motions.log_policy(stopped.x))
-    attractors, which = gathered(policies, stopped.rested & stopped.attracts, known)
-    return End("unfinished", policies[0]) if which[0] < 0 else End("rests", attractors[which[0]].policy)
+    problem = bind(algorithm, trial.bandit, trial.sampling, max_groups=MOST_GROUPS)
+    motions = motions_of(problem)
+    there = motions.coordinates(np.log(np.maximum(policy, np.finfo(float).tiny))[None])
+    polished = rest.rest_at(motions, there, rest.NEAR)
+    settled = polished.rested & polished.attracts
+    policies = np.where(settled[:, None], np.exp(motions.log_policy(polished.x)), policy)
+    attractors, which = gathered(policies, settled, _enumerated(problem))
+    return End("unfinished", policy) if which[0] < 0 else End("rests", attractors[which[0]].policy)
 
 
 def residual(algorithm: Algorithm, trial: Trial, policy: Floats) -> float | None:

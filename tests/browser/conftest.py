@@ -36,7 +36,9 @@ QUIET = (  # of a browser that asks nobody outside of this machine
 PATIENCE = 120.0  # seconds until a server answers
 
 # Errors on the console that are none of ours, each with its reason.
-THEIRS: dict[str, str] = {}
+THEIRS = {
+    r"cdn\.jsdelivr\.net/npm/@fortawesome": "Voila's own page asks for icons, of which the explorer has none",
+}
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +68,12 @@ def page(chromium: Browser, wrong: list[str]) -> Iterator[Page]:
     tab = context.new_page()
     context.route(is_elsewhere, lambda route: refuse(route, wrong))
     tab.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-    tab.on("console", lambda line: wrong.append(f"console: {line.text}") if line.type == "error" else None)
+    tab.on(
+        "console",
+        lambda line: (
+            wrong.append(f"console: {line.text} ({line.location['url']})") if line.type == "error" else None
+        ),
+    )
     yield tab
     context.close()
     ours = [line for line in wrong if not any(re.search(known, line) for known in THEIRS)]
