@@ -35,7 +35,7 @@ class Panel(widgets.HBox):
         self.drawing = Picture()
         self.image = widgets.HTML(layout={"max_width": "100%"})
         names = widgets.Output(layout={"height": "0"})
-        names.append_display_data(Javascript(controls.NAMES_FOR_READERS)  # type: ignore[no-untyped-call])
+        names.append_display_data(Javascript(controls.NAMES_FOR_READERS))  # type: ignore[no-untyped-call]
         self.card = widgets.HTML()
         self.message = widgets.HTML()
         self.link = widgets.Text(

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:  # `make test` does without the extra `browser`
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -68,12 +68,7 @@ def page(chromium: Browser, wrong: list[str]) -> Iterator[Page]:
     tab = context.new_page()
     context.route(is_elsewhere, lambda route: refuse(route, wrong))
     tab.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-    tab.on(
-        "console",
-        lambda line: (
-            wrong.append(f"console: {line.text} ({line.location['url']})") if line.type == "error" else None
-        ),
-    )
+    tab.on("console", lambda line: heard(line, wrong))
     yield tab
     context.close()
     ours = [line for line in wrong if not any(re.search(known, line) for known in THEIRS)]
@@ -84,6 +79,12 @@ def is_elsewhere(url: str) -> bool:
     """Whether an address leads away from this machine."""
     parts = urlsplit(url)
     return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in ("localhost", "127.0.0.1")
+
+
+def heard(line: ConsoleMessage, wrong: list[str]) -> None:
+    """Remember an error that is written to the console, and of which address it speaks."""
+    if line.type == "error":
+        wrong.append(f"console: {line.text} ({line.location['url']})")
 
 
 def refuse(route: Route, wrong: list[str]) -> None:
