@@ -62,11 +62,9 @@ def three(name: str, help_: str) -> list[Any]:
     return [slider(name, NAMES[y], help_.format(NAMES[y])) for y in range(ARMS)]
 
 
-def menu(label: str, options: Any, help_: str, **more: Any) -> Any:
+def menu(label: str, options: Any, help_: str) -> Any:
     """A list of which one is chosen."""
-    return widgets.Dropdown(
-        options=options, description=label, tooltip=help_, style=NARROW, layout=WIDE, **more
-    )
+    return widgets.Dropdown(options=options, description=label, tooltip=help_, style=NARROW, layout=WIDE)
 
 
 def made() -> dict[str, list[Any]]:
