@@ -19,6 +19,8 @@ import bandits as b
 from bandits.exact import update_at
 from bandits.problem import bind
 from bandits.sampling.observation import State
+from bandits.solvers.levels import log_probs_and_leads
+from bandits.solvers.sliding import Surfaces
 from bandits.testing import strategies
 from motions import motion
 from rows import every_row
@@ -254,6 +256,44 @@ def test_a_hinge_slides_where_euler_chatters(rng):
     path = b.flow(Hinge(), world, sampling, [8.0])
     # Euler's step is 2e-3 of a logit
     assert_allclose(path, euler(Hinge(), world, sampling, None, 8.0, 4000), rtol=0, atol=4e-3)
+
+
+@FEW
+@given(strategies.generators())
+def test_a_measured_surface_is_a_level_of_what_the_clip_or_the_hinge_watches(rng):
+    """A velocity that turns back at log pi(2) = a, or where arm 0 leads arm 3 by a: place and normal."""
+    offset, x = rng.normal(size=4), rng.normal(size=4)
+    quantities = log_probs_and_leads(offset)
+    for which in (2, 4 + 2):  # leads are (0, 1), (0, 2), (0, 3), ...
+        value, gradient = (each[which] for each in quantities(x))
+        level = value + 1e-4 * rng.normal()
+        wind = 0.3 * rng.normal(size=4)
+
+        def field(points, which=which, level=level, gradient=gradient, wind=wind):
+            log_policy = log_softmax(points + offset, axis=-1)
+            value = log_policy[..., 2] if which == 2 else points[..., 0] - points[..., 3]
+            return wind - np.sign(value - level)[..., None] * gradient
+
+        below, above = wind + gradient, wind - gradient
+        measured = Surfaces(field, below, (above - below)[None], quantities)
+        known = measured.known(x)
+        (found,) = known.levels
+        assert (found.quantity, found.side) == (which, 1.0)
+        assert_allclose(found.value, level, rtol=0, atol=1e-12)  # places are measured to 1e-15
+        for one, other in zip(known.velocity(x), measured.velocity(x), strict=True):
+            assert_allclose(one, other, rtol=0, atol=1e-6)  # the other is measured on lines, from 1e-4 away
+
+
+def test_what_two_clips_hold_slides_along_both():
+    """GRPO pushes arm 1 onto w = 1.2 and arm 3 onto w = 0.8 at once: Euler chatters there."""
+    world = b.Bandit([0.4, 0.4, 0.3, -0.4], reference=[0.11, 0.26, 0.37, 0.26])
+    mu = np.array([0.25, 0.28, 0.17, 0.3])
+    with pytest.raises(b.NotConverged, match=r"slides .* arms \[1 3\]") as caught:
+        b.fixed_point(b.GRPO(1.5), world, b.Offline(mu))
+    held = caught.value.solution.policy
+    assert_allclose(held[[1, 3]] / mu[[1, 3]], [1.2, 0.8], rtol=1e-6)
+    (last,) = euler(b.GRPO(1.5), world, b.Offline(mu), None, 40.0, 2000)
+    assert_allclose(held, last, rtol=0, atol=5e-3)  # a step is 1e-2 of a logit
 
 
 # ---- what does not converge says why -----------------------------------------------------------------------

@@ -102,7 +102,9 @@ def table_flow(
     def log_policy(x: Floats) -> Floats:
         return table.log_prob(motion.whole(x))
 
-    found = paths.trajectory(motion.field, theta[motion.moving], times, paths.TOLERANCE, log_policy)
+    found = paths.trajectory(
+        motion.field, theta[motion.moving], times, paths.TOLERANCE, log_policy, motion.quantities
+    )
     return motion.whole(found)
 
 
@@ -248,6 +250,11 @@ class _Motion:
         """G of the logits that move, (..., n)."""
         return self.update(self.whole(x))[..., self.moving]
 
+    def quantities(self, x: Floats) -> tuple[Floats, Floats]:
+        """log pi(token | prefix) of the entries that move, (n,), and its gradients e - pi, (n, n)."""
+        log_policy, (row, _) = log_softmax(self.whole(x), axis=-1)[self.moving], np.nonzero(self.moving)
+        return log_policy, np.eye(len(x)) - (row[:, None] == row) * np.exp(log_policy)
+
     def restless(self, logits: Floats, residual: float) -> NotConverged:
         """Why it does not rest: tokens that run away in a prefix that is met, a clip, or something else."""
         table = self.view.table
@@ -273,7 +280,7 @@ class _Motion:
 
     def _held(self, logits: Floats) -> NotConverged | None:
         """That it ends on a jump of the update, where both sides push; None: it does not."""
-        end = ending(self.field, logits[self.moving])
+        end = ending(self.field, logits[self.moving], quantities=self.quantities)
         if end.reason != "slides" or end.coordinates is None:
             return None
         row, token = (int(i) for i in np.argwhere(self.moving)[end.coordinates[0]])

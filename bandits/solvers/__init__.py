@@ -14,6 +14,7 @@ Read in this order; each imports only those above it.
     off_policy     where does policy gradient end on somebody else's samples?
     gates          where does imitation end whose weights are held between two bounds?
     projection     which policy is nearest to a point, and where does a constant pull end?
+    levels         on which quantity does a jump of the velocity sit?
     sliding        and where the velocity jumps?
     paths          where is a motion at each time, or after each step?
     rest           where do motions end, many side by side?

@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.checks import Floats
+from bandits.solvers.levels import Quantities
 from bandits.solvers.sliding import Field, Leg, legs
 
 HORIZON = 1e11  # in units of 1 / |g(start)|
 STILL = 1e-6  # t |g| below which a motion is at rest
+QUIET, PATIENCE = 5e-11, 10.0  # what rests is followed until |g| is rounding, for so many times as long
 LEGS = 4000  # steps of the solver
 LOOK = 500  # steps between two looks for a loop
 TOLERANCE = 1e-7  # local error of the solver, in logits
@@ -30,6 +32,7 @@ CLOSED = 1e-4  # a loop that ends so near to its beginning, relative to its widt
 SHRINKS = 1e-3  # a loop whose next round is narrower by more winds inwards
 WIDE = 1e-3  # of a logit: narrower loops are noise
 APART = 0.05  # logits that move by more while time doubles, and on and on, run away
+STALLED = 0.99  # if so much of the time had passed LOOK steps ago, a jump holds it that is not understood
 FAR = 600.0  # logits so far apart will not come together again
 POINTS = 64  # of the loop that is handed over
 
@@ -45,16 +48,25 @@ class Ending(NamedTuple):
     inward: bool = False  # a loop that winds inwards: there is a rest point in the middle
 
 
-def ending(field: Field, start: Floats, tolerance: float = TOLERANCE) -> Ending:
-    """How the motion along `field` from `start` ends."""
+def ending(
+    field: Field, start: Floats, tolerance: float = TOLERANCE, quantities: Quantities | None = None
+) -> Ending:
+    """How the motion along `field` from `start` ends; jumps may sit on levels of the quantities."""
     speed = np.abs(field(start)).max(initial=0.0)
     if speed == 0:
         return Ending("rests", start)
     path: list[Leg] = []
-    for leg in legs(field, start, HORIZON / speed, tolerance):
+    still = 0.0  # the last time at which it was not
+    for leg in legs(field, start, HORIZON / speed, tolerance, quantities):
         path.append(leg)
-        if np.abs(leg.speed).max() * max(leg.end, 1 / speed) <= STILL:
-            return Ending("rests", leg.x) if leg.surfaces is None else _held(leg)
+        now = np.abs(leg.speed).max()
+        if now * max(leg.end, 1 / speed) <= STILL:
+            if leg.surfaces is not None:
+                return _held(leg)
+            if now <= QUIET or leg.end > PATIENCE * still:
+                return Ending("rests", leg.x)
+        else:
+            still = leg.end
         if np.ptp(leg.x) > FAR:
             break
         if len(path) % LOOK == 0:
@@ -131,9 +143,9 @@ def _points(path: list[Leg], times: Floats) -> Floats:
 
 def _apart(path: list[Leg]) -> Ending | None:
     """Whether the logits moved apart in the last two doublings of time, and which fall behind."""
-    if len(path) < 3:
+    last = path[-1].end if path else 0.0
+    if len(path) < 3 or (len(path) > LOOK and path[-LOOK].end > STALLED * last):
         return None
-    last = path[-1].end
     now, half, quarter = (x - x.max() for x in _points(path, last / np.array([1, 2, 4])))
     behind = (now - half < -APART) & (half - quarter < -APART)
     return Ending("runs away", path[-1].x, np.flatnonzero(behind)) if behind.any() else None

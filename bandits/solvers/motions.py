@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bandits.checks import Floats
 from bandits.policy import log_ratio, normalised
+from bandits.solvers.levels import Quantities, log_probs_and_leads
 from bandits.solvers.rest import Rates, graded_rates, jacobian
 
 TINY = np.finfo(float).tiny
@@ -109,6 +110,12 @@ class Motions:
         full = np.zeros((*h.shape[:-1], 1, self.alive.shape[-1]))
         full[..., 0, self.alive[0]] = h
         return self.velocity(full)[..., 0, self.alive[0]]
+
+    @property
+    def quantities(self) -> Quantities:
+        """What the update of the only prompt may watch, on the arms that take part."""
+        reference = np.broadcast_to(self.log_reference, self.alive.shape)
+        return log_probs_and_leads(reference[0, self.alive[0]])
 
     def some(self, rows: NDArray[np.intp]) -> Motions:
         """These prompts alone."""

@@ -23,6 +23,7 @@ from bandits import checks
 from bandits.checks import Floats
 from bandits.policy import log_policy_of, normalised
 from bandits.solution import NotConverged, Solution
+from bandits.solvers.levels import Quantities, log_probs_and_leads
 from bandits.solvers.sliding import legs
 
 Step = Callable[[Floats], Floats]
@@ -104,7 +105,10 @@ def solve(velocity: Velocity, log_start: Floats, times: Floats, tolerance: float
     field, begin = on_alive(velocity, alive), log_start
     if (times > 0).any():
         begin = _past_layer(velocity(log_start), log_start, times[times > 0][0])
-    logits = trajectory(field, begin[alive], times, tolerance, lambda y: whole_log_policy(y, alive))
+    quantities = log_probs_and_leads(np.zeros(alive.sum())) if alive.ndim == 1 else None
+    logits = trajectory(
+        field, begin[alive], times, tolerance, lambda y: whole_log_policy(y, alive), quantities
+    )
     return whole_log_policy(np.where((times == 0)[:, None], log_start[alive], logits), alive)
 
 
@@ -137,18 +141,20 @@ def trajectory(
     times: Floats,
     tolerance: float,
     log_policy: Callable[[Floats], Floats],
+    quantities: Quantities | None = None,
 ) -> Floats:
     """The solution of dy/dt = field(y) from `start` (n,) at time 0, at checked times, (times, n).
 
     Args:
         log_policy: what y stands for, to tell where a solver failed.
+        quantities: those on whose levels the field may jump.
 
     Raises:
         NotConverged: the solver failed; `.solution` holds the last policy that it reached.
     """
     points = [np.repeat(start[None], np.count_nonzero(times == 0), axis=0)]
     reached, time, done = start, 0.0, len(points[0])
-    for leg in legs(field, start, times[-1], tolerance):
+    for leg in legs(field, start, times[-1], tolerance, quantities):
         now = int(np.searchsorted(times, leg.end, side="right"))
         points += [leg.at(at)[None] for at in times[done:now]]
         reached, time, done = leg.x, leg.end, max(done, now)

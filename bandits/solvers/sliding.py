@@ -9,7 +9,7 @@ f_ being the velocity on the minus side of all of them.  The shares a are one li
 
 A jump is all that is seen of a surface, so it is measured: its place on a line by bisection, its normal by
 the places on shifted lines.  Which side a point is on is read off the velocity there, by the dual basis of
-the jumps.
+the jumps.  A surface that turns out to be a level of a known quantity is measured only once.
 
 Source: Filippov 1988, "Differential Equations with Discontinuous Righthand Sides", Section 4.
 Axes: x (n,); fields move points (..., n) together.
@@ -20,12 +20,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import LSODA
 
 from bandits.checks import Floats
+from bandits.solvers.levels import Level, Quantities, foot, level_at
 
 Field = Callable[[Floats], Floats]  # (..., n) to the same shape
 Path = Callable[[float], Floats]  # a time to a point (n,)
@@ -35,11 +37,13 @@ PARTS, ROUNDS = 16, 11  # into which the reach is parted, so many times: 1e-15 o
 HALVINGS = 50
 BESIDE = 1e-9  # so far from a surface a point is clearly on one side
 TURN = 1e-4  # shift of the lines whose meeting points give the normal
-CREEP = 1e-7  # a step that moves no logit by more creeps
+CREEP, CREEP_ALONG = 1e-7, 5e-6  # a step that moves no logit by more creeps, free or along a surface
 CREPT = 40  # so many steps in a row that creep: there may be a jump
 RESTARTS = 50  # turns in a row without progress
 ALONG = 1e-7  # local error along a surface, whose normal is known to 1e-10
 STEEP = 1e4  # slope of the velocity, relative to its size, above which a change is called a jump
+HALVED, LEAP = 1e-9, 0.01  # within this part of a step, shares that change by more have jumped
+FADED = 0.1  # of the jump that was met: what is less is no longer a surface
 SUDDEN = 100.0  # and relative to the slopes around: near rest a smooth velocity is small, not its slope
 
 
@@ -50,6 +54,8 @@ class Surfaces:
     field: Field
     below: Floats  # (n,)
     jumps: Floats  # (c, n)
+    quantities: Quantities | None = None
+    levels: tuple[Level, ...] = ()  # of each surface, or of none
 
     def along(self, x: Floats) -> Floats:
         """Velocity along the surfaces at points (..., n)."""
@@ -69,31 +75,42 @@ class Surfaces:
         _, values, normals, at = self.corners(x)
         below, *above = values
         jumps = np.stack(above) - below
+        there = np.isfinite(at).all() and (np.diag(jumps @ np.linalg.pinv(self.jumps)) > FADED).all()
         shares = (
-            np.linalg.lstsq(normals @ jumps.T, -normals @ below)[0]
-            if np.isfinite(at).all()
-            else np.full(len(jumps), np.nan)
+            np.linalg.lstsq(normals @ jumps.T, -normals @ below)[0] if there else np.full(len(jumps), np.nan)
         )
         return below + shares @ jumps, shares, at
 
+    def known(self, x: Floats) -> Surfaces:
+        """The same with the levels that they are, if every one is a level; x is near them all."""
+        if self.quantities is None:
+            return self
+        at = self.corners(x)[3]
+        for _ in range(2):  # each errs by the square of the distance
+            if not np.isfinite(at).all():
+                return self
+            at = self.corners(at)[3]
+        levels = [level_at(self.quantities, at, normal) for normal in self._foot(at)[1]]
+        return self if None in levels else replace(self, levels=tuple(filter(None, levels)))
+
     def off(self, x: Floats, k: int, above: bool) -> Floats:
         """The direction that leads away from surface k alone, (n,), to its plus or minus side."""
-        away = np.asarray(np.linalg.pinv(self._measured(x)[1])[:, k], dtype=float)
+        away = np.asarray(np.linalg.pinv(self._foot(x)[1])[:, k], dtype=float)
         return away if above else -away
 
     def left(self, k: int, above: bool) -> Surfaces:
         """Without surface k, on its plus or minus side."""
         below = self.below + self.jumps[k] if above else self.below
-        return replace(self, below=below, jumps=np.delete(self.jumps, k, axis=0))
+        levels = self.levels[:k] + self.levels[k + 1 :]
+        return replace(self, below=below, jumps=np.delete(self.jumps, k, axis=0), levels=levels)
 
     def corners(self, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Places below all surfaces and above each, (1 + c, n), velocities there, normals, and the point."""
-        gap, normals = self._measured(x)
-        if not (np.isfinite(gap).all() and np.isfinite(normals).all()):
-            here = np.broadcast_to(x, (1 + len(gap), len(x)))
+        at, normals = self._foot(x)
+        if not (np.isfinite(at).all() and np.isfinite(normals).all()):
+            here = np.broadcast_to(x, (1 + len(self.jumps), len(x)))
             return here, self.field(here), normals, np.full_like(x, np.nan)
         away = np.linalg.pinv(normals)  # (n, c)  along column k the distance to surface k alone grows
-        at = x - away @ gap
         places = at - BESIDE * away.sum(axis=1) + np.vstack([0 * x, 2 * BESIDE * away.T])
         return places, self.field(places), normals, at
 
@@ -121,13 +138,18 @@ class Surfaces:
             low, width = low + width / PARTS * (~plus).sum(axis=0), width / PARTS
         return np.where(last - first > 0.5, -low - width / 2, np.nan)
 
-    def _measured(self, x: Floats) -> tuple[Floats, Floats]:
-        """The distances beyond the surfaces, (c,), and their gradients, the normals, (c, n)."""
+    def _foot(self, x: Floats) -> tuple[Floats, Floats]:
+        """The point of the surfaces next to x, (n,), and their normals, (c, n); NaN: there is none."""
+        if self.levels and self.quantities is not None:
+            return foot(self.quantities, self.levels, x)
         shifts = TURN * np.eye(len(x))
         ahead, behind, here = np.split(
             self._gap(np.vstack([x + shifts, x - shifts, x])), [len(x), 2 * len(x)]
         )
-        return here[0], (ahead - behind).T / (2 * TURN)
+        normals = (ahead - behind).T / (2 * TURN)
+        if not (np.isfinite(here).all() and np.isfinite(normals).all()):
+            return np.full_like(x, np.nan), normals
+        return x - np.linalg.pinv(normals) @ here[0], normals
 
 
 def jump_along(field: Field, x: Floats, direction: Floats) -> tuple[Floats, Floats] | None:
@@ -160,15 +182,20 @@ class Leg(NamedTuple):
         return self.field(self.x)
 
 
-def legs(field: Field, start: Floats, horizon: float, tolerance: float) -> Iterator[Leg]:
+def legs(
+    field: Field, start: Floats, horizon: float, tolerance: float, quantities: Quantities | None = None
+) -> Iterator[Leg]:
     """The path of dx/dt = field(x) from `start` (n,) at time 0 to the horizon, step by step of LSODA.
 
     It ends early where the solver fails, or where jumps hold it fast in a way that is not understood.
+
+    Args:
+        quantities: those on whose levels jumps may sit.
     """
     x, time, surfaces, restarts = start, 0.0, None, 0
     while time < horizon and restarts < RESTARTS:
         turn, begun = None, time
-        for piece in _until_turn(field, x, surfaces, (time, horizon), tolerance):
+        for piece in _until_turn(field, x, surfaces, (time, horizon), tolerance, quantities):
             if isinstance(piece, Leg):
                 x, time = piece.x, piece.end
                 yield piece
@@ -188,12 +215,17 @@ class Turn(NamedTuple):
 
 
 def _until_turn(
-    field: Field, x: Floats, surfaces: Surfaces | None, span: tuple[float, float], tolerance: float
+    field: Field,
+    x: Floats,
+    surfaces: Surfaces | None,
+    span: tuple[float, float],
+    tolerance: float,
+    quantities: Quantities | None,
 ) -> Iterator[Leg | Turn]:
     """One run of the solver, free or along surfaces, and the turn that ends it, if it is not over."""
     velocity = field if surfaces is None else surfaces.along
     tolerance = tolerance if surfaces is None else max(tolerance, ALONG)
-    crept = 0
+    crept, creep = 0, CREEP if surfaces is None else CREEP_ALONG
     # LSODA warns of what it then reports, and tries points too far out
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", UserWarning)
@@ -208,14 +240,23 @@ def _until_turn(
             path, end, turn = solver.dense_output(), solver.t, None
             if surfaces is not None:
                 end, turn = _released(surfaces, path, solver.t_old, solver.t)
+                if turn is not None and (both := _crossed(surfaces, path, solver.t_old, end)) is not None:
+                    turn = both
             x = path(end)
-            crept = crept + 1 if np.abs(x - old).max() < CREEP else 0
+            crept = crept + 1 if np.abs(x - old).max() < creep else 0
             yield Leg(solver.t_old, end, path, x, velocity, surfaces)
+            if turn is None and surfaces is not None and not velocity(x).any():  # here it stays
+                yield Leg(end, span[1], partial(_staying, x), x, velocity, surfaces)
+                return
             if crept == CREPT and turn is None:
-                crept, turn = 0, _met(field, x, surfaces)
+                crept, turn = 0, _met(field, x, surfaces, quantities)
             if turn is not None:
                 yield turn
                 return
+
+
+def _staying(x: Floats, _: float) -> Floats:
+    return x
 
 
 def _released(surfaces: Surfaces, path: Path, begin: float, end: float) -> tuple[float, Turn | None]:
@@ -241,7 +282,16 @@ def _released(surfaces: Surfaces, path: Path, begin: float, end: float) -> tuple
     )
 
 
-def _met(field: Field, x: Floats, on: Surfaces | None) -> Turn | None:
+def _crossed(surfaces: Surfaces, path: Path, begin: float, end: float) -> Turn | None:
+    """The surfaces with one more, if it is a jump across this one that made a share leave [0, 1]."""
+    before, after = (surfaces.velocity(path(time))[1] for time in (end - HALVED * (end - begin), end))
+    if not (np.isfinite(after).all() and np.abs(after - before).max() > LEAP):
+        return None
+    turn = _met(surfaces.field, path(end), surfaces, surfaces.quantities)
+    return turn if turn is not None and turn.surfaces is not surfaces else None
+
+
+def _met(field: Field, x: Floats, on: Surfaces | None, quantities: Quantities | None) -> Turn | None:
     """The surfaces with one more, if a jump close by holds the motion; the same, if it was crossed there.
 
     A solver that has crossed a jump may keep to the steps that this took: it begins anew.
@@ -253,9 +303,8 @@ def _met(field: Field, x: Floats, on: Surfaces | None) -> Turn | None:
         return None
     below, above = found
     jump = (above - below)[None]
-    surfaces = (
-        Surfaces(field, below, jump) if on is None else Surfaces(field, below, np.vstack([on.jumps, jump]))
-    )
+    jumps = jump if on is None else np.vstack([on.jumps, jump])
+    surfaces = Surfaces(field, below, jumps, quantities)
     _, shares, at = surfaces.velocity(x)
     held = np.isfinite(shares).all() and ((shares > 0) & (shares < 1)).all()
-    return Turn(at, surfaces) if held else Turn(x, on)
+    return Turn(at, surfaces.known(x)) if held else Turn(x, on)

@@ -52,7 +52,8 @@ def verdict(
 def _alone(name: str, motions: Motions, known: list[Solution] | None) -> Solution:
     """One context whose flow does not come to an isolated rest soon, followed with care."""
     alive = motions.alive[0]
-    told = ending(motions.field, motions.start[0][alive], TOLERANCE if known is None else COARSE)
+    tolerance = TOLERANCE if known is None else COARSE
+    told = ending(motions.field, motions.start[0][alive], tolerance, motions.quantities)
     x = motions.start.copy()
     x[0][alive] = told.x
     if known is not None:
