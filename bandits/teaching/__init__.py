@@ -19,6 +19,8 @@ Read in this order (how to add an exercise stands in `exercise`):
     which_kl       which KL, estimated how?                                07
     goodhart       when is it too much of a good thing?                    08
     own_algorithm  is my algorithm what I claim?                           09
+    tokens         what changes when answers are made of tokens?           10
+    neighbours     and where do the neighbours with states end?            12
     marking        how wrong is this answer?
 """
 
