@@ -20,7 +20,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -240,23 +239,18 @@ def _until_turn(
             path, end, turn = solver.dense_output(), solver.t, None
             if surfaces is not None:
                 end, turn = _released(surfaces, path, solver.t_old, solver.t)
-                if turn is not None and (both := _crossed(surfaces, path, solver.t_old, end)) is not None:
-                    turn = both
+                turn = turn and (_crossed(surfaces, path, solver.t_old, end) or turn)
             x = path(end)
             crept = crept + 1 if np.abs(x - old).max() < creep else 0
             yield Leg(solver.t_old, end, path, x, velocity, surfaces)
-            if turn is None and surfaces is not None and not velocity(x).any():  # here it stays
-                yield Leg(end, span[1], partial(_staying, x), x, velocity, surfaces)
-                return
             if crept == CREPT and turn is None:
                 crept, turn = 0, _met(field, x, surfaces, quantities)
             if turn is not None:
                 yield turn
                 return
-
-
-def _staying(x: Floats, _: float) -> Floats:
-    return x
+            if surfaces is not None and not velocity(x).any():  # here it stays
+                yield Leg(end, span[1], lambda _: x, x, velocity, surfaces)
+                return
 
 
 def _released(surfaces: Surfaces, path: Path, begin: float, end: float) -> tuple[float, Turn | None]:
