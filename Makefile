@@ -16,7 +16,7 @@ KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDe
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help figures lab test lint browser benchmark verdicts clean
+.PHONY: help figures lab test course lint browser benchmark verdicts clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -33,6 +33,9 @@ test: $(VENV)/.all ## check style and types, then run every test, doctest and no
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(wildcard bandits llm)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-kernel=$(KERNEL)
+
+course: $(VENV)/.all ## run every notebook at its full size; `make test` runs them small
+	COURSE=full $(BIN)/python -m pytest --nbmake --nbmake-kernel=$(KERNEL) --nbmake-timeout=3600 notebooks
 
 browser: $(VENV)/.book $(AXE) ## read the course as readers do, in the system's Chromium: build/screenshots
 	$(BIN)/python -m pytest tests/browser -m browser -s

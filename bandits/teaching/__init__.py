@@ -20,6 +20,7 @@ Read in this order (how to add an exercise stands in `exercise`):
     goodhart       when is it too much of a good thing?                    08
     own_algorithm  is my algorithm what I claim?                           09
     tokens         what changes when answers are made of tokens?           10
+    honest         what does an honest comparison need?                    11
     neighbours     and where do the neighbours with states end?            12
     marking        how wrong is this answer?
 """

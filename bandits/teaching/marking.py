@@ -14,6 +14,7 @@ from bandits.teaching import (
     dpo_and_kin,
     games,
     goodhart,
+    honest,
     neighbours,
     one_bandit,
     own_algorithm,
@@ -35,6 +36,7 @@ COURSE: dict[str, Exercise] = {
     **goodhart.EXERCISES,
     **own_algorithm.EXERCISES,
     **tokens.EXERCISES,
+    **honest.EXERCISES,
     **neighbours.EXERCISES,
 }
 QUOTED = 300  # characters of an error that a message quotes
