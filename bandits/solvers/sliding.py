@@ -213,6 +213,11 @@ class Turn(NamedTuple):
     surfaces: Surfaces | None
 
 
+def _staying(x: Floats, begin: float, end: float, velocity: Field, surfaces: Surfaces) -> Leg:
+    """What stands still on its surfaces stays there."""
+    return Leg(begin, end, lambda _: x, x, velocity, surfaces)
+
+
 def _until_turn(
     field: Field,
     x: Floats,
@@ -222,9 +227,9 @@ def _until_turn(
     quantities: Quantities | None,
 ) -> Iterator[Leg | Turn]:
     """One run of the solver, free or along surfaces, and the turn that ends it, if it is not over."""
-    velocity = field if surfaces is None else surfaces.along
-    tolerance = tolerance if surfaces is None else max(tolerance, ALONG)
-    crept, creep = 0, CREEP if surfaces is None else CREEP_ALONG
+    velocity, creep, crept = field, CREEP, 0
+    if surfaces is not None:
+        velocity, creep, tolerance = surfaces.along, CREEP_ALONG, max(tolerance, ALONG)
     # LSODA warns of what it then reports, and tries points too far out
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", UserWarning)
@@ -233,8 +238,7 @@ def _until_turn(
             old = solver.y
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
-                if surfaces is not None:  # it ends, or another crosses it here
-                    yield Turn(x, None)
+                yield from [Turn(x, None)] * (surfaces is not None)  # it ends, or another crosses it here
                 return
             path, end, turn = solver.dense_output(), solver.t, None
             if surfaces is not None:
@@ -248,8 +252,8 @@ def _until_turn(
             if turn is not None:
                 yield turn
                 return
-            if surfaces is not None and not velocity(x).any():  # here it stays
-                yield Leg(end, span[1], lambda _: x, x, velocity, surfaces)
+            if surfaces is not None and not velocity(x).any():
+                yield _staying(x, end, span[1], velocity, surfaces)
                 return
 
 
