@@ -243,17 +243,16 @@ def _until_turn(
             path, end, turn = solver.dense_output(), solver.t, None
             if surfaces is not None:
                 end, turn = _released(surfaces, path, solver.t_old, solver.t)
-                turn = turn and (_crossed(surfaces, path, solver.t_old, end) or turn)
             x = path(end)
             crept = crept + 1 if np.abs(x - old).max() < creep else 0
             yield Leg(solver.t_old, end, path, x, velocity, surfaces)
             if crept == CREPT and turn is None:
                 crept, turn = 0, _met(field, x, surfaces, quantities)
-            if turn is not None:
-                yield turn
-                return
-            if surfaces is not None and not velocity(x).any():
-                yield _staying(x, end, span[1], velocity, surfaces)
+            last: Leg | Turn | None = turn
+            if turn is None and surfaces is not None and not velocity(x).any():
+                last = _staying(x, end, span[1], velocity, surfaces)
+            if last is not None:
+                yield last
                 return
 
 
@@ -275,9 +274,8 @@ def _released(surfaces: Surfaces, path: Path, begin: float, end: float) -> tuple
         return high, Turn(path(high), None)
     k = int(np.argmax(np.abs(shares - 0.5)))
     above = bool(shares[k] > 0.5)
-    return high, Turn(
-        at + BESIDE * surfaces.off(at, k, above), surfaces.left(k, above) if len(surfaces.jumps) > 1 else None
-    )
+    left = surfaces.left(k, above) if len(surfaces.jumps) > 1 else None
+    return high, _crossed(surfaces, path, begin, high) or Turn(at + BESIDE * surfaces.off(at, k, above), left)
 
 
 def _crossed(surfaces: Surfaces, path: Path, begin: float, end: float) -> Turn | None:
