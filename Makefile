@@ -9,6 +9,12 @@ PEERS := .venv-peers
 # What `make browser` asks whether everybody can read a page.
 AXE_VERSION := 4.14.1
 AXE := build/axe-core/package/axe.min.js
+# What shows formulas in the book; it is shipped in the site, which then loads nothing from elsewhere.
+MATHJAX_VERSION := 3.2.2
+MATHJAX := build/mathjax/package/es5/tex-svg.js
+# What moves the slides, shipped beside them.
+REVEAL_VERSION := 5.2.1
+REVEAL := build/reveal.js/package/dist/reveal.js
 # Notebooks run in a kernel of their own, where a warning is an error; only ipykernel's own at shutdown is not.
 KERNEL := alignment-bandits
 KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDeprecationWarning
@@ -16,7 +22,7 @@ KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDe
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help figures lab test course lint browser benchmark verdicts clean
+.PHONY: help figures lab test course lint book slides browser benchmark verdicts clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -37,8 +43,16 @@ test: $(VENV)/.all ## check style and types, then run every test, doctest and no
 course: $(VENV)/.all ## run every notebook at its full size; `make test` runs them small
 	COURSE=full $(BIN)/python -m pytest --nbmake --nbmake-kernel=$(KERNEL) --nbmake-timeout=3600 notebooks
 
-browser: $(VENV)/.book $(AXE) ## read the course as readers do, in the system's Chromium: build/screenshots
+browser: book $(AXE) ## read the course as readers do, in the system's Chromium: build/screenshots
 	$(BIN)/python -m pytest tests/browser -m browser -s
+
+book: $(VENV)/.book $(MATHJAX) ## build the course as a site that needs no network: build/book/html/index.html
+	TQDM_DISABLE=1 $(BIN)/python notebooks/book/assemble.py build/book/source
+	$(BIN)/sphinx-build -nW --keep-going -q -c notebooks/book build/book/source build/book/html
+	$(BIN)/python notebooks/book/site_check.py build/book/html
+
+slides: $(VENV)/.book $(MATHJAX) $(REVEAL) ## make slides of every notebook: build/slides/*.slides.html
+	$(BIN)/python notebooks/book/slides.py build/slides
 
 benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side
 	$(PEERS)/bin/python -m pytest tests/benchmarks -m benchmark -s
@@ -77,6 +91,17 @@ $(VENV)/.book: $(VENV)/.all
 $(AXE):
 	@mkdir -p build/axe-core
 	cd build/axe-core && tar -xzf "$$(npm pack --silent axe-core@$(AXE_VERSION))"
+
+$(MATHJAX):
+	@command -v npm > /dev/null || { echo 'npm is needed, once, to fetch MathJax: install Node.js.' >&2; exit 1; }
+	@mkdir -p build/mathjax
+	cd build/mathjax && tar -xzf "$$(npm pack --silent mathjax@$(MATHJAX_VERSION))"
+	@touch $@
+
+$(REVEAL):
+	@command -v npm > /dev/null || { echo 'npm is needed, once, to fetch reveal.js: install Node.js.' >&2; exit 1; }
+	@mkdir -p build/reveal.js
+	cd build/reveal.js && tar -xzf "$$(npm pack --silent reveal.js@$(REVEAL_VERSION))"
 	@touch $@
 
 $(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt

@@ -3,7 +3,7 @@
 bandits report CoPG --beta 0.5      the verdict on an algorithm, also on yours: my_file:MyAlgorithm
 bandits compare CoPG IPO --beta 1   the verdicts on several
 bandits solve CoPG --beta 0.5 --reward 2.5 2 1    one fixed point
-bandits algorithms                  what each algorithm does; --into README.md renews the table there
+bandits algorithms                  what each algorithm does; --into FILE renews the table there
 bandits figures                     regenerate the figures, their numbers, and the table of claims; --list
 
 `python -m bandits` is the same command.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import matplotlib
 from joblib import Parallel, delayed
@@ -22,7 +21,7 @@ from joblib import Parallel, delayed
 import bandits
 from bandits.algorithms import ALGORITHMS, table
 from bandits.experiments import EXPERIMENTS
-from bandits.experiments.record import Claim, as_json, write
+from bandits.experiments.record import Claim, as_json, question, write
 from bandits.experiments.record import table as table_of_claims
 from bandits.plots.style import svg_bytes
 from bandits.verdict import commands as verdicts
@@ -60,7 +59,7 @@ def _algorithms(into: Path | None) -> int:
 def _figures(options: argparse.Namespace) -> int:
     """Regenerate the figures that were asked for, and say which claims hold."""
     if options.list:
-        print("\n".join(f"{name}: {_question(KNOWN[name])}" for name in KNOWN))
+        print("\n".join(f"{name}: {question(KNOWN[name])}" for name in KNOWN))
         return 0
     unknown = [name for name in options.names if name not in KNOWN]
     if unknown:
@@ -102,16 +101,12 @@ def _regenerate(name: str, folder: Path, progress: bool) -> list[Claim]:
     """Run one experiment and write its picture and its numbers."""
     matplotlib.use("Agg")
     experiment = KNOWN[name]
-    print(f"{name}: {_question(experiment)}", file=sys.stderr)
+    print(f"{name}: {question(experiment)}", file=sys.stderr)
     result = experiment.run(progress=progress)
     claims = experiment.claims(result)
     write(folder / f"{name}.svg", svg_bytes(experiment.draw(result)))
     write(folder / f"{name}.json", as_json(result, claims).encode())
     return claims
-
-
-def _question(experiment: ModuleType) -> str:
-    return (experiment.__doc__ or "").strip().splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What follows from an algorithm's place in `ALGORITHMS`: its line in the README, its colour, its name."""
+"""What follows from an algorithm's place in `ALGORITHMS`: its line in the table, its colour, its name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bandits.algorithms import ALGORITHMS, table
 from bandits.plots import style
 
 ROOT = Path(bandits.__file__).parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / table.HOME
 
 
-def test_the_table_of_the_readme_is_current():
-    text = README.read_text(encoding="utf-8")
-    assert table.into(text, ALGORITHMS) == text, "renew it: python -m bandits algorithms --into README.md"
+def test_the_table_of_the_book_is_current():
+    text = PAGE.read_text(encoding="utf-8")
+    assert table.into(text, ALGORITHMS) == text, f"renew it: python -m bandits algorithms --into {table.HOME}"
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda cls: cls.__name__)
@@ -45,7 +45,7 @@ def test_the_command_prints_every_algorithm(capsys):
 
 
 def test_the_command_renews_a_table_and_nothing_else(tmp_path):
-    file = tmp_path / "README.md"
+    file = tmp_path / "algorithms.md"
     file.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
     assert main(["algorithms", "--into", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_the_command_renews_a_table_and_nothing_else(tmp_path):
 
 
 def test_a_file_without_marks_is_left_alone(tmp_path, capsys):
-    file = tmp_path / "README.md"
+    file = tmp_path / "algorithms.md"
     file.write_text("no marks", encoding="utf-8")
     assert main(["algorithms", "--into", str(file)]) == 2
     assert "must hold the marks" in capsys.readouterr().err

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from bandits.samples import Algorithm
 
-BEGIN = "<!-- python -m bandits algorithms --into README.md writes from here -->"
+HOME = "notebooks/book/algorithms.md"  # where the table is kept
+BEGIN = f"<!-- python -m bandits algorithms --into {HOME} writes from here -->"
 END = "<!-- to here -->"
 HEAD = "| algorithm | coefficient | ends | theory | source | test |\n|---|---|---|---|---|---|"
 TAGS = re.compile(r"\s*\((T\d[^)]*)\)\.?")
@@ -64,7 +65,7 @@ def plain(algorithms: Iterable[type[Algorithm]]) -> str:
 
 
 def markdown(algorithms: Iterable[type[Algorithm]]) -> str:
-    """A row an algorithm, for the README."""
+    """A row an algorithm, with links from `HOME`."""
     return "\n".join([HEAD, *(_row(card(each)) for each in algorithms)])
 
 
@@ -82,9 +83,9 @@ def into(text: str, algorithms: Iterable[type[Algorithm]]) -> str:
 
 
 def _row(c: Card) -> str:
-    name = f"[{c.name}](bandits/algorithms/{c.module}.py)"
+    name = f"[{c.name}](../../bandits/algorithms/{c.module}.py)"
     papers = " ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in c.sources)
-    test = f"[test](tests/test_{c.module}.py)"
+    test = f"[test](../../tests/test_{c.module}.py)"
     cells = (_prose(c.coefficient), _prose(c.ends), c.theory, papers, test)
     return "| " + " | ".join((name, *cells)) + " |"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,17 @@ class Claim:
     def ok(self) -> bool:
         """Whether computed and expected agree within the tolerance (absolute)."""
         return bool(abs(self.computed - self.expected) <= self.tolerance)
+
+
+def question(experiment: ModuleType) -> str:
+    """What an experiment asks: its docstring up to the first question mark."""
+    asked, mark, _ = (experiment.__doc__ or "").partition("?")
+    return " ".join(f"{asked}{mark}".split())
+
+
+def caption(experiment: ModuleType) -> str:
+    """What is to be seen in its figure: the rest of its docstring."""
+    return inspect.cleandoc(experiment.__doc__ or "").partition("?")[2].strip()
 
 
 def as_json(result: Any, claims: Sequence[Claim]) -> str:
