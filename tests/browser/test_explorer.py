@@ -53,8 +53,9 @@ def test_a_link_opens_its_state(page, voila):
     assert page.locator("table th[scope=row]").first.text_content() == "GRPO"
 
 
-def test_everybody_can_read_it(page, voila, axe, pictures):
-    """axe-core finds nothing grave; the screenshots are there to be looked at."""
-    opened(page, voila)
-    pictures(page, "explorer")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_read_it(page, voila, axe, pictures, theme):
+    """axe-core finds nothing grave; screenshots to be looked at.  The address chooses the theme."""
+    opened(page, f"{voila}/?theme={theme}")
+    pictures(page, f"explorer-{theme}")
     assert axe(page) == []

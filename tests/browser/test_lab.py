@@ -13,8 +13,9 @@ pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PATIENCE = 240.0  # seconds for one notebook
-SETTINGS = {  # of a reader who was asked about news before
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"}
+SETTINGS = {  # of a reader whom nobody asks about news, and whose pages follow the system's light and dark
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"},
+    "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"adaptive-theme": True},
 }
 
 
@@ -36,7 +37,7 @@ def lab(serve, notebook, tmp_path):
     """The address of a JupyterLab that neither reads nor writes the settings of whoever runs the test."""
     for name, values in SETTINGS.items():
         path = tmp_path / "user_settings" / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
     own = [f"--LabApp.{each}_dir={tmp_path / each}" for each in ("workspaces", "user_settings")]
     alone = [
