@@ -35,7 +35,7 @@ from bandits.verdict.worlds import MOST_GROUPS, Trial
 TIMES = np.concatenate([[0.0], np.geomspace(0.03, 3000.0, 59)])
 PLACES, STARTS = simplex.grid(12), simplex.cells(9)[0]  # of arrows, and of flows that tell the basins
 LINE = 1e-3  # of a logit: half of that is the width of a line on an edge of 400 points
-EVALUATIONS = 200  # of a flow: where it takes more, its line ends
+EVALUATIONS = 150  # of a flow: where it takes more, its line ends
 STILL = 1e-12  # a speed at the start below this: it rests there
 UNDER_WAY = "still on its way where its line ends; choose it to be told what it does"
 
