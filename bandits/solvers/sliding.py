@@ -230,9 +230,8 @@ def _until_turn(
     velocity, creep, crept = field, CREEP, 0
     if surfaces is not None:
         velocity, creep, tolerance = surfaces.along, CREEP_ALONG, max(tolerance, ALONG)
-    # LSODA warns of what it then reports, and tries points too far out
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", UserWarning)  # LSODA's, which it reports; it tries points too far out
         solver = LSODA(lambda _, y: velocity(y), span[0], x, span[1], rtol=tolerance, atol=tolerance / 100)
         while solver.status == "running":
             old = solver.y
