@@ -3,6 +3,7 @@
 Read in this order; each room imports only those above it, and a wing (/) lists its own rooms.
 
     checks         is the input usable?
+    display        how does an object show itself?
     policy         how does one compute with log-probabilities?
     solution       what did a solver find, and how sure is it?
     samples        what may an algorithm see and say?

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from bandits import checks
+from bandits import checks, display
 from bandits.checks import Floats
 from bandits.policy import kl, log_policy_of, tilt
 from bandits.solvers import equilibrium
@@ -53,6 +53,8 @@ class Bandit:
         >>> bandit = Bandit([np.log(2.0), 0.0])
         >>> bandit.optimal_policy(beta=1.0).round(4)
         array([0.6667, 0.3333])
+        >>> bandit
+        Bandit(reward=[0.6931 0], reference=[0.5 0.5])
     """
 
     reward: Floats | None
@@ -98,6 +100,37 @@ class Bandit:
             ("names", None if names is None else _names(names, size)),
         ]:
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        parts = {name: display.numbers(array) for name, array in self._of_arms().items()}
+        if self.given_preference is not None:
+            parts["preference"] = display.numbers(self.given_preference)
+        return display.call("Bandit", parts | ({} if self.names is None else {"names": str(self.names)}))
+
+    def _repr_html_(self) -> str:
+        """One line an arm, of the first context."""
+        here = self.at((0,) * len(self.contexts)) if self.contexts else self
+        P = here.given_preference
+        columns = {"policy of the reference": here.reference, **here._of_arms()}
+        del columns["reference"]
+        tables = [display.cells(array) for array in columns.values()]
+        heads = ["arm", *columns]
+        if P is not None:
+            names = display.arms(self.arms, self.names)
+            heads += [f"beats {name}" for name in names]
+            tables += [display.cells(column) for column in P.T[: display.MOST]]
+            tables += [["..."] * len(names)] * (self.arms > display.MOST)
+        rows = zip(display.arms(self.arms, self.names), *tables, strict=True)
+        where = (
+            f", context {', '.join('0' for _ in self.contexts)} of {self.contexts}" if self.contexts else ""
+        )
+        return display.page([f"Bandit, {self.arms} arms{where}"], heads, [*rows], [])
+
+    def _of_arms(self) -> dict[str, Floats]:
+        """What is known of each arm, by name."""
+        known = {"reward": self.reward, "reference": self.reference}
+        known |= {"length": self.length, "desirable": self.desirable}
+        return {name: array for name, array in known.items() if array is not None}
 
     @property
     def arms(self) -> int:

@@ -73,7 +73,12 @@ def fixed_point(
     """
     problem = bind(algorithm, bandit, sampling, start, max_groups=max_groups)
     known = _by_theory(problem)
-    return _by_flow(problem) if known is None else known
+    return _named(_by_flow(problem) if known is None else known, bandit)
+
+
+def _named(found: Solution, bandit: Bandit) -> Solution:
+    """The solution with the names of the world's arms."""
+    return found if bandit.names is None else replace(found, names=bandit.names)
 
 
 def _by_theory(problem: Problem) -> Solution | None:
@@ -121,14 +126,14 @@ def fixed_points(
     if known is None and (end := _by_theory(problem)) is not None and end.stable in (True, None):
         known = [end]
     if known is not None:
-        return _isolated(problem, known)
+        return [_named(one, bandit) for one in _isolated(problem, known)]
     many = np.vstack([problem.log_start, log_policy_of(spread(np.exp(problem.log_start), starts, rng))])
     ends = list(_ends(replace(problem, log_start=many, contexts=(len(many),))))
     found = _distinct([one for one in ends if isinstance(one, Solution) and one.stable])
     if not found:
         where = ends[0] if isinstance(ends[0], Solution) else ends[0].solution
         raise NoFixedPoint(f"no flow of {problem.name} came to a stable rest", where)
-    return found
+    return [_named(one, bandit) for one in found]
 
 
 def _distinct(ends: list[Solution]) -> list[Solution]:

@@ -19,7 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from bandits import display
+
 Array = np.ndarray
+WORDS = {True: "yes", False: "no", None: "not known"}
 CONTINUUM = "continuum: other policies around rest as well, and the start decides"
 
 
@@ -27,24 +30,45 @@ CONTINUUM = "continuum: other policies around rest as well, and the start decide
 class Solution:
     """A policy that a solver arrived at, with its certificate.  Its arrays are read-only.
 
-    >>> print(Solution(log_policy=np.log([0.25, 0.75]), residual=0.0, unique=True, method="closed form"))
-    Solution by closed form: residual 0, unique
-      policy [0.25 0.75]
+    Attributes:
+        log_policy: log of the probabilities, (..., A); -inf where an arm has no mass; None: there is no
+            (unique) limit policy.  `policy` has the probabilities themselves.
+        residual: the undamped residual, (...): the largest entry of the expected update there.
+        stable: True: it attracts all around; False: it repels; None: not known, or one point of a
+            continuum, and then `message` says so; (...).
+        unique: does every start within the reference's support end here? None: unknown.
+        face: of a limit on the boundary, the arms that live, bool, (..., A); None: no arm dies.
+        at_jump: it is held where the update jumps; `residual` is that of the conditions of optimality.
+        method: "closed form", "newton", ...
+        iterations: of the solver; 0 for closed forms.
+        value: DRO's V, in units of reward, (...).
+        revision_log_policy: SRPO's log pi'(y2 | y1) at [..., y1, y2], (..., A, A).
+        log_ratio: log pi/ref + a constant, (..., A), where it is known to more digits than the policy.
+        message: what a reader should know: limits, departures, remedies.
+        names: of the arms, A strings, where the world that was asked about has some.
+
+    Example:
+        >>> found = Solution(log_policy=np.log([0.25, 0.75]), residual=0.0, unique=True, method="closed form")
+        >>> found
+        Solution(policy=[0.25 0.75], residual=0, unique=True, method='closed form')
+        >>> print(found)
+        Solution by closed form: residual 0, unique
+          policy [0.25 0.75]
     """
 
-    log_policy: Array | None  # (..., A)  -inf where the arm has no mass; None: no (unique) limit policy
-    residual: Array | float  # (...)     the undamped residual, one per context
-    stable: Array | bool | None = None  # (...)     True: it attracts all around; False: it repels; None: not
-    #                                              known, or one point of a continuum (then `message` says so)
-    unique: bool | None = None  # does every start within the reference's support end here? None: unknown
-    face: Array | None = None  # (..., A)  a limit on the boundary: the arms that live; None: no arm dies
-    at_jump: bool = False  # held where the update jumps: `residual` is that of the conditions of optimality
-    method: str = ""  # "closed form", "newton", ...
-    iterations: int = 0  # 0 for closed forms
-    value: Array | None = None  # (...)     DRO's V
-    revision_log_policy: Array | None = None  # (..., A, A)  SRPO's log pi'(y2 | y1): [..., y1, y2]
-    log_ratio: Array | None = None  # (..., A)  log pi/ref + a constant, where known to more digits
-    message: str = ""  # what a reader should know: limits, departures, remedies
+    log_policy: Array | None
+    residual: Array | float
+    stable: Array | bool | None = None
+    unique: bool | None = None
+    face: Array | None = None
+    at_jump: bool = False
+    method: str = ""
+    iterations: int = 0
+    value: Array | None = None
+    revision_log_policy: Array | None = None
+    log_ratio: Array | None = None
+    message: str = ""
+    names: tuple[str, ...] | None = None  # a solver knows no world: `fixed_point` hands them on
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -70,16 +94,54 @@ class Solution:
         flags = np.ravel(np.asarray(self.stable, dtype=object)).tolist()
         return None if None in flags else all(flags)
 
+    def __repr__(self) -> str:
+        parts = {"policy": "None" if self.log_policy is None else display.numbers(self.policy)}
+        parts["residual"] = display.digits(self._largest_residual)
+        known = {"stable": self._all_stable, "unique": self.unique}
+        parts |= {name: str(x) for name, x in known.items() if x is not None}
+        parts |= {name: repr(x) for name in ("method", "message") if (x := getattr(self, name))}
+        return display.call("Solution", parts)
+
     def __str__(self) -> str:
-        facts = [f"residual {np.max(self.residual, initial=0.0):.2g}"]
+        lines = [f"Solution by {self.method or 'unnamed method'}: {', '.join(self._facts())}", self._words()]
+        return "\n  ".join([*lines, *filter(None, [self.message])])
+
+    def _repr_html_(self) -> str:
+        above = [f"Solution by {self.method or 'unnamed method'}: {', '.join(self._facts())}"]
+        if self.log_policy is None:
+            return display.page([*above, "no policy"], [], [], filter(None, [self.message]))
+        heads, rows = display.policies(self.policy, self.names)
+        shape = self.policy.shape[:-1]
+        residual = np.broadcast_to(self.residual, shape)
+        stable = np.broadcast_to(np.asarray(self.stable, dtype=object), shape)
+        for at, row in zip(display.contexts(shape), rows, strict=True):
+            row += [display.digits(residual[at]), WORDS[stable[at]]]
+        dead = "arms that do not live have no mass at all" if self.face is not None else ""
+        below = filter(None, [*display.rest(shape), dead, self.message])
+        return display.page(above, [*heads, "residual", "stable"], rows, below)
+
+    @property
+    def _largest_residual(self) -> float:
+        return float(np.max(self.residual, initial=0.0))
+
+    def _facts(self) -> list[str]:
+        """What is known of it, in words."""
+        facts = [f"residual {self._largest_residual:.2g}"]
         if self.iterations:
             facts.append(f"{self.iterations} iterations")
         facts += [{True: "stable", False: "not stable", None: ""}[self._all_stable]]
         if self.unique is not None:
             facts.append("unique" if self.unique else "not unique")
-        lines = [f"Solution by {self.method or 'unnamed method'}: {', '.join(filter(None, facts))}"]
-        policy = "no policy" if self.log_policy is None else f"policy {_short(self.policy)}"
-        return "\n  ".join([*lines, policy, *filter(None, [self.message])])
+        return [*filter(None, facts)]
+
+    def _words(self) -> str:
+        """The policy, by the names of the arms if they have some."""
+        if self.log_policy is None:
+            return "no policy"
+        if self.names is None or self.policy.ndim > 1:
+            return f"policy {_short(self.policy)}"
+        shown = zip(display.arms(len(self.policy), self.names), display.cells(self.policy), strict=True)
+        return f"policy {', '.join(f'{name} {share}' for name, share in shown)}"
 
 
 def _short(array: Array) -> str:

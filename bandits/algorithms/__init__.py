@@ -71,6 +71,7 @@ from bandits.algorithms.simpo import SimPO
 from bandits.algorithms.slic import SLiC
 from bandits.algorithms.sppo import SPPO
 from bandits.algorithms.srpo import SRPO
+from bandits.algorithms.table import shown_in_notebooks
 from bandits.algorithms.topr import TOPR
 from bandits.algorithms.xpo import XPO
 from bandits.samples import Samples, Update
@@ -121,6 +122,9 @@ ALGORITHMS = (
     ORPO,
     SimPO,
 )
+
+for each in ALGORITHMS:
+    shown_in_notebooks(each)
 
 __all__ = [
     "ALGORITHMS",

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from bandits import checks
+from bandits import checks, display
 from bandits.samples import Array, fitting, log_sigmoid
 
 TRIED = np.array([0.25, 0.5, 1.0, 2.0, 4.0])  # margins at which f'(-z) / f'(z) = e^(cz) is looked at
@@ -50,6 +50,9 @@ class MarginLoss:
         for name in ("value", "slope"):
             checks.function(getattr(self, name), name, "z")
         object.__setattr__(self, "convex", checks.flag(self.convex, "convex"))
+
+    def __repr__(self) -> str:
+        return display.record(self)
 
     def coefficient(self, p: Array, z: Array) -> Array:
         """-d/dz of p f(z) + (1 - p) f(-z): how much the first of a pair gains that leads by z."""

@@ -14,7 +14,9 @@ import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from bandits import display
 from bandits.samples import Algorithm
 
 HOME = "notebooks/book/algorithms.md"  # where the table is kept
@@ -52,6 +54,29 @@ def card(algorithm: type[Algorithm]) -> Card:
         theory=", ".join(dict.fromkeys(tags)),
         sources=tuple(dict.fromkeys(papers)),
     )
+
+
+def shown_in_notebooks(algorithm: type[Any]) -> None:
+    """Give a class its line at a prompt and its page in a notebook: from outside, as it has no base.
+
+    Example:
+        >>> from bandits import CoPG, PolicyGradient, policy_value
+        >>> PolicyGradient(beta=0.5, baseline=policy_value)
+        PolicyGradient(beta=0.5, baseline=policy_value, k=1)
+        >>> CoPG(beta=0.5)._repr_html_()[:38]
+        '<p>CoPG(beta=0.5, k=2)</p><table><tr><'
+    """
+    algorithm.__repr__ = display.record  # type: ignore[assignment]
+    algorithm._repr_html_ = html
+
+
+def html(algorithm: Any) -> str:
+    """Settings, coefficient, end and source of one algorithm, read off its docstrings."""
+    of = card(type(algorithm))
+    papers = ", ".join(f"arXiv:{number}" for number in of.sources)
+    cells = {"coefficient": of.coefficient, "ends": of.ends, "theory": of.theory, "source": papers}
+    known = {name: text for name, text in cells.items() if text}
+    return display.page([display.record(algorithm)], [*known], [[*known.values()]], [])
 
 
 def plain(algorithms: Iterable[type[Algorithm]]) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from bandits import checks
+from bandits import checks, display
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.samples import Algorithm, group_size
@@ -40,6 +40,8 @@ class Offline:
     Example:
         >>> Offline([0.2, 0.8]).behaviors[0]
         array([0.2, 0.8])
+        >>> Offline([0.2, 0.8], [0.5, 0.5])  # one law for each of two places
+        Offline([0.2 0.8], [0.5 0.5])
     """
 
     behaviors: tuple[Floats, ...]
@@ -53,6 +55,16 @@ class Offline:
         for i, mu in enumerate(checked[1:], start=2):
             checks.same_arms(checked[0], mu, "mu1", f"mu{i}")
         object.__setattr__(self, "behaviors", checked)
+
+    def __repr__(self) -> str:
+        return f"Offline({', '.join(display.numbers(mu) for mu in self.behaviors)})"
+
+    def _repr_html_(self) -> str:
+        heads, rows = ["place", *display.policies(self.behaviors[0], None)[0]], []
+        for name, mu in zip(_names(self.behaviors), self.behaviors, strict=True):
+            rows += [[name, *row] for row in display.policies(mu, None)[1]]
+        below = display.rest(self.behaviors[0].shape[:-1])
+        return display.page(["Offline: independent arms from a policy that stays"], heads, rows, below)
 
     @cached_property
     def _laws(self) -> dict[int, Product]:
@@ -91,6 +103,11 @@ class Pairs:
 
     Raises:
         ValueError: W is not square, has a negative entry, or does not sum to one.
+
+    Example: two arms that are never shown with themselves.
+
+        >>> Pairs([[0.0, 0.75], [0.25, 0.0]])
+        Pairs(2 x 2, first=[0.75 0.25], second=[0.25 0.75])
     """
 
     joint: Floats
@@ -101,6 +118,24 @@ class Pairs:
         if raw.ndim < 2 or raw.shape[-1] != raw.shape[-2]:
             raise ValueError(f"joint must have shape (..., A, A), but its shape is {raw.shape}")
         object.__setattr__(self, "joint", checks.distribution(raw, "joint", axes=2))
+
+    def __repr__(self) -> str:
+        first, second = (display.numbers(self.joint.sum(axis=axis)) for axis in (-1, -2))
+        return f"Pairs({' x '.join(map(str, self.joint.shape))}, first={first}, second={second})"
+
+    def _repr_html_(self) -> str:
+        """The matrix of the first context: the first arm of a pair down, the second across."""
+        contexts, size = self.joint.shape[:-2], self.joint.shape[-1]
+        here = self.joint[(0,) * len(contexts)]
+        names = display.arms(size, None)
+        cells = [display.cells(row) for row in here[: display.MOST]] + [["..."] * len(names)] * (
+            size > display.MOST
+        )
+        rows = [[name, *row] for name, row in zip(names, cells, strict=True)]
+        where = f", context {', '.join('0' for _ in contexts)} of {contexts}" if contexts else ""
+        return display.page(
+            [f"Pairs: W(y, y'), the probability of a pair{where}"], ["y, y'", *names], rows, []
+        )
 
     @cached_property
     def _law(self) -> Joint:
@@ -135,6 +170,8 @@ class Dataset:
     Example:
         >>> Dataset([(0, 1), (1, 2)]).pairs.shape
         (2, 2)
+        >>> Dataset([(0, 1), (1, 2), (0, 1)])
+        Dataset(3 pairs, 2 different: 0 beats 1 2 times, 1 beats 2 once)
     """
 
     pairs: NDArray[np.intp]
@@ -158,6 +195,30 @@ class Dataset:
         array = array.astype(np.intp)
         array.flags.writeable = False
         object.__setattr__(self, "pairs", array)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{winner} beats {loser} {_times(n)}" for winner, loser, n in self._most_often())
+        pairs, different = len(self.pairs), len(self.counted[0])
+        more = ", ..." if different > display.MOST else ""
+        return f"Dataset({pairs} pairs, {different} different: {shown}{more})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(winner), str(loser), str(n), display.digits(n / len(self.pairs))]
+            for winner, loser, n in self._most_often()
+        ]
+        above = f"Dataset: {len(self.pairs)} labelled pairs, {len(self.counted[0])} different"
+        below = ["the most frequent"] if len(self.counted[0]) > display.MOST else []
+        return display.page([above], ["winner", "loser", "times", "share"], rows, below)
+
+    def _most_often(self) -> list[tuple[int, int, int]]:
+        """Winner, loser and number of the most frequent pairs."""
+        pairs, share = self.counted
+        first = np.argsort(-share, kind="stable")[: display.MOST]
+        return [
+            (int(winner), int(loser), round(n * len(self.pairs)))
+            for (winner, loser), n in zip(pairs[first], share[first], strict=True)
+        ]
 
     @cached_property
     def counted(self) -> tuple[NDArray[np.intp], Floats]:
@@ -192,9 +253,18 @@ class Dataset:
 
 @dataclass(frozen=True)
 class OnPolicy:
-    """Samples from the policy in training; expectations move with it."""
+    """Samples from the policy in training; expectations move with it.
+
+    Example:
+        >>> from bandits import CoPG
+        >>> OnPolicy().law(CoPG(beta=1.0), Bandit([1.0, 0.0]), np.log([0.25, 0.75])).behavior
+        array([0.25, 0.75])
+    """
 
     on_policy: ClassVar[bool] = True
+
+    def _repr_html_(self) -> str:
+        return display.page(["OnPolicy: k independent samples of the policy in training"], [], [], [])
 
     def law(self, algorithm: Algorithm, bandit: Bandit, log_policy: Floats) -> Product:
         """k independent samples of the policy, the last from the algorithm's opponent if it brings one."""
@@ -211,6 +281,10 @@ class OnPolicy:
 
 
 Sampling = Offline | Pairs | Dataset | OnPolicy
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _names(behaviors: tuple[Any, ...]) -> list[str]:

@@ -117,7 +117,7 @@ def simulate(
     sampler = Sampler(bandit, shape, reads, noise, label_noise, streams(rng))
     blocks = _blocks(sampler, training, problem.sampling, law, steps, batch_size, data_size)
     try:
-        return _train(training, blocks, recorder, steps, progress)
+        return replace(_train(training, blocks, recorder, steps, progress), names=bandit.names)
     except Exploded as error:
         raise _too_long(rate, _stable_step(problem), f"{error}{_from(value)}") from None
 

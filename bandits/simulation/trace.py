@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits import checks
+from bandits import checks, display
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.policy import kl
@@ -25,10 +25,13 @@ class Trace:
         values: V in units of reward, (records, runs, contexts...), where one was trained (DRO); else None.
         revision_policies: pi'(y2 | y1) at [..., y1, y2], probabilities, (records, runs, contexts..., A, A),
             where they were trained (SRPO); else None.
+        names: of the arms, A strings, where the world has some.
 
     Example:
         >>> from bandits import Bandit
         >>> trace = Trace(steps=np.array([0, 10]), policies=np.array([[[0.5, 0.5]], [[0.75, 0.25]]]))
+        >>> trace
+        Trace(steps=[0 10], runs=1, last policy=[0.75 0.25])
         >>> trace.policy  # one run of two arms, where it stood at last
         array([[0.75, 0.25]])
         >>> trace.regret(Bandit([np.log(3.0), 0.0]), beta=1.0).round(4)  # the optimum is (3/4, 1/4)
@@ -40,6 +43,35 @@ class Trace:
     policies: Floats
     values: Floats | None = None
     revision_policies: Floats | None = None
+    names: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        steps, runs = display.numbers(self.steps), str(self.policies.shape[1])
+        mean = display.numbers(self.policy.mean(axis=0))
+        name = "last policy" if self.policies.shape[1] == 1 else "mean last policy"
+        return display.call("Trace", {"steps": steps, "runs": runs, name: mean})
+
+    def _repr_html_(self) -> str:
+        """The mean policy of the runs at the first and the last records, in the first context."""
+        runs, shape = self.policies.shape[1], self.policies.shape[2:-1]
+        first = (0,) * len(shape)
+        where = f", context {', '.join(map(str, first))} of {shape}" if shape else ""
+        many = len(self.steps) > display.MOST
+        half = display.MOST // 2
+        shown = (
+            [*range(half), *range(len(self.steps) - half, len(self.steps))]
+            if many
+            else range(len(self.steps))
+        )
+        heads = ["step", *display.arms(self.policies.shape[-1], self.names)]
+        rows = [
+            [str(self.steps[i]), *display.cells(self.policies[(i, slice(None), *first)].mean(axis=0))]
+            for i in shown
+        ]
+        below = [f"{len(self.steps)} records, the first and the last {half} of them"] if many else []
+        return display.page(
+            [f"Trace, mean policy of {runs} run{'s' * (runs > 1)}{where}"], heads, rows, below
+        )
 
     @property
     def policy(self) -> Floats:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bandits.checks import Floats
+from bandits.display import call, digits
 from bandits.verdict import table
 from bandits.verdict.ends import Attractor
 from bandits.verdict.picture import Picture
@@ -41,10 +42,12 @@ class Row:
     variance_rloo: float | None = None  # RLOO's at as many samples, with as long a mean update
     ess: float | None = None  # effective sample size of its weights, a share of the samples
     note: str = ""  # what else there is to say; several remarks are parted by "; "
+    names: tuple[str, ...] | None = None  # of the arms, where the world has some
 
     def __post_init__(self) -> None:
         if self.policy is not None:
             object.__setattr__(self, "policy", _frozen(self.policy))
+        object.__setattr__(self, "names", self.names and tuple(self.names))
         object.__setattr__(
             self, "attractors", tuple(Attractor(_frozen(one.policy), one.share) for one in self.attractors)
         )
@@ -72,6 +75,11 @@ class Report:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "blind", MappingProxyType(dict(self.blind)))
+
+    def __repr__(self) -> str:
+        kin = "none" if self.kin is None else f"{self.agreement} {self.kin}"
+        parts = {"algorithm": self.algorithm, "beta": digits(self.beta), "end": self.end, "kin": kin}
+        return call("Report", parts | {"rows": str(len(self.rows))})
 
     def __str__(self) -> str:
         return table.text(self)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bandits import checks
 from bandits.bandit import Bandit
+from bandits.display import call
 from bandits.samples import Algorithm, group_size
 from bandits.verdict import table
 from bandits.verdict.card import Report
@@ -20,6 +21,9 @@ class Comparison:
     """The verdicts on several algorithms, made by `compare`."""
 
     reports: tuple[Report, ...]
+
+    def __repr__(self) -> str:
+        return call("Comparison", {each.algorithm: each.end for each in self.reports})
 
     def __str__(self) -> str:
         return table.side_by_side(self.reports)

@@ -105,4 +105,5 @@ def _row(algorithm: Algorithm, trial: Trial, end: End, beta: float | None) -> Ro
         coverage=coverage(algorithm, trial),
         **noise_of(algorithm, trial, beta)._asdict(),
         note=note,
+        names=world.names,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from io import StringIO
 from math import exp, log
 from typing import Any
@@ -17,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bandits.display import digits, page, shares
+
 Card = Any  # a `Report`, whose methods call these
 WIDTH = 140  # of the text
-MOST = 6  # arms that are shown
 COLUMNS = (
     "world",
     "sampling",
@@ -34,20 +34,6 @@ COLUMNS = (
     "RLOO's",
     "ESS",
 )
-
-
-def digits(value: float | None) -> str:
-    """Three significant digits; a dash where there is no number.
-
-    Example:
-        >>> digits(0.15249), digits(1.2e-17), digits(None)
-        ('0.152', '1.2e-17', '-')
-    """
-    if value is None:
-        return "-"
-    if value != 0 and abs(value) < 1e-4:
-        return f"{value:.2g}"
-    return f"{value:.3g}"
 
 
 def head(card: Card) -> list[str]:
@@ -76,7 +62,7 @@ def lines(card: Card) -> list[list[str]]:
             row.world,
             row.sampling,
             row.end,
-            "-" if row.policy is None else shares(row.policy),
+            "-" if row.policy is None else shares(row.policy, row.names),
             digits(row.regret),
             digits(row.kl),
             basins(row),
@@ -88,17 +74,6 @@ def lines(card: Card) -> list[list[str]]:
         ]
         for row in card.rows
     ]
-
-
-def shares(policy: Any) -> str:
-    """Probabilities to two digits, of many arms the first six.
-
-    Example:
-        >>> shares([0.125, 0.875])
-        '.12 .88'
-    """
-    cells = [f"{p:.2f}".removeprefix("0") for p in policy[:MOST]]
-    return " ".join(cells + ["..."] * (len(policy) > MOST))
 
 
 def basins(row: Any) -> str:
@@ -161,7 +136,7 @@ def text(card: Card) -> str:
 
 def html_page(card: Card) -> str:
     """The verdict as HTML; what others named is escaped."""
-    return _html(head(card), COLUMNS, lines(card), foot(card))
+    return page(head(card), COLUMNS, lines(card), foot(card))
 
 
 def _printed(above: list[str], names: Sequence[str], rows: list[list[str]], below: list[str]) -> str:
@@ -173,16 +148,6 @@ def _printed(above: list[str], names: Sequence[str], rows: list[list[str]], belo
     for each in [*map(Text, above), shown, *map(Text, below)]:
         console.print(each)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def _html(above: list[str], names: Sequence[str], rows: list[list[str]], below: list[str]) -> str:
-    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    lines_ = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows
-    )
-    notes = "".join(f"<li>{escape(line)}</li>" for line in below)
-    first = "<br>".join(escape(line) for line in above)
-    return f"<p>{first}</p><table><tr>{heads}</tr>{lines_}</table><ul>{notes}</ul>"
 
 
 SIDES = (
@@ -235,4 +200,4 @@ def side_by_side(cards: Sequence[Card]) -> str:
 
 def side_by_side_html(cards: Sequence[Card]) -> str:
     """Several verdicts as HTML; what others named is escaped."""
-    return _html([], SIDES, sides(cards), [])
+    return page([], SIDES, sides(cards), [])
