@@ -106,3 +106,8 @@ __all__ = [
 ]
 __all__ += algorithms.__all__
 __all__.sort()
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

@@ -113,6 +113,14 @@ def fixed_points(
     Raises:
         NoFixedPoint: there is none, or no flow came to rest.
         ValueError: there are several contexts, or an argument does not fit.
+
+    Example: a baseline above all rewards locks in on either arm  (T2.5).
+
+        >>> from bandits import Bandit, Offline, PolicyGradient
+        >>> world = Bandit([1.0, 0.0])
+        >>> ends = fixed_points(PolicyGradient(beta=0.5, baseline=4.0), world, Offline([0.5, 0.5]))
+        >>> sorted(end.policy.argmax().item() for end in ends)
+        [0, 1]
     """
     starts = checks.count(starts, "starts", least=0, most=MOST_STARTS)
     rng = np.random.default_rng(0) if rng is None else checks.generator(rng)

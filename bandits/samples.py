@@ -41,24 +41,45 @@ def _per_token(default: Any = MISSING) -> Any:
 class Samples:
     """What an algorithm may look at: k answers to one prompt.  Absent fields are None.
 
-    `log_prob` is a sequence-level (summed) log-probability under the policy in training,
-    `reference_log_prob` and `behavior_log_prob` the same under the reference and under whoever
-    produced the samples.  `preference[..., i, j]` is p(y_i beats y_j), or a 0/1 label.
+    Attributes:
+        log_prob: log pi(y), summed over tokens, under the policy in training, in nats, (..., k).
+        reference_log_prob: the same under the reference, (..., k).
+        reward: r(y), in its own units, (..., k).
+        preference: p(y_i beats y_j) at [..., i, j], a probability or a 0/1 label, (..., k, k).
+        behavior_log_prob: the same as `log_prob` under whoever produced the samples, (..., k).
+        arm: index of the arm, integers, (..., k); None for language models.
+        length: tokens of the answer, for length-normalised losses, (..., k).
+        desirable: P(label 1) of the answer alone, or a 0/1 label, for KTO, (..., k).
+        population: all answers to the prompt as one group, (..., A): what exact expectations run over.
+        greedy_reward: r(argmax pi), for ReMax, in units of reward, (...).
+        value: a trained baseline V, for DRO, in units of reward, (...).
+        revision_log_prob: log pi'(y_i | y_j) at [..., i, j], for SRPO, in nats, (..., k, k).
+        reference_revision_log_prob: the same under the reference, (..., k, k).
+
+    Example: a pair; h = log pi/ref is log 2 and -log 2 (in units of log 2), R = r - beta h.
+
+        >>> import numpy as np
+        >>> pair = Samples(log_prob=np.log([0.5, 0.125]), reference_log_prob=np.log([0.25, 0.25]),
+        ...                reward=np.array([1.0, 0.0]))
+        >>> pair.log_ratio / np.log(2.0)
+        array([ 1., -1.])
+        >>> pair.regularized_reward(beta=1 / np.log(2.0))
+        array([0., 1.])
     """
 
-    log_prob: Array = _per(SAMPLE)  # (..., k)
-    reference_log_prob: Array | None = _per(SAMPLE, default=None)  # (..., k)
-    reward: Array | None = _per(SAMPLE, default=None)  # (..., k)
-    preference: Array | None = _per(PAIR, default=None)  # (..., k, k)
-    behavior_log_prob: Array | None = _per(SAMPLE, default=None)  # (..., k)
-    arm: Array | None = _per(SAMPLE, default=None)  # (..., k)  index of the arm; None for language models
-    length: Array | None = _per(SAMPLE, default=None)  # (..., k)  tokens: length-normalised losses
-    desirable: Array | None = _per(SAMPLE, default=None)  # (..., k)  P(label 1), or a 0/1 label: KTO
-    population: Samples | None = _per(EVERYONE, default=None)  # (..., A)  what exact expectations run over
-    greedy_reward: Array | None = _per(GROUP, default=None)  # (...)     r(argmax pi): ReMax
-    value: Array | None = _per(GROUP, default=None)  # (...)     trained baseline V: DRO
-    revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k) log pi'(y_i | y_j): SRPO
-    reference_revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k)
+    log_prob: Array = _per(SAMPLE)
+    reference_log_prob: Array | None = _per(SAMPLE, default=None)
+    reward: Array | None = _per(SAMPLE, default=None)
+    preference: Array | None = _per(PAIR, default=None)
+    behavior_log_prob: Array | None = _per(SAMPLE, default=None)
+    arm: Array | None = _per(SAMPLE, default=None)
+    length: Array | None = _per(SAMPLE, default=None)
+    desirable: Array | None = _per(SAMPLE, default=None)
+    population: Samples | None = _per(EVERYONE, default=None)
+    greedy_reward: Array | None = _per(GROUP, default=None)
+    value: Array | None = _per(GROUP, default=None)
+    revision_log_prob: Array | None = _per(PAIR, default=None)
+    reference_revision_log_prob: Array | None = _per(PAIR, default=None)
 
     @property
     def log_ratio(self) -> Array:
@@ -74,13 +95,21 @@ class Samples:
 class Update:
     """Ascent coefficients: the parameters move by `sum_i log_prob[i] * grad log pi(y_i)`.
 
-    The other fields belong to what is trained beside the policy: `value` is the ascent step on
-    DRO's V, `revision_log_prob` the coefficients of SRPO's revision policy.
+    Attributes:
+        log_prob: c_i, the coefficient of each sample, in units of reward, (..., k).
+        value: the ascent step on DRO's V, (...); None where no V is trained.
+        revision_log_prob: coefficients of SRPO's log pi'(y_i | y_j) at [..., i, j], (..., k, k); else None.
+
+    Example: what an algorithm of your own returns.
+
+        >>> import numpy as np
+        >>> Update(log_prob=np.array([0.75, -0.75])).log_prob
+        array([ 0.75, -0.75])
     """
 
-    log_prob: Array = _per(SAMPLE)  # (..., k)
-    value: Array | None = _per(GROUP, default=None)  # (...)
-    revision_log_prob: Array | None = _per(PAIR, default=None)  # (..., k, k)
+    log_prob: Array = _per(SAMPLE)
+    value: Array | None = _per(GROUP, default=None)
+    revision_log_prob: Array | None = _per(PAIR, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

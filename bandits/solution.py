@@ -202,7 +202,17 @@ def _all_known(flags: list[bool | None]) -> bool | None:
 
 
 class NoFixedPoint(ValueError):
-    """No fixed point exists; the message says why and what to do, `.solution` holds the limit, if any."""
+    """No fixed point exists; the message says why and what to do, `.solution` holds the limit, if any.
+
+    Example: an unbeaten arm drives DPO to a vertex (T5.3); the limit is told.
+
+        >>> from bandits import DPO, Bandit, Dataset, fixed_point
+        >>> try:
+        ...     fixed_point(DPO(beta=1.0), Bandit([1.0, 0.0]), Dataset([(0, 1)]))
+        ... except NoFixedPoint as error:
+        ...     print(error.solution.policy)
+        [1. 0.]
+    """
 
     def __init__(self, message: str, solution: Solution) -> None:
         super().__init__(message)
@@ -221,6 +231,19 @@ class NotConverged(RuntimeError):
         slides       it is held at a jump of the update, which is zero on neither side; `.arms` stand there
         circles      it comes back to where it was; `.period`, and `.cycle`, policies of one round (points, A)
         unfinished   none of these within the steps allowed
+
+    Example: without a KL the worse arm loses its mass for ever, ever more slowly.
+
+        >>> from bandits import Bandit, Offline, Update, fixed_point
+        >>> class TowardsTheBetter:
+        ...     k = 2
+        ...     def update(self, samples):
+        ...         return Update(log_prob=samples.reward - samples.reward[..., ::-1])
+        >>> try:
+        ...     fixed_point(TowardsTheBetter(), Bandit([1.0, 0.0]), Offline([0.5, 0.5]))
+        ... except NotConverged as error:
+        ...     print(error.reason)
+        unfinished
     """
 
     def __init__(

@@ -52,6 +52,18 @@ def enumerate_completions(
 
     Raises:
         ValueError: the prompt is not one-dimensional, or there are too many completions.
+
+    Example: with two tokens besides end-of-sequence, 1 + 2 + 4 answers of at most two.
+
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> size = {"vocab_size": 3, "n_layer": 1, "n_embd": 4, "n_head": 1, "n_positions": 8}
+        >>> model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=2, eos_token_id=2)).eval()
+        >>> _ = model.lm_head.weight.data.zero_()  # all three tokens are alike
+        >>> arms = enumerate_completions(model, torch.tensor([0]), max_new_tokens=2)
+        >>> arms.tokens.tolist()[-2:], arms.lengths.tolist()[-2:]
+        ([[1, 2], [2, 0]], [2, 1])
+        >>> arms.log_prob.exp()[-2:].detach().numpy().round(4)  # 1/9 and 1/3
+        array([0.1111, 0.3333], dtype=float32)
     """
     if prompt.ndim != 1 or not len(prompt):
         raise ValueError(f"prompt must be token ids of shape (P,) with P > 0, but has {tuple(prompt.shape)}")
@@ -108,6 +120,13 @@ def as_bandit(
     """The bandit whose arms are the completions and whose reference is the model that gave them.
 
     It takes a reward (A,), a preference (A, A), p(row beats column), or both.
+
+    Example: three answers, of which the model gives the last with 1/2.
+
+        >>> tokens, lengths = every_sequence(3, 1, None)
+        >>> arms = Completions(tokens, lengths, torch.tensor([0.25, 0.25, 0.5]).log())
+        >>> as_bandit(arms, [1.0, 0.0, 0.5])
+        Bandit(reward=[1 0 0.5], reference=[0.25 0.25 0.5], length=[1 1 1])
     """
     lengths = completions.lengths.cpu().numpy()
     return Bandit(reward, preference=preference, reference=policy_of(completions), length=lengths)
@@ -141,6 +160,16 @@ def trace_of(
 
     Raises:
         ValueError: there are no models, other numbers of steps than models, or as `enumerate_completions`.
+
+    Example: a model that does not move stays at a KL of zero.
+
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> size = {"vocab_size": 3, "n_layer": 1, "n_embd": 4, "n_head": 1, "n_positions": 8}
+        >>> model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=2, eos_token_id=2)).eval()
+        >>> _ = model.lm_head.weight.data.zero_()  # all three tokens are alike
+        >>> trace = trace_of([model, model], torch.tensor([0]), max_new_tokens=1)
+        >>> trace.policy.round(4), trace.kl(Bandit([0.0, 0.0, 1.0])).max() < 1e-12
+        (array([[0.3333, 0.3333, 0.3333]]), np.True_)
     """
     policies = []
     for model in models:

@@ -49,6 +49,16 @@ def sequence_log_probs(
     Raises:
         ValueError: shapes do not fit, a prompt or completion is empty, a token is outside the
             vocabulary, or a sequence is longer than the model's context.
+
+    Example: one prompt, and two completions of two tokens, each token with 1/3.
+
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> size = {"vocab_size": 3, "n_layer": 1, "n_embd": 4, "n_head": 1, "n_positions": 8}
+        >>> model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=2, eos_token_id=2)).eval()
+        >>> _ = model.lm_head.weight.data.zero_()  # all three tokens are alike
+        >>> found = sequence_log_probs(model, torch.tensor([[0, 1]]), torch.tensor([[[0, 2], [1, 2]]]))
+        >>> found.exp().detach().numpy().round(4)
+        array([[0.1111, 0.1111]], dtype=float32)
     """
     config = unwrapped(model).config
     x_real, y_real = checked_masks(config, prompts, completions, prompt_mask, completion_mask)

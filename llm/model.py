@@ -51,6 +51,10 @@ def load_model(
         ValueError: nothing can be loaded under the name, weights are missing, damaged or another kind of
             model's, the tokenizer does not fit the model, or it keeps no keys and values (state-space and
             recurrent models: Mamba, RWKV).
+
+    Example: by name, as far as the machine has it or may fetch it.
+
+        >>> model, tokenizer = load_model("gpt2")  # doctest: +SKIP
     """
     config = load_config(name)
     tokenizer = load_tokenizer(tokenizer_name or name, config)

@@ -77,6 +77,16 @@ class DROV:
     """DRO-V as published: the policy step drops the factor beta (Section 4, Richemond 2024)  (T8.1).
 
     Ends at (pi*, J*), whoever sampled all arms  (T8.1).
+
+    Example: both residuals are r - V - beta h = 1 - 1/4 - 0.
+
+        >>> import numpy as np
+        >>> start = np.log([0.5])
+        >>> one = Samples(log_prob=start, reference_log_prob=start, reward=np.array([1.0]),
+        ...               value=np.array(0.25))
+        >>> update = DROV(beta=0.5).update(one)
+        >>> update.log_prob, float(update.value)
+        (array([0.75]), 0.75)
     """
 
     beta: float

@@ -42,13 +42,26 @@ Spread = Callable[[Array], Array]  # rewards of a group (..., k) to what divides
 
 
 def standard_deviation(reward: Array) -> Array:
-    """sqrt(sum (r_i - mean)^2 / (k - 1)) of each group, (..., k) to (..., 1)."""
+    """sqrt(sum (r_i - mean)^2 / (k - 1)) of each group, (..., k) to (..., 1).
+
+    Example: sqrt((1 + 0 + 1) / 2).
+
+        >>> import numpy as np
+        >>> standard_deviation(np.array([1.0, 2.0, 3.0]))
+        array([1.])
+    """
     deviation = _centred(_checked_group(reward))
     return ((deviation**2).sum(-1)[..., None] / (reward.shape[-1] - 1)) ** 0.5
 
 
 def unit_spread(reward: Array) -> Array:
-    """One: advantages keep the scale of the rewards, as in Dr. GRPO, (..., k) to (..., 1)."""
+    """One: advantages keep the scale of the rewards, as in Dr. GRPO, (..., k) to (..., 1).
+
+    Example:
+        >>> import numpy as np
+        >>> unit_spread(np.array([1.0, 2.0, 4.0]))
+        array([1.])
+    """
     group = _checked_group(reward)
     return array_namespace(group).ones_like(group[..., :1])
 

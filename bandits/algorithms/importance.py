@@ -35,6 +35,15 @@ class ImportanceWeighted:
     Args:
         algorithm: any algorithm that is right on-policy, say `RLOO(beta=0.5, k=2)`.
         clip: largest weight; infinite by default, which is unbiased.
+
+    Example: an answer that the policy gives twice as often as who sampled it counts twice: c = 2 (1 - 0).
+
+        >>> import numpy as np
+        >>> from bandits import PolicyGradient
+        >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]),
+        ...               behavior_log_prob=np.log([0.25]), reward=np.array([1.0]))
+        >>> ImportanceWeighted(PolicyGradient(beta=0.5)).update(one).log_prob
+        array([2.])
     """
 
     algorithm: Any

@@ -100,6 +100,15 @@ class PsiPO:
     Args:
         beta: strength of the KL to the reference.
         psi: a function of arrays, [0, 1] to finite numbers; the identity by default.
+
+    Example: the third answer is the opponent of both; p = 3/4 and 1/4 against it.
+
+        >>> import numpy as np
+        >>> start = np.log([0.25, 0.25, 0.5])
+        >>> p = np.array([[0.5, 0.9, 0.75], [0.1, 0.5, 0.25], [0.25, 0.75, 0.5]])
+        >>> three = Samples(log_prob=start, reference_log_prob=start, preference=p)
+        >>> PsiPO(beta=1.0).update(three).log_prob
+        array([ 0.5, -0.5,  0. ])
     """
 
     beta: float

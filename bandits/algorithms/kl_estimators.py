@@ -39,7 +39,16 @@ from bandits.sampling.observation import fields_read, seen_as
 
 @dataclass(frozen=True)
 class Estimator:
-    """An estimate of KL(pi || ref) from h = log pi/ref of a sample, and its derivative in log pi  (T9.6)."""
+    """An estimate of KL(pi || ref) from h = log pi/ref of a sample, and its derivative in log pi  (T9.6).
+
+    Example: h = log 2: k1 is h, k2 half its square, k3 1/2 - 1 + h; slopes 1, h and 1 - 1/2.
+
+        >>> import numpy as np
+        >>> [round(float(k.value(np.log(2.0))), 4) for k in (k1, k2, k3)]
+        [0.6931, 0.2402, 0.1931]
+        >>> [round(float(k.slope(np.log(2.0))), 4) for k in (k1, k2, k3)]
+        [1.0, 0.6931, 0.5]
+    """
 
     name: str
     value: Callable[[Array], Array]

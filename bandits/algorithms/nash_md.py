@@ -45,6 +45,13 @@ class NashMD:
     Args:
         beta: strength of the KL to the reference.
         mixture: eps, weight of the reference in the opponent, in [0, 1].
+
+    Example: the first answer beats the opponent's with 3/4, and h = 0: c = 3/4 - 1/2.
+
+        >>> import numpy as np
+        >>> start, p = np.log([0.5, 0.5]), np.array([[0.5, 0.75], [0.25, 0.5]])
+        >>> NashMD(beta=1.0).update(Samples(log_prob=start, reference_log_prob=start, preference=p)).log_prob
+        array([0.25, 0.  ])
     """
 
     beta: float

@@ -28,6 +28,14 @@ class OnlineIPO:
     """IPO on the policy's own pairs; takes `OnPolicy()` only.
 
     Ends at the regularised equilibrium  (T6.6).
+
+    Example: p = 3/4 and h = 0: 2 (3/4 - 1/2) / beta.
+
+        >>> import numpy as np
+        >>> start, p = np.log([0.5, 0.5]), np.array([[0.5, 0.75], [0.25, 0.5]])
+        >>> pair = Samples(log_prob=start, reference_log_prob=start, preference=p)
+        >>> OnlineIPO(beta=0.5).update(pair).log_prob
+        array([ 1., -1.])
     """
 
     beta: float

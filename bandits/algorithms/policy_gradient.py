@@ -37,26 +37,67 @@ Baseline = Callable[[Samples, float], Array]
 
 
 def policy_reward(samples: Samples, beta: float) -> Array:
-    """b = E_pi[r], the unregularised value: off-policy it is biased  (T2.5)."""
+    """b = E_pi[r], the unregularised value: off-policy it is biased  (T2.5).
+
+    Example: pi = (1/2, 1/2), r = (1, 0).
+
+        >>> import numpy as np
+        >>> from bandits.samples import Samples
+        >>> everyone = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                    behavior_log_prob=np.log([0.25, 0.75]), reward=np.array([1.0, 0.0]))
+        >>> one = Samples(log_prob=np.log([0.5]), population=everyone)
+        >>> policy_reward(one, beta=1.0).round(12)
+        array([0.5])
+    """
     population = need(samples, "population")
     return _mean(population.log_prob, need(population, "reward"))
 
 
 def policy_value(samples: Samples, beta: float) -> Array:
-    """b = E_pi[R] = J(pi): moves with pi, and makes pi* a fixed point even off-policy  (T2.5)."""
+    """b = E_pi[R] = J(pi): moves with pi, and makes pi* a fixed point even off-policy  (T2.5).
+
+    Example: pi = (1/2, 1/2), r = (1, 0), h = 0.
+
+        >>> import numpy as np
+        >>> from bandits.samples import Samples
+        >>> everyone = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                    behavior_log_prob=np.log([0.25, 0.75]), reward=np.array([1.0, 0.0]))
+        >>> one = Samples(log_prob=np.log([0.5]), population=everyone)
+        >>> policy_value(one, beta=1.0).round(12)
+        array([0.5])
+    """
     population = need(samples, "population")
     return _mean(population.log_prob, population.regularized_reward(checks.positive(beta, "beta")))
 
 
 def behavior_value(samples: Samples, beta: float) -> Array:
-    """b = E_mu[R], the mean over whoever samples: the update is then linear and ends at pi*  (T2.5, T3.7)."""
+    """b = E_mu[R], the mean over whoever samples: the update is then linear and ends at pi*  (T2.5, T3.7).
+
+    Example: mu = (1/4, 3/4), r = (1, 0), h = 0.
+
+        >>> import numpy as np
+        >>> from bandits.samples import Samples
+        >>> everyone = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.5, 0.5]),
+        ...                    behavior_log_prob=np.log([0.25, 0.75]), reward=np.array([1.0, 0.0]))
+        >>> one = Samples(log_prob=np.log([0.5]), population=everyone)
+        >>> behavior_value(one, beta=1.0).round(12)
+        array([0.25])
+    """
     population = need(samples, "population")
     log_behavior = need(population, "behavior_log_prob")
     return _mean(log_behavior, population.regularized_reward(checks.positive(beta, "beta")))
 
 
 def greedy(samples: Samples, beta: float) -> Array:
-    """b = r(argmax pi), ReMax's baseline (Li 2023, arXiv:2310.10505)  (T2.4)."""
+    """b = r(argmax pi), ReMax's baseline (Li 2023, arXiv:2310.10505)  (T2.4).
+
+    Example: two answers to a prompt whose favourite earns 3/4.
+
+        >>> import numpy as np
+        >>> pair = Samples(log_prob=np.log([0.5, 0.5]), greedy_reward=np.array(0.75))
+        >>> greedy(pair, beta=1.0)
+        array([0.75])
+    """
     return need(samples, "greedy_reward")[..., None]
 
 

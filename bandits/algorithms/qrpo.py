@@ -46,6 +46,14 @@ def reference_quantile(samples: Samples) -> Array:
 
     Raises:
         ValueError: the population is not everybody.
+
+    Example: three quarters of the reference are no better than the worse answer.
+
+        >>> everyone = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.75, 0.25]),
+        ...                    reward=np.array([0.0, 1.0]))
+        >>> both = Samples(log_prob=np.log([0.5, 0.5]), reward=np.array([0.0, 1.0]), population=everyone)
+        >>> reference_quantile(both)
+        array([0.75, 1.  ])
     """
     everyone = need(samples, "population")
     weight = array_namespace(everyone.log_prob).exp(need(everyone, "reference_log_prob"))
@@ -59,12 +67,24 @@ def reference_quantile(samples: Samples) -> Array:
 
 
 def group_quantile(samples: Samples) -> Array:
-    """The share of the group that is no better, itself included, (..., k): F, if the reference drew it."""
+    """The share of the group that is no better, itself included, (..., k): F, if the reference drew it.
+
+    Example: the best of three is no worse than all.
+
+        >>> group_quantile(Samples(log_prob=np.zeros(3), reward=np.array([1.0, 0.0, 2.0]))).round(4)
+        array([0.6667, 0.3333, 1.    ])
+    """
     return _among_themselves(need(samples, "reward"))
 
 
 def continuous_value(samples: Samples, beta: float) -> float:
-    """V = beta log Z, Z = beta (exp(1 / beta) - 1), of a quantile that is uniform on [0, 1]  (T13.5)."""
+    """V = beta log Z, Z = beta (exp(1 / beta) - 1), of a quantile that is uniform on [0, 1]  (T13.5).
+
+    Example: Z = e - 1 at beta = 1.
+
+        >>> round(float(np.exp(continuous_value(Samples(log_prob=np.zeros(1)), beta=1.0))), 6)
+        1.718282
+    """
     beta = checks.positive(beta, "beta")
     if beta < LARGE:
         return float(1 + beta * (np.log(beta) + np.log(-np.expm1(-1 / beta))))
@@ -73,7 +93,16 @@ def continuous_value(samples: Samples, beta: float) -> float:
 
 
 def reference_value(samples: Samples, beta: float) -> Array:
-    """V = beta log Z, Z = E_ref[exp(F / beta)] over the population, (..., 1): exact  (T13.5)."""
+    """V = beta log Z, Z = E_ref[exp(F / beta)] over the population, (..., 1): exact  (T13.5).
+
+    Example: log of 3/4 exp(3/4) + 1/4 exp(1) at beta = 1.
+
+        >>> everyone = Samples(log_prob=np.log([0.5, 0.5]), reference_log_prob=np.log([0.75, 0.25]),
+        ...                    reward=np.array([0.0, 1.0]))
+        >>> both = Samples(log_prob=np.log([0.5, 0.5]), reward=np.array([0.0, 1.0]), population=everyone)
+        >>> np.exp(reference_value(both, 1.0)).round(4), round(float(0.75 * np.exp(0.75) + 0.25 * np.e), 4)
+        (array([2.2673]), 2.2673)
+    """
     beta, everyone = checks.positive(beta, "beta"), need(samples, "population")
     xp = array_namespace(everyone.log_prob)
     F = reference_quantile(replace(everyone, population=everyone))

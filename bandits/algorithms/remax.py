@@ -30,6 +30,14 @@ class ReMax:
 
     Ends at pi* on-policy; on other samples where the favourite's reward, as a constant baseline, leads
     (T2.5).
+
+    Example: R - r(argmax pi) = 1 - 3/4, as h = 0.
+
+        >>> import numpy as np
+        >>> one = Samples(log_prob=np.log([0.5]), reference_log_prob=np.log([0.5]), reward=np.array([1.0]),
+        ...               greedy_reward=np.array(0.75))
+        >>> ReMax(beta=0.5).update(one).log_prob
+        array([0.25])
     """
 
     beta: float

@@ -46,6 +46,16 @@ class SRPO:
     Args:
         beta: strength of both KLs.
         alpha: weight of the revision loss, in (0, 1).
+
+    Example: p = 1 and no log-ratio yet: 2 beta (1 - alpha) (2 p - 1) for the winner.
+
+        >>> import numpy as np
+        >>> start, p = np.log([0.5, 0.5]), np.array([[0.5, 1.0], [0.0, 0.5]])
+        >>> given = np.log(np.full((2, 2), 0.5))
+        >>> pair = Samples(log_prob=start, reference_log_prob=start, preference=p,
+        ...                revision_log_prob=given, reference_revision_log_prob=given)
+        >>> SRPO(beta=1.0).update(pair).log_prob
+        array([ 1., -1.])
     """
 
     beta: float

@@ -57,7 +57,9 @@ def card(algorithm: type[Algorithm]) -> Card:
 
 
 def shown_in_notebooks(algorithm: type[Any]) -> None:
-    """Give a class its line at a prompt and its page in a notebook: from outside, as it has no base.
+    """Give a class its line at a prompt, its page in a notebook and its formula in `help`.
+
+    From outside, as an algorithm has no base; the formula is that of `update`, which is written once.
 
     Example:
         >>> from bandits import CoPG, PolicyGradient, policy_value
@@ -68,6 +70,9 @@ def shown_in_notebooks(algorithm: type[Any]) -> None:
     """
     algorithm.__repr__ = display.record  # type: ignore[assignment]
     algorithm._repr_html_ = html
+    first, _, rest = inspect.cleandoc(algorithm.__doc__ or "").partition("\n\n")
+    formula = inspect.cleandoc(algorithm.update.__doc__ or "").partition("\n\n")[0]
+    algorithm.__doc__ = f"{first}\n\nCoefficient: {formula}\n\n{rest}"
 
 
 def html(algorithm: Any) -> str:

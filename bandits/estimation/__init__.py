@@ -40,3 +40,8 @@ __all__ = [
     "uncertainty",
     "wins_of",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

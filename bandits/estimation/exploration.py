@@ -68,6 +68,12 @@ def online_step(
     Raises:
         ValueError: wins is no such matrix, the reference no distribution, the width is negative, or beta or
             the ridge is not positive.
+
+    Example: nothing is known yet: the main policy is the reference, and the explorer is far from it.
+
+        >>> main, explores = online_step(np.zeros((2, 2)), [0.75, 0.25], 1.0, width=1.0, ridge=0.5)
+        >>> main.round(4), bool(np.abs(explores - main).max() > 0.1)
+        (array([0.75, 0.25]), True)
     """
     main = _main(wins, reference, beta, ridge)
     return main, explorer(main, wins, beta, width=width, ridge=ridge)
@@ -77,6 +83,12 @@ def hybrid_step(wins: ArrayLike, reference: ArrayLike, beta: float, *, ridge: fl
     """The main policy of all comparisons and the reference that it meets, each (A,)  (T9.8).
 
     Args, Raises: as for `online_step`.
+
+    Example: nothing is known yet: both are the reference.
+
+        >>> main, meets = hybrid_step(np.zeros((2, 2)), [0.75, 0.25], 1.0, ridge=0.5)
+        >>> main.round(4), meets
+        (array([0.75, 0.25]), array([0.75, 0.25]))
     """
     return _main(wins, reference, beta, ridge), np.array(checks.distribution(reference, "reference"))
 

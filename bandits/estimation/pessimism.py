@@ -79,6 +79,13 @@ def pointwise_policy(
 
     Raises:
         ValueError: as `pessimistic_reward`, or beta is not positive.
+
+    Example: arm 2 won once, its only comparison: the wider the doubt, the less that counts.
+
+        >>> wins = [[0, 60, 0], [20, 0, 0], [0, 1, 0]]
+        >>> doubts = [pointwise_policy(wins, [0.3, 0.3, 0.4], 0.5, width=c, ridge=0.5) for c in (0.0, 2.0)]
+        >>> [round(float(policy[2]), 3) for policy in doubts]
+        [0.612, 0.447]
     """
     ref = policy_of(reference, "reference", checked_wins(wins)[0])
     reward = pessimistic_reward(wins, ref if origin is None else origin, width=width, ridge=ridge)

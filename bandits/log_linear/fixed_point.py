@@ -96,6 +96,14 @@ def log_linear_flow(
     Raises:
         ValueError: times do not increase, or the arguments do not fit together.
         NotConverged: the solver failed; `.solution` holds the last policy that it reached.
+
+    Example: one feature that tells two arms apart is the tabular flow: w(t) = w* (1 - exp(-t)).
+
+        >>> from bandits import CoPG, Offline
+        >>> world, Phi = Bandit([1.0, 0.0]), [[0.5], [-0.5]]
+        >>> w = log_linear_flow(CoPG(beta=1.0), world, Offline([0.5, 0.5]), Phi, [0.0, 2 * np.log(2.0)])
+        >>> w[:, 0].round(12)
+        array([0. , 0.5])
     """
     times = paths.increasing(times, "times")
 

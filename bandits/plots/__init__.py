@@ -14,3 +14,8 @@ Read in this order; each imports only those above it.
 from bandits.plots.portraits import portrait
 
 __all__ = ["portrait"]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

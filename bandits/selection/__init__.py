@@ -33,3 +33,8 @@ __all__ = [
     "raft",
     "winner_of_two",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

@@ -45,7 +45,13 @@ def best_of_n(reward: ArrayLike, reference: ArrayLike, n: int) -> Floats:
 
 
 def log_best_of_n(reward: ArrayLike, reference: ArrayLike, n: int) -> Floats:
-    """Logarithm of `best_of_n`, (..., A), with all digits where F^n - F-^n would lose them."""
+    """Logarithm of `best_of_n`, (..., A), with all digits where F^n - F-^n would lose them.
+
+    Example: the worse of two comes a thousand times in a row with 2^-1000.
+
+        >>> (log_best_of_n([1.0, 0.0], [0.5, 0.5], n=1000) / np.log(2.0)).round(6)
+        array([    0., -1000.])
+    """
     n, order = checks.count(n, "n"), levels(reward, reference)
     log_F, own = order.log_at_most, order.own
     with np.errstate(divide="ignore"):  # arms without mass, and levels without any below

@@ -49,6 +49,11 @@ def bond_mid(reward: ArrayLike, reference: ArrayLike, n: int) -> Floats:
 
     Raises:
         ValueError: as `bond`.
+
+    Example: ((1 + 1/2) / 2)^2 and ((1/2 + 0) / 2)^2 for the best of three.
+
+        >>> np.exp(bond_mid([1.0, 0.0], [0.5, 0.5], n=3)).round(12)
+        array([0.5625, 0.0625])
     """
     n, order = checks.count(n, "n"), levels(reward, reference)
     log_F = order.log_at_most
@@ -60,5 +65,10 @@ def bond_inclusive(reward: ArrayLike, reference: ArrayLike, n: int) -> Floats:
 
     Raises:
         ValueError: as `bond`.
+
+    Example: F = 1 and 1/2, squared for the best of three.
+
+        >>> np.exp(bond_inclusive([1.0, 0.0], [0.5, 0.5], n=3)).round(12)
+        array([1.  , 0.25])
     """
     return (checks.count(n, "n") - 1) * levels(reward, reference).log_at_most

@@ -51,3 +51,8 @@ __all__ = [
     "table_update",
     "whole_cost",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

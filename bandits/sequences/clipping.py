@@ -33,18 +33,45 @@ Divisor = Callable[[Array], Array]  # mask (..., k, T) to what divides each answ
 
 
 def by_answer(mask: Array) -> Array:
-    """k |y_i|: each answer counts alike, each token of a long one less, (..., k, T) to (..., k, 1)."""
+    """k |y_i|: each answer counts alike, each token of a long one less, (..., k, T) to (..., k, 1).
+
+    Example: two answers, of two tokens and of one.
+
+        >>> import numpy as np
+        >>> mask = np.array([[1.0, 1.0], [1.0, 0.0]])
+        >>> by_answer(mask)
+        array([[4.],
+               [2.]])
+    """
     return mask.shape[-2] * mask.sum(-1)[..., None]
 
 
 def by_group(mask: Array) -> Array:
-    """sum_j |y_j|: each token of the group counts alike, (..., k, T) to (..., k, 1)."""
+    """sum_j |y_j|: each token of the group counts alike, (..., k, T) to (..., k, 1).
+
+    Example: three tokens in all, whoever has them.
+
+        >>> import numpy as np
+        >>> mask = np.array([[1.0, 1.0], [1.0, 0.0]])
+        >>> by_group(mask)
+        array([[3.],
+               [3.]])
+    """
     lengths = mask.sum(-1)[..., None]
     return 0 * lengths + mask.sum(-1).sum(-1)[..., None, None]
 
 
 def by_constant(tokens: float = 1.0) -> Divisor:
-    """k n: sums over tokens, whatever the lengths  (the number n is a learning rate)."""
+    """k n: sums over tokens, whatever the lengths  (the number n is a learning rate).
+
+    Example: k n = 2 times 10, whatever the lengths.
+
+        >>> import numpy as np
+        >>> mask = np.array([[1.0, 1.0], [1.0, 0.0]])
+        >>> by_constant(10.0)(mask)
+        array([[20.],
+               [20.]])
+    """
     n = checks.positive(tokens, "tokens")
 
     def divisor(mask: Array) -> Array:
@@ -64,6 +91,17 @@ class TokenPPO:
         k: samples in one update.
         divisor: what divides an answer's sum over tokens.
         upper_clip: how far a token's pi/mu may rise above 1, where that is not `clip`.
+
+    Example: all ratios are 1: R / |y| at either token, R = 1 - 0.5 (2 log 2).
+
+        >>> import numpy as np
+        >>> from bandits.samples import TokenSamples
+        >>> half = np.log([[0.5, 0.5]])  # one answer of two tokens
+        >>> one = TokenSamples(log_prob=half.sum(-1), reference_log_prob=2 * half.sum(-1),
+        ...                    token_log_prob=half, token_reference_log_prob=2 * half,  # h = log 2 a token
+        ...                    token_behavior_log_prob=half, mask=np.ones((1, 2)), reward=np.array([1.0]))
+        >>> TokenPPO(beta=0.5).update(one).token_log_prob.round(4)
+        array([[0.1534, 0.1534]])
     """
 
     beta: float
@@ -106,6 +144,19 @@ class TokenGRPO:
         spread: what divides the advantages, `standard_deviation` or `unit_spread`.
         divisor: `by_answer` (GRPO), `by_group` (DAPO), `by_constant(n)` (Dr. GRPO).
         upper_clip: how far a token's pi/mu may rise above 1, where that is not `clip` (DAPO's clip-higher).
+
+    Example: advantages +-1 / sqrt 2, over k |y| = 4.
+
+        >>> import numpy as np
+        >>> from bandits.samples import TokenSamples
+        >>> half, whole = np.log(np.full((2, 2), 0.5)), np.log([0.25, 0.25])  # two answers of two tokens
+        >>> pair = TokenSamples(log_prob=whole, reference_log_prob=whole, behavior_log_prob=whole,
+        ...                     token_log_prob=half, token_reference_log_prob=half,
+        ...                     token_behavior_log_prob=half, mask=np.ones((2, 2)),
+        ...                     reward=np.array([1.0, -1.0]))
+        >>> TokenGRPO(beta=0.5).update(pair).token_log_prob.round(4)
+        array([[ 0.1768,  0.1768],
+               [-0.1768, -0.1768]])
     """
 
     beta: float

@@ -31,6 +31,14 @@ class TokenNashMD:
         beta: strength of the KL to the reference.
         mixture: eps, weight of the reference in the opponent, in [0, 1].
         table: the answers.
+
+    Example: as `NashMD`: the first answer beats the opponent's with 3/4, c = 3/4 - 1/2.
+
+        >>> start, p = np.log([0.5, 0.5]), np.array([[0.5, 0.75], [0.25, 0.5]])
+        >>> pair = Samples(log_prob=start, reference_log_prob=start, preference=p)
+        >>> table = TokenTable(np.zeros(2), length=1, end=None)
+        >>> TokenNashMD(beta=1.0, mixture=0.5, table=table).update(pair).log_prob
+        array([0.25, 0.  ])
     """
 
     beta: float

@@ -40,7 +40,17 @@ BLOCK = 2**12  # groups that are held at a time, over all tables
 
 
 class TableFit(NamedTuple):
-    """Where training a table ends, with its certificate."""
+    """Where training a table ends, with its certificate.
+
+    Example: `table_fixed_point` makes it.
+
+        >>> from bandits import CoPG, Offline
+        >>> table = TokenTable(np.log([0.75, 0.25]), length=2, end=1)
+        >>> world, mu = table.bandit([0.0, 0.0, 0.0]), Offline([0.5, 0.25, 0.25])
+        >>> fit = table_fixed_point(CoPG(beta=1.0), table, world, mu)
+        >>> fit.policy.round(4)  # no reward: the reference, (3/4)^2, 3/4 1/4 and 1/4
+        array([0.5625, 0.1875, 0.25  ])
+    """
 
     logits: Floats  # (R, V)
     policy: Floats  # (A,)  of whole answers
@@ -95,6 +105,15 @@ def table_flow(
     Raises:
         ValueError: as `table_update`, or times do not increase from 0.
         NotConverged: the solver failed.
+
+    Example: it starts at the table, and comes to `table_fixed_point`.
+
+        >>> from bandits import CoPG, Offline
+        >>> table = TokenTable(np.log([0.75, 0.25]), length=2, end=1)
+        >>> world, mu = table.bandit([1.0, 0.5, 0.0]), Offline([0.5, 0.25, 0.25])
+        >>> path = np.exp(table.log_prob(table_flow(CoPG(beta=1.0), table, world, mu, [0.0, 200.0])))
+        >>> np.abs(path - [world.reference, world.optimal_policy(beta=1.0)]).max() < 1e-8
+        np.True_
     """
     times, theta = paths.increasing(times, "times"), table.checked(start)
     motion = _motion(algorithm, table, bandit, sampling, mask)

@@ -29,6 +29,17 @@ class TokenSquare:
     Args:
         beta: strength of each token's square.
         value: V, a number; None is E_mu[r], the mean reward of who sampled.
+
+    Example: 1 - 1/4 - 0.5 log 2 at either token.
+
+        >>> import numpy as np
+        >>> from bandits.samples import TokenSamples
+        >>> half = np.log([[0.5, 0.5]])  # one answer of two tokens
+        >>> one = TokenSamples(log_prob=half.sum(-1), reference_log_prob=2 * half.sum(-1),
+        ...                    token_log_prob=half, token_reference_log_prob=2 * half,  # h = log 2 a token
+        ...                    token_behavior_log_prob=half, mask=np.ones((1, 2)), reward=np.array([1.0]))
+        >>> TokenSquare(beta=0.5, value=0.25).update(one).token_log_prob.round(4)
+        array([[0.4034, 0.4034]])
     """
 
     beta: float

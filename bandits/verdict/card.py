@@ -55,7 +55,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Report:
-    """The verdict on one algorithm, made by `report`; prints as a table, and as HTML in a notebook."""
+    """The verdict on one algorithm, made by `report`; prints as a table, and as HTML in a notebook.
+
+    Example:
+        >>> from bandits import Bandit, CoPG, Offline, report
+        >>> card = report(CoPG(beta=0.5), Bandit([1.0, 0.0]), Offline([0.5, 0.5]))
+        >>> card
+        Report(algorithm=CoPG, beta=0.5, end=optimum, kin=equal CoPG, rows=1)
+        >>> Report.from_json(card.to_json()).rows[0].policy.round(4)  # pi* = sigma(1 / 0.5)
+        array([0.8808, 0.1192])
+    """
 
     algorithm: str
     beta: float | None

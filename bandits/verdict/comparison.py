@@ -18,7 +18,14 @@ from bandits.verdict.report import report
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The verdicts on several algorithms, made by `compare`."""
+    """The verdicts on several algorithms, made by `compare`.
+
+    Example:
+        >>> from bandits import CoPG, IPO, Offline
+        >>> world = Bandit([1.0, 0.0, 0.3], reference=[0.3, 0.5, 0.2])
+        >>> compare([CoPG(beta=0.5), IPO(beta=0.5)], world, Offline([0.6, 0.3, 0.1]))
+        Comparison(CoPG=optimum, IPO=other)
+    """
 
     reports: tuple[Report, ...]
 

@@ -19,3 +19,8 @@ from llm.conformance.inputs import INPUTS
 from llm.conformance.verdict import Verdict, cases, check_loss, identify
 
 __all__ = ["FAULTS", "INPUTS", "Verdict", "cases", "check_loss", "from_loss", "identify"]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

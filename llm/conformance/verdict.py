@@ -36,6 +36,11 @@ class Verdict:
             names in its place; NaN where it names nothing.
         error: largest difference of a coefficient, relative to the largest coefficient.
         message: the same in words, a line each.
+
+    Example:
+        >>> Verdict(ok=False, fault="flipped sign", scale=-1.0, error=2.0, message="it descends").assert_ok()
+        Traceback (most recent call last):
+        AssertionError: it descends
     """
 
     ok: bool
@@ -61,6 +66,14 @@ def identify(
 
     Raises:
         ValueError: as `from_loss`.
+
+    Example: a square of the margin is IPO's loss: half of it, at beta = 1/2.
+
+        >>> def mine(chosen, rejected, ref_chosen, ref_rejected):
+        ...     return ((chosen - rejected - ref_chosen + ref_rejected - 1) ** 2).mean()
+        >>> inputs = ("chosen", "rejected", "reference_chosen", "reference_rejected")
+        >>> identify(mine, inputs).kin  # a minute: 32 worlds and laws  # doctest: +SKIP
+        'IPO'
     """
     from bandits import report  # here: a verdict does not need it
 
@@ -251,6 +264,17 @@ def cases(loss: Loss, inputs: Sequence[str], against: Algorithm) -> list[Any]:
         @pytest.mark.parametrize("law", cases(my_loss, ("chosen", "rejected"), against=DPO(beta=0.1)))
         def test_my_loss(law):
             law()
+
+    Example: the laws are tried at once here, which pytest does one by one.
+
+        >>> import torch
+        >>> from bandits import DPO
+        >>> def mine(chosen, rejected, ref_chosen, ref_rejected):
+        ...     margin = chosen - rejected - ref_chosen + ref_rejected
+        ...     return -torch.nn.functional.logsigmoid(0.1 * margin).mean()
+        >>> inputs = ("chosen", "rejected", "reference_chosen", "reference_rejected")
+        >>> for law in cases(mine, inputs, against=DPO(beta=0.1)):
+        ...     law.values[0]()
     """
     import pytest  # here: a verdict does not need it
 
