@@ -30,3 +30,8 @@ from bandits.teaching.feedback import Feedback
 from bandits.teaching.marking import check, exercises
 
 __all__ = ["Feedback", "Logits", "check", "exercises"]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__
