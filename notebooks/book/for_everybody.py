@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BODY = (
     (' aria-label="Toggle hidden content"', ""),
     ("<pre>", '<pre tabindex="0">'),
+    ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
 )
 SIDE = (('role="heading"', 'role="heading" aria-level="2"'),)
 LATE = 900  # after the theme
