@@ -52,6 +52,7 @@ book: $(VENV)/.book $(MATHJAX) ## build the course as a site that needs no netwo
 	$(BIN)/python notebooks/book/site_check.py build/book/html
 
 slides: $(VENV)/.book $(MATHJAX) $(REVEAL) ## make slides of every notebook: build/slides/*.slides.html
+	rm -rf build/slides
 	$(BIN)/python notebooks/book/slides.py build/slides
 
 benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side

@@ -19,10 +19,19 @@ from typing import Any
 import nbformat
 from nbconvert import SlidesExporter
 
+import site_check
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
 SHIPPED = {"reveal": BUILD / "reveal.js" / "package", "mathjax": BUILD / "mathjax" / "package" / "es5"}
-PARTS = {"reveal": ("dist", "plugin/notes"), "mathjax": ("tex-svg.js",)}
+SHOW = (
+    "dist/reveal.js",
+    "dist/reveal.css",
+    "dist/theme/white.css",
+    "dist/theme/fonts",
+    "plugin/notes/notes.js",
+)
+PARTS = {"reveal": SHOW, "mathjax": ("tex-svg.js",)}  # of the themes, one whose fonts are its own
 LEFT_OUT = re.compile(r"exercise|solution|answer|check", re.IGNORECASE)
 
 
@@ -73,11 +82,17 @@ def main(target: Path) -> None:
                 **({"dirs_exist_ok": True} if (source / part).is_dir() else {}),
             )
     exporter = SlidesExporter(
-        template_name="slides", extra_template_basedirs=[str(HERE)], reveal_url_prefix="reveal"
+        template_name="slides",
+        extra_template_basedirs=[str(HERE)],
+        reveal_url_prefix="reveal",
+        reveal_theme="white",
     )
-    for path in sorted(HERE.parent.glob("*.ipynb")):
+    for path in sorted(HERE.parent.glob("[0-9][0-9]_*.ipynb")):
         page, _ = exporter.from_notebook_node(tagged(nbformat.read(path, as_version=4)))
         (target / f"{path.stem}.slides.html").write_text(page, encoding="utf-8")
+    elsewhere = [fault for fault in site_check.faults(target.resolve()) if " loads " in fault]
+    if elsewhere:
+        sys.exit("\n".join(elsewhere))
 
 
 if __name__ == "__main__":
