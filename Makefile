@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+GRADING := build/grading
+# nbgrader calls its own helper by its name.
+handout grade: export PATH := $(abspath $(BIN)):$(PATH)
 # What `make browser` asks whether everybody can read a page.
 AXE_VERSION := 4.14.1
 AXE := build/axe-core/package/axe.min.js
@@ -22,7 +25,7 @@ KERNEL_WARNINGS := error,ignore:For consistency across implementations:PendingDe
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help figures lab test course lint book slides browser benchmark verdicts clean
+.PHONY: help figures lab test course lint book slides browser handout grade benchmark verdicts clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -54,6 +57,15 @@ book: $(VENV)/.book $(MATHJAX) ## build the course as a site that needs no netwo
 slides: $(VENV)/.book $(MATHJAX) $(REVEAL) ## make slides of every notebook: build/slides/*.slides.html
 	rm -rf build/slides
 	$(BIN)/python notebooks/book/slides.py build/slides
+
+handout: $(VENV)/.grading ## make the learners' notebooks, without solutions: build/grading/release
+	$(BIN)/python -m bandits.teaching $(GRADING) notebooks/*.ipynb
+	cd $(GRADING) && for each in $(or $(NOTEBOOK),$$(ls source)); do nbgrader generate_assignment $$each --create --force; done
+
+grade: $(VENV)/.grading ## grade HANDED_IN=folder, of <learner>/<notebook>.ipynb: build/grading/grades.csv
+	$(BIN)/python -m bandits.teaching $(GRADING) --handed-in $(HANDED_IN)
+	cd $(GRADING) && for each in $(or $(NOTEBOOK),$$(ls submitted/* | grep -v : | sort -u)); do nbgrader autograde $$each; done
+	cd $(GRADING) && nbgrader export --to grades.csv && cat grades.csv
 
 benchmark: $(PEERS)/.all ## compare speed and memory with the alternatives, side by side
 	$(PEERS)/bin/python -m pytest tests/benchmarks -m benchmark -s
@@ -103,6 +115,11 @@ $(REVEAL):
 	@command -v npm > /dev/null || { echo 'npm is needed, once, to fetch reveal.js: install Node.js.' >&2; exit 1; }
 	@mkdir -p build/reveal.js
 	cd build/reveal.js && tar -xzf "$$(npm pack --silent reveal.js@$(REVEAL_VERSION))"
+	@touch $@
+
+$(VENV)/.grading: $(VENV)/.all
+	@echo 'Installing nbgrader into $(VENV): half a minute, once.'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[grading]'
 	@touch $@
 
 $(PEERS)/.all: $(PEERS)/.python pyproject.toml constraints.txt

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 import bandits
 from bandits import Bandit, CoPG, Offline, Update, fixed_point
 from bandits.teaching import Feedback, Logits, check, exercises
+from bandits.teaching.__main__ import main
 from bandits.teaching.answers import Array, Choice, Function, Number, Policy
 from bandits.teaching.exercise import TOLERANCE
+from bandits.teaching.handout import POINTS, handed_out
 from bandits.teaching.marking import COURSE, difference
 from bandits.teaching.trials import Ends, Updates, off_policy_pairs
 
@@ -384,3 +386,39 @@ assert not check("01.4", None)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+# ---- handing out -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", numbers())
+def test_what_is_handed_out_holds_no_solution_and_all_else(number):
+    """A graded cell for each exercise, in order, with the solution's assertion; stubs as they are."""
+    given = {"cells": cells(number)}
+    before = json.dumps(given)
+    out = handed_out(given)["cells"]
+    assert json.dumps(given) == before
+    graded = [cell for cell in out if "nbgrader" in cell["metadata"]]
+    asked = [each for each in exercises() if each.startswith(number)]
+    assert [cell["metadata"]["nbgrader"]["grade_id"] for cell in graded] == [
+        f"exercise-{each.replace('.', '-')}" for each in asked
+    ]
+    for exercise, cell in zip(asked, graded, strict=True):
+        question, stub, solution = cells_of(exercise)
+        assert cell["source"] == solution["source"].splitlines()[-1]
+        assert cell["metadata"]["nbgrader"]["points"] == POINTS[HEADING.match(question["source"])[2]]
+        assert stub["source"] in [each["source"] for each in out]
+    rest = [cell["source"] for cell in out if "nbgrader" not in cell["metadata"]]
+    assert rest == [cell["source"] for cell in given["cells"] if "solution" not in cell["tags"]]
+    assert not any(cell.get("outputs") for cell in out)
+
+
+def test_the_folders_are_as_nbgrader_wants_them(tmp_path):
+    """source/<notebook>/<notebook>.ipynb, and submitted/<learner>/<notebook>/<notebook>.ipynb."""
+    (path,) = NOTEBOOKS.glob("01_*.ipynb")
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "in" / "ada" / path.name).write_text("{}")
+    main([str(tmp_path), str(path), "--handed-in", str(tmp_path / "in")])
+    source = json.loads((tmp_path / "source" / path.stem / path.name).read_text(encoding="utf-8"))
+    assert len([cell for cell in source["cells"] if "nbgrader" in cell["metadata"]]) == 5
+    assert (tmp_path / "submitted" / "ada" / path.stem / path.name).read_text() == "{}"

@@ -1,9 +1,5 @@
 """How far off is my answer?  Exercises that check themselves against the exact solvers.
 
-    >>> from bandits.teaching import check
-    >>> check("01.3", 1.37)
-    ✗ 01.3: off by 0.6. Plot the best arm's probability under pi* against beta: where does it cross 0.6?
-
 Read in this order (how to add an exercise stands in `exercise`):
 
     feedback       what does a learner hear back?
@@ -23,6 +19,8 @@ Read in this order (how to add an exercise stands in `exercise`):
     honest         what does an honest comparison need?                    11
     neighbours     and where do the neighbours with states end?            12
     marking        how wrong is this answer?
+    handout        what does a learner get?
+    __main__       in which folders?
 """
 
 from bandits.teaching.answers import Logits
