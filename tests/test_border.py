@@ -39,12 +39,13 @@ FEW = settings(max_examples=12, deadline=None)
 FEWEST = settings(max_examples=2, deadline=None)  # of laws over a table of a hundred calls
 WITH_BETA = [cls for cls in ALGORITHMS if "beta" in cls.__dataclass_fields__]
 WITHOUT = [b.ALoL, b.RLoL, b.TOPR, b.CISPO, b.GOLD]  # a KL
+AROUND = [cls for cls in ALGORITHMS if "algorithm" in cls.__dataclass_fields__]
 EVERY = [
     *(lambda cls=cls: cls(0.5) for cls in WITH_BETA),
     *WITHOUT,
-    lambda: b.ImportanceWeighted(b.RLOO(0.5)),
+    *(lambda cls=cls: cls(b.RLOO(0.5)) for cls in AROUND),
 ]
-NAMES = [*(cls.__name__ for cls in [*WITH_BETA, *WITHOUT]), "ImportanceWeighted"]
+NAMES = [cls.__name__ for cls in [*WITH_BETA, *WITHOUT, *AROUND]]
 
 
 def _refused(call, *words: str) -> None:

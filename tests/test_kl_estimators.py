@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import brentq
 
 import answer_key
 import bandits as b
 from bandits import Samples
 from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, k1, k2, k3
-from bandits.testing import reading, strategies
+from bandits.testing import enumeration, reading, strategies
+from bandits.testing.enumeration import Case
+from coefficient_laws import on_policy_it_climbs, some_case
+from rows import WIDE, Row, largest_weight, optimum, rewards
 
 # ---- the formulas, around RLOO ----------------------------------------------------------------------------
 
@@ -45,6 +50,49 @@ def beside(a: WithKLLoss, s: Samples) -> list[float]:
             pull = w * (pull + VALUE[a.estimator.name](h))
         pulls.append(a.beta * pull / a.k)
     return [c - pull for c, pull in zip(leads([float(r) for r in s.reward]), pulls, strict=True)]
+
+
+def size(a: WithKLReward | WithKLLoss, case: Case) -> float:
+    """r, beta k(h), beta k'(h) and b before they cancel, times the ratio where it is there."""
+    h = np.concatenate([s.log_ratio.ravel() for _, _, s in enumeration.groups(a, case)])
+    terms = 2 + np.abs(case.bandit.reward).max() + a.beta * (1 + (h**2).max() + np.exp(-h).max())
+    return float(terms * (largest_weight(a, case) if getattr(a, "weighted", False) else 1.0))
+
+
+ROWS = {
+    "WithKLReward": Row(
+        make=lambda beta: WithKLReward(b.RLOO(beta)),
+        formula=charged,
+        size=size,
+        target=optimum,  # T3.1: with k1 it is RLOO
+        climbs=rewards,  # T2.2
+        sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "optimum"},
+    ),
+    "WithKLLoss": Row(
+        make=lambda beta: WithKLLoss(b.RLOO(beta)),
+        formula=beside,
+        size=size,
+        sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": "other"},
+    ),
+    "WithKLLoss(k3)": Row(
+        make=lambda beta: WithKLLoss(b.RLOO(beta), k3),
+        formula=beside,
+        size=size,
+        sees_offset=False,
+        ends={"on-policy": "other", "elsewhere": "other"},
+    ),
+    "WithKLLoss(k1, weighted)": Row(
+        make=lambda beta: WithKLLoss(b.RLOO(beta), k1, weighted=True),
+        formula=beside,
+        size=size,
+        settles=False,  # the drift of mu's samples against a pull that is bounded
+        sees_offset=False,
+        ends={"on-policy": "optimum", "elsewhere": ("other", "none: runs away")},
+        blind=WIDE,
+    ),
+}
 
 
 def test_they_look_at_what_their_algorithm_looks_at_and_no_more():
@@ -212,6 +260,84 @@ def test_k3_in_the_reward_switches_itself_off():
     assert lifts[1] < 0 < lifts[0]
 
 
+def test_k3_in_the_reward_rests_between_the_reference_and_one_half_or_runs_away():
+    """T9.6: two arms, ref = .2 of the better one, a gap of .1: it rests iff beta > .53679."""
+    world = b.Bandit([0.1, 0.0], reference=[0.2, 0.8])
+
+    def slope(p: float, beta: float) -> float:
+        return 0.1 - beta * (VALUE["k3"](math.log(p / 0.2)) - VALUE["k3"](math.log((1 - p) / 0.8)))
+
+    for beta in (0.56, 7.0):
+        found = b.fixed_point(WithKLReward(b.RLOO(beta), k3), world, b.OnPolicy())
+        expected = brentq(slope, 0.2, 0.5, args=(beta,), xtol=1e-15)
+        assert_allclose(found.policy[0], expected, rtol=0, atol=1e-9)
+    with pytest.raises(b.NotConverged, match=r"arms \[1\] lose their mass"):
+        b.fixed_point(WithKLReward(b.RLOO(0.51), k3), world, b.OnPolicy())
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_in_the_reward_it_climbs_away_from_the_reference(data, beta):
+    """T9.6: E_pi[r] - beta KL(pi || ref) + beta KL(ref || pi); with k2 E_pi[r - beta (h^2/2 - h)]."""
+    world = data.draw(strategies.bandits_with_reward(3, 3, smallest=1e-2, scale=0.5))
+    policy = data.draw(strategies.policies(3, smallest=1e-2))
+    reward, ref = torch.tensor(world.reward), torch.tensor(world.reference)
+    for estimator in (k2, k3):
+        logits = torch.tensor(np.log(policy), requires_grad=True)
+        q = torch.log_softmax(logits, 0)
+        h, p = q - ref.log(), q.exp()
+        cost = p @ h - ref @ -h if estimator is k3 else p @ (h**2 / 2 - h)
+        (slope,) = torch.autograd.grad(p @ reward - beta * cost, logits)
+        found = b.expected_update(WithKLReward(b.RLOO(beta), estimator), world, b.OnPolicy(), policy)
+        size = 1 + np.abs(world.reward).max() + beta * float((h**2 + (-h).exp()).detach().max())
+        assert_allclose(found, slope.numpy(), rtol=0, atol=1e-13 * size)
+
+
+def test_the_card_says_that_k3_in_the_reward_runs_away():
+    """Its coefficients grow as an arm dies, on others' samples in finite time: said in words."""
+    algorithm, world = WithKLReward(b.RLOO(0.5), k3), b.Bandit([1.0, 0.0], reference=[0.2, 0.8])
+    card = b.report(algorithm, world, b.OnPolicy())
+    assert card.end == "none: runs away" and "lose their mass" in card.rows[0].note
+    assert (card.kin, card.agreement) == ("WithKLReward", "equal")
+    with pytest.raises(b.NotConverged, match="the logits diverge, for ever"):
+        b.fixed_point(algorithm, world, b.Offline([0.7, 0.3]))
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.3, 3))
+def test_on_others_samples_losses_rest_at_a_maximum_of_their_own(data, beta):
+    """T9.6: of E_mu[(r - E_mu r) log pi - beta k(h)]; slopes along the logits vanish there, by autograd."""
+    world = data.draw(strategies.bandits_with_reward(3, 3, smallest=0.05, scale=0.5))
+    mu = data.draw(strategies.policies(3, smallest=0.1, salt=5))
+    drift = mu * (world.reward - mu @ world.reward)
+    for estimator, cost in ((k2, lambda h: h**2 / 2), (k3, lambda h: (-h).exp() - 1 + h)):
+        found = b.fixed_point(WithKLLoss(b.RLOO(beta), estimator), world, b.Offline(mu))
+        logits = torch.tensor(found.log_policy, requires_grad=True)
+        q = torch.log_softmax(logits, 0)
+        value = torch.tensor(drift) @ q - beta * torch.tensor(mu) @ cost(
+            q - torch.tensor(world.log_reference)
+        )
+        (slope,) = torch.autograd.grad(value, logits)
+        assert_allclose(slope.numpy(), 0, rtol=0, atol=1e-9 * (1 + beta))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        WithKLLoss(b.RLOO(0.7)),
+        WithKLLoss(b.RLOO(0.7), k1, weighted=True),
+        WithKLLoss(b.PPO(0.7), k3, weighted=True),
+    ],
+    ids=["k2", "k1, weighted", "PPO, k3, weighted"],
+)
+@EXAMPLES
+@given(data=st.data())
+def test_the_right_losses_climb_on_policy(algorithm, data):
+    """T9.6: E_pi[r] - beta KL(pi || ref), sampled by pi; by autograd."""
+    row = replace(ROWS["WithKLLoss"], climbs=rewards)
+    on_policy_it_climbs(algorithm, algorithm, row, some_case(data, algorithm))
+
+
 def test_lengths_and_the_place_of_the_kl():
     """T13.12: a / |y| with the KL in the advantage rests at pi*, beside a loss of its own it does not."""
     expected = [0.26531, 0.20149, 0.22748, 0.30572]
@@ -232,6 +358,10 @@ def test_what_has_no_reward_or_no_kl_is_refused():
         for kind in (WithKLReward, WithKLLoss):
             with pytest.raises(ValueError, match="algorithm must look at rewards and have a KL"):
                 kind(algorithm)
+    for kind in (WithKLReward, WithKLLoss):
+        with pytest.raises(ValueError, match="must not weight its samples itself, but WithKL"):
+            b.ImportanceWeighted(kind(b.PPO(0.5)))
+        assert b.ImportanceWeighted(kind(b.RLOO(0.5))).k == 2
     with pytest.raises(ValueError, match="estimator must be k1, k2 or k3"):
         WithKLLoss(b.RLOO(0.5), "k3")
 

@@ -31,6 +31,7 @@ from bandits.algorithms.grpo import GRPO, standard_deviation, unit_spread
 from bandits.algorithms.gspo import GSPO
 from bandits.algorithms.importance import ImportanceWeighted
 from bandits.algorithms.ipo import IPO, PsiPO
+from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, k1, k2, k3
 from bandits.algorithms.kto import KTO
 from bandits.algorithms.margin_loss import (
     MarginLoss,
@@ -77,7 +78,7 @@ from bandits.algorithms.xpo import XPO
 from bandits.samples import Samples, Update
 
 # Every algorithm.  A newcomer goes to the end: its place is its colour and its line in every figure.
-# Most are built by `algorithm(beta=...)`; A-LoL has no beta, and ImportanceWeighted takes what it weights.
+# Most are built by `algorithm(beta=...)`; A-LoL has no beta, and those with a field `algorithm` take one.
 ALGORITHMS = (
     PolicyGradient,
     RLOO,
@@ -121,6 +122,8 @@ ALGORITHMS = (
     SPPO,
     ORPO,
     SimPO,
+    WithKLReward,
+    WithKLLoss,
 )
 
 for each in ALGORITHMS:
@@ -172,6 +175,8 @@ __all__ = [
     "SimPO",
     "TOPR",
     "Update",
+    "WithKLLoss",
+    "WithKLReward",
     "XPO",
     "behavior_value",
     "continuous_value",
@@ -179,6 +184,9 @@ __all__ = [
     "greedy",
     "group_quantile",
     "hinge",
+    "k1",
+    "k2",
+    "k3",
     "logistic",
     "policy_reward",
     "policy_value",

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bandits.algorithms import ALGORITHMS, ImportanceWeighted, PolicyGradient
+from bandits.algorithms import ALGORITHMS, PolicyGradient
 from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.experiments.record import Claim
@@ -59,10 +59,17 @@ def world() -> Bandit:
 
 def made(cls: type) -> Algorithm:
     """With beta where it asks for one, else at its defaults."""
-    if cls is ImportanceWeighted:
-        return ImportanceWeighted(PolicyGradient(BETA))
-    beta = inspect.signature(cls).parameters.get("beta")
+    parameters = inspect.signature(cls).parameters
+    beta = parameters.get("beta")
+    if "algorithm" in parameters:
+        return made_around(cls)
     algorithm: Algorithm = cls() if beta is None or beta.default is not beta.empty else cls(BETA)
+    return algorithm
+
+
+def made_around(cls: type) -> Algorithm:
+    """What takes an algorithm takes policy gradient."""
+    algorithm: Algorithm = cls(PolicyGradient(BETA))
     return algorithm
 
 

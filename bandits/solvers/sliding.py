@@ -236,7 +236,7 @@ def _until_turn(
         while solver.status == "running":
             old = solver.y
             solver.step()
-            if solver.status == "failed" or not np.isfinite(solver.y).all():
+            if solver.status == "failed" or solver.t == solver.t_old or not np.isfinite(solver.y).all():
                 yield from [Turn(x, None)] * (surfaces is not None)  # it ends, or another crosses it here
                 return
             path, end, turn = solver.dense_output(), solver.t, None

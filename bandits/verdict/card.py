@@ -75,6 +75,7 @@ class Report:
     agreement: str | None  # with it: "equal", "proportional" or "near"
     scale: float | None  # the update is this many times the known one's
     distance: float | None  # what is left of the update beside it, 0 to 1
+    equals: tuple[str, ...] = ()  # other known algorithms that are equal to it in all of these worlds
     blind: Mapping[str, bool] = field(default_factory=dict)  # what makes no difference to it
     unseen_arms: str = ""  # what happens to arms that are never sampled
     both_fall: str = ""  # whether both log-probabilities of a pair can fall
@@ -83,6 +84,7 @@ class Report:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
+        object.__setattr__(self, "equals", tuple(self.equals))
         object.__setattr__(self, "blind", MappingProxyType(dict(self.blind)))
 
     def __repr__(self) -> str:

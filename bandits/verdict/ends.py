@@ -25,7 +25,7 @@ from bandits.problem import Problem, bind
 from bandits.samples import Algorithm
 from bandits.solution import NoFixedPoint, NotConverged, Solution
 from bandits.solvers import rest
-from bandits.solvers.endings import Ending, ending
+from bandits.solvers.endings import FAR, Ending, ending
 from bandits.solvers.motions import Motions
 from bandits.verdict.claims import believable
 from bandits.verdict.worlds import MOST_GROUPS, Trial
@@ -185,7 +185,11 @@ def _same(one: Solution, policy: Floats | None) -> bool:
 
 
 def _alone(motions: Motions, x: Floats) -> End:
-    """One flow that came to no isolated rest, from where it stood, (1, A)."""
+    """One flow that came to no isolated rest, from where it stood, (1, A).
+
+    So far apart that nothing moves in double precision, it is asked again from its start how it came there.
+    """
+    x = x if np.ptp(x[0, motions.alive[0]]) < FAR else motions.start
     near = rest.rest_at(motions, x, rest.NEAR)
     if near.rested[0]:
         word = "a rest that repels" if near.repels[0] else "continuum: other policies around rest as well"

@@ -36,6 +36,7 @@ class Kin(NamedTuple):
     agreement: str | None  # "equal", "proportional" or "near"
     scale: float | None  # the update is this many times the known one's
     distance: float | None  # |u - s v| / |u|, 0 to 1
+    equals: tuple[str, ...] = ()  # other known algorithms that are equal to it as well
 
 
 def relatives(beta: float, k: int) -> dict[str, Algorithm]:
@@ -72,6 +73,8 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "GSPO": known.GSPO(beta, k=group),
         "MaxRL": known.MaxRL(beta, k=group),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
+        "WithKLLoss": known.WithKLLoss(known.RLOO(beta, k=group)),
+        "WithKLLoss(k3)": known.WithKLLoss(known.RLOO(beta, k=group), known.k3),
     }
     return plain | _losses_of_pairs(beta) | _with_settings(beta, group)
 
@@ -122,13 +125,24 @@ def kin_of(
     Args:
         others: only those of another class are asked: whom does a known one resemble in these trials?
     """
+    found = every_kin(algorithm, trials, beta, inferred, others=others)
+    if not found:
+        return Kin(None, None, None, None)
+    nearest = min(found, key=_rank)
+    equals = tuple(str(kin.name) for kin in found if kin is not nearest and kin.agreement == "equal")
+    return nearest._replace(equals=equals if nearest.agreement == "equal" else ())
+
+
+def every_kin(
+    algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool, *, others: bool = False
+) -> list[Kin]:
+    """How each known algorithm that can look at these worlds is akin to this one, its own class first."""
     found = _updates(Bare(algorithm), trials)
     if found is None or not any(np.abs(u).max() > UNLIT for u in found):
-        return Kin(None, None, None, None)
+        return []
     lengths = [np.linalg.norm(u) or 1.0 for u in found]
     mine = np.concatenate([u.ravel() / size for u, size in zip(found, lengths, strict=True)])
-    rounding, nearest = INFERRED if inferred else EXACT, Kin(None, None, None, None)
-    own = type(algorithm).__name__
+    own, kin = type(algorithm).__name__, []
     candidates = relatives(1.0 if beta is None else beta, algorithm.k)
     if type(algorithm) in known.ALGORITHMS:
         candidates[own] = algorithm
@@ -136,13 +150,10 @@ def kin_of(
         candidates = {name: one for name, one in candidates.items() if type(one) is not type(algorithm)}
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
         theirs = _updates(Bare(candidates[name]), trials)
-        if theirs is None:
-            continue
-        flat = np.concatenate([v.ravel() / size for v, size in zip(theirs, lengths, strict=True)])
-        kin = _akin(name, mine, flat, rounding)
-        if _rank(kin) < _rank(nearest):
-            nearest = kin
-    return nearest
+        if theirs is not None:
+            flat = np.concatenate([v.ravel() / size for v, size in zip(theirs, lengths, strict=True)])
+            kin.append(_akin(name, mine, flat, INFERRED if inferred else EXACT))
+    return kin
 
 
 def _updates(algorithm: Any, trials: list[Trial]) -> list[Floats] | None:

@@ -73,6 +73,7 @@ def report(
         agreement=kin.agreement,
         scale=kin.scale,
         distance=kin.distance,
+        equals=kin.equals,
         blind=blindness(algorithm, every, ends),
         unseen_arms=unseen_arms(algorithm, worlds),
         both_fall=both_fall(algorithm, worlds),

@@ -49,7 +49,8 @@ def kin_words(card: Card) -> str:
     if card.kin is None:
         return "none of the known algorithms can be compared here"
     if card.agreement == "equal":
-        return f"equal to {card.kin} in expectation"
+        also = f" (here {', '.join(card.equals)} as well)" if card.equals else ""
+        return f"equal to {card.kin}{also} in expectation"
     if card.agreement == "proportional":
         return f"{card.scale:.6g} times {card.kin} in expectation"
     return f"nearest to {card.kin}, but another algorithm: {card.distance:.2g} of its update is left over"

@@ -194,6 +194,8 @@ def good_arguments() -> dict[str, list[Arguments]]:
         "PPO": [{"beta": 0.5, "clip": 0.2, "baseline": 0.1, "k": 2, "upper_clip": 0.3}],
         "GRPO": [{"beta": 0.5, "k": 2, "clip": 0.2, "spread": b.unit_spread, "upper_clip": 0.3}],
         "ImportanceWeighted": [{"algorithm": b.RLOO(0.5), "clip": 3.0}],
+        "WithKLReward": [{"algorithm": b.RLOO(0.5), "estimator": b.k3}],
+        "WithKLLoss": [{"algorithm": b.RLOO(0.5), "estimator": b.k3, "weighted": True}],
         "PMDMean": [{"beta": 0.5, "k": 2, "leave_one_out": True}],
         "QRPO": [{"beta": 0.5, "quantile": b.group_quantile, "value": constant, "k": 2}],
         "NashMD": [{"beta": 0.5, "mixture": 0.3}],

@@ -79,7 +79,7 @@ def test_the_command_line_knows_every_algorithm_by_its_name(cls):
     given = {"beta": 0.3, "clip": 0.5, "mixture": 0.1, "k": 4}
     options = argparse.Namespace(algorithm=cls.__name__, set=[], average=False, **given)
     if "algorithm" in cls.__dataclass_fields__:
-        with pytest.raises(ValueError, match="ImportanceWeighted: .*'algorithm'"):
+        with pytest.raises(ValueError, match=f"{cls.__name__}: .*'algorithm'"):
             llm_algorithms.algorithm(options, online=True)
         return
     made = llm_algorithms.algorithm(options, online=True)
