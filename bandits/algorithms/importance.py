@@ -53,7 +53,8 @@ class ImportanceWeighted:
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip", checks.positive_or_infinite(self.clip, "clip"))
         group_size(self.algorithm)  # is it one?
-        if getattr(self.algorithm, "weighted", False):
+        around = getattr(self.algorithm, "algorithm", None)  # what it is built around, where it is a wrapper
+        if getattr(self.algorithm, "weighted", False) or getattr(around, "weighted", False):
             raise ValueError(
                 "algorithm must not weight its samples itself, "
                 f"but {type(self.algorithm).__name__} does; use it alone"

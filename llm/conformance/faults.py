@@ -138,9 +138,10 @@ def with_beta(algorithm: Algorithm, beta: float) -> Algorithm | None:
 
 def nearest_beta(found: Tensor, algorithm: Algorithm, samples: Samples) -> tuple[Algorithm, Match] | None:
     """The algorithm at the beta where its gradient is nearest, by a grid and thirds; None without a beta."""
-    start = getattr(algorithm, "beta", None)
-    if start is None or with_beta(algorithm, start) is None:
+    own = getattr(algorithm, "beta", None)
+    if own is None or with_beta(algorithm, 1.0) is None:
         return None
+    start = own or 1.0  # 0: it has no KL, and one that was added may have any strength
 
     def at(log_beta: float) -> tuple[Algorithm, Match]:
         there = with_beta(algorithm, float(f"{math.exp(log_beta):.9g}"))
@@ -181,7 +182,7 @@ def objectives(k: int, beta: float) -> Iterator[Algorithm]:
 def nearest_objective(found: Tensor, claim: Claim) -> tuple[Algorithm, Match] | None:
     """The algorithm, with its best beta, whose gradient is nearest."""
     best: tuple[Algorithm, Match] | None = None
-    for algorithm in objectives(claim.against.k, float(getattr(claim.against, "beta", 1.0))):
+    for algorithm in objectives(claim.against.k, float(getattr(claim.against, "beta", 1.0)) or 1.0):
         candidate = nearest_beta(found, algorithm, claim.samples)
         if candidate is None:
             known = coefficients_of(algorithm, claim.samples)

@@ -19,7 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the losses that are no tests themselves
 
+from foreign_family import RIGHT as FAMILY
+
 import bandits as b
+from bandits.samples import present
 from bandits.testing.twins import TWINS
 from foreign_losses import GROUP, MASKED, OLD, PAIR, SURROGATE, Labelled, Referenceless
 from llm.conformance import faults, trials, verdict
@@ -44,6 +47,7 @@ CLAIMS = {
     "GRPO, masks": (b.GRPO(0.3, k=3), (*OLD, "mask")),
     "Dr. GRPO": (b.GRPO(0.3, k=3, spread=b.unit_spread), OLD),
     "Dr. GRPO, advantages": (b.GRPO(0.3, k=3, spread=b.unit_spread), SURROGATE),
+    **{name: (each.against, each.inputs) for name, each in FAMILY.items()},
 }
 
 
@@ -74,6 +78,8 @@ class Surrogate:
                 ("log_prob", ("chosen", "rejected")),
                 ("reference_log_prob", ("reference_chosen", "reference_rejected")),
             ):
+                if names[0] not in given:
+                    continue
                 found[field] = torch.stack([total(name) for name in names], dim=-1)
             if masks:
                 both = [masks[name].sum(-1) for name in ("chosen_mask", "rejected_mask")]
@@ -97,8 +103,7 @@ def verdicts(name: str, seeds: range) -> tuple[int, Counter]:
         made = verdict.prepared(Surrogate(against, inputs), inputs, against.k, None, "mean")
         samples = verdict.shown(made, trials.some_groups(made.k, seed))
         claim = faults.Claim(against, samples)
-        known = {other for other, _ in claim.twins}
-        for fault, twin in [(None, against), *visible_twins(against, inputs, known)]:
+        for fault, twin in [(None, against), *visible_twins(claim, inputs)]:
             loss = replace(made, function=Surrogate(twin, tuple(inputs)))
             found = verdict.judged(trials.coefficients(loss, samples), claim, 1e-6)
             count += 1
@@ -106,19 +111,19 @@ def verdicts(name: str, seeds: range) -> tuple[int, Counter]:
     return count, +mistaken
 
 
-def visible_twins(against: Any, inputs: tuple[str, ...], known: set[str]) -> list[tuple[str, Any]]:
+def visible_twins(claim: faults.Claim, inputs: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Twins that are other functions, of the tensors that the loss is given."""
     shown = {FIELDS[name] for name in inputs} | ({"preference"} if "chosen" in inputs else set())
-    found = []
-    for make in TWINS:
-        name, twin = make.__name__.replace("_", " "), make(against)
-        hidden = {"wrong reference": "behavior_log_prob"}.get(name)
-        needs_length = name in ("average for sum", "divided by length", "divided by group tokens")
-        if twin is None or name not in known or (hidden and hidden not in shown):
-            continue
-        if not (needs_length and "length" not in shown):
-            found.append((name, twin))
-    return found
+    shown |= {"reference_log_prob"} if "advantage" in inputs else set()  # its KL was charged before: pi = ref
+    hidden = dict.fromkeys(present(claim.samples).keys() - shown)
+    seen = replace(claim.samples, **hidden)
+    known = {name for name, _ in claim.twins}
+    made = [(make.__name__.replace("_", " "), make(claim.against)) for make in TWINS]
+    return [
+        (name, twin)
+        for name, twin in made
+        if twin is not None and name in known and faults.coefficients_of(twin, seen) is not None
+    ]
 
 
 def called(fault: str | None, found: verdict.Verdict) -> bool:
@@ -134,7 +139,7 @@ def main(seeds: int) -> int:
     for name in CLAIMS:
         count, mistaken = verdicts(name, range(seeds))
         failed += sum(mistaken.values())
-        print(f"{name:24s}{count:7d} verdicts{sum(mistaken.values()):6d} mistaken", flush=True)
+        print(f"{name:32s}{count:7d} verdicts{sum(mistaken.values()):6d} mistaken", flush=True)
         for (fault, called_so), times in mistaken.most_common():
             print(f"    {fault} was called {called_so} {times} times", flush=True)
     return int(failed > 0)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import foreign_family
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import bandits as b
+import foreign_losses
 import worlds
 from bandits.testing import laws
 from bandits.testing.enumeration import Case
@@ -23,9 +25,7 @@ from foreign_losses import (
     GROUP,
     MASKED,
     PAIR,
-    RIGHT,
     SURROGATE,
-    WRONG,
     FrozenKTO,
     IPOLoss,
     dpo,
@@ -36,6 +36,8 @@ from foreign_losses import (
 )
 from llm.conformance import FAULTS, INPUTS, cases, check_loss, from_loss, identify
 
+RIGHT = {**foreign_losses.RIGHT, **foreign_family.RIGHT}
+WRONG = {**foreign_losses.WRONG, **foreign_family.WRONG}
 ROOT = Path(b.__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -75,7 +77,8 @@ def test_a_wrong_loss_is_named(name):
 
 
 def test_there_are_as_many_as_was_asked_for():
-    assert len(RIGHT) >= 12 and len(WRONG) >= 30
+    assert len(RIGHT) == len(foreign_losses.RIGHT) + len(foreign_family.RIGHT) >= 40
+    assert len(WRONG) == len(foreign_losses.WRONG) + len(foreign_family.WRONG) >= 80
     assert {each.fault for each in WRONG.values()} <= set(FAULTS)
     told = {each.fault for each in WRONG.values()}
     assert {make.__name__.replace("_", " ") for make in TWINS} - told == {
@@ -148,7 +151,15 @@ WORLD = b.Bandit(
 )
 
 
-ELSEWHERE = ("bfloat16", "float32", "GRPO whole")  # rounded, or nan where all rewards of a group are equal
+ELSEWHERE = {
+    "bfloat16": "rounded",
+    "float32": "rounded",
+    **dict.fromkeys(
+        ("GRPO whole", "capped and detached", "a mean log-ratio", "clip-higher over tokens"),
+        "nan where all rewards of a group are equal",
+    ),
+    "the best of four": "of several that are best it takes the first",
+}
 
 
 @pytest.mark.parametrize("name", [name for name in RIGHT if name not in ELSEWHERE])
