@@ -69,9 +69,37 @@ def _exp(h: Array) -> Array:
     return xp.exp(xp.clip(h, max=650.0))
 
 
-k1 = Estimator("k1", lambda h: h, lambda h: 0 * h + 1, lambda h: h + 1)
-k2 = Estimator("k2", lambda h: h**2 / 2, lambda h: h, lambda h: h + h**2 / 2)
-k3 = Estimator("k3", lambda h: _exp(-h) - 1 + h, lambda h: 1 - _exp(-h), lambda h: h)
+def _itself(h: Array) -> Array:
+    return h
+
+
+def _one(h: Array) -> Array:
+    return 0 * h + 1
+
+
+def _one_more(h: Array) -> Array:
+    return h + 1
+
+
+def _half_square(h: Array) -> Array:
+    return h**2 / 2
+
+
+def _with_half_square(h: Array) -> Array:
+    return h + h**2 / 2
+
+
+def _excess(h: Array) -> Array:
+    return _exp(-h) - 1 + h
+
+
+def _shortfall(h: Array) -> Array:
+    return 1 - _exp(-h)
+
+
+k1 = Estimator("k1", _itself, _one, _one_more)
+k2 = Estimator("k2", _half_square, _itself, _with_half_square)
+k3 = Estimator("k3", _excess, _shortfall, _itself)
 
 
 NO_KL = {"reference_log_prob": attrgetter("log_prob")}  # who is its own reference pays nothing
