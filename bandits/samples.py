@@ -317,6 +317,7 @@ class Algorithm(Protocol):
     contrastive                      True: the coefficients of a group sum to zero, and   simulation
                                      see only differences of log_prob
     weighted                         True: multiplies by pi/mu itself                     importance
+    algorithm                        what it is built around, if it is a wrapper          importance
     beta                             what multiplies its KL to the reference; 0: none     verdict
     """
 
