@@ -73,8 +73,6 @@ def relatives(beta: float, k: int) -> dict[str, Algorithm]:
         "GSPO": known.GSPO(beta, k=group),
         "MaxRL": known.MaxRL(beta, k=group),
         "ImportanceWeighted": known.ImportanceWeighted(known.PolicyGradient(beta)),
-        "WithKLLoss": known.WithKLLoss(known.RLOO(beta, k=group)),
-        "WithKLLoss(k3)": known.WithKLLoss(known.RLOO(beta, k=group), known.k3),
     }
     return plain | _losses_of_pairs(beta) | _with_settings(beta, group)
 
@@ -101,6 +99,8 @@ def _with_settings(beta: float, group: int) -> dict[str, Algorithm]:
         "PolicyGradient(policy_value)": known.PolicyGradient(beta, known.policy_value),
         "PolicyGradient(policy_reward)": known.PolicyGradient(beta, known.policy_reward),
         "PolicyGradient(behavior_value)": known.PolicyGradient(beta, known.behavior_value),
+        "WithKLLoss": known.WithKLLoss(known.RLOO(beta, k=group)),
+        "WithKLLoss(k3)": known.WithKLLoss(known.RLOO(beta, k=group), known.k3),
     }
 
 
