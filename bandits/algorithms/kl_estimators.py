@@ -62,6 +62,9 @@ class Estimator:
     slope: Callable[[Array], Array]  # k'(h)
     weighted_slope: Callable[[Array], Array]  # k(h) + k'(h): of the estimate times pi/mu, over pi/mu
 
+    def __repr__(self) -> str:
+        return self.name
+
 
 def _exp(h: Array) -> Array:
     """exp(h), held below e^650: of an arm this far below its reference all that counts is that it is."""
