@@ -21,7 +21,7 @@ from joblib import Parallel, delayed
 import bandits
 from bandits.algorithms import ALGORITHMS, table
 from bandits.experiments import EXPERIMENTS
-from bandits.experiments.record import Claim, as_json, question, write
+from bandits.experiments.record import Claim, as_json, caption, captions, question, write
 from bandits.experiments.record import table as table_of_claims
 from bandits.plots.style import svg_bytes
 from bandits.verdict import commands as verdicts
@@ -71,6 +71,8 @@ def _figures(options: argparse.Namespace) -> int:
         results = Parallel(n_jobs=1 if alone else -1)(
             delayed(_regenerate)(name, options.folder, alone and not options.quiet) for name in chosen
         )
+        if not options.names:
+            write(options.folder / "README.md", captions(EXPERIMENTS).encode())
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -104,7 +106,9 @@ def _regenerate(name: str, folder: Path, progress: bool) -> list[Claim]:
     print(f"{name}: {question(experiment)}", file=sys.stderr)
     result = experiment.run(progress=progress)
     claims = experiment.claims(result)
-    write(folder / f"{name}.svg", svg_bytes(experiment.draw(result)))
+    write(
+        folder / f"{name}.svg", svg_bytes(experiment.draw(result), question(experiment), caption(experiment))
+    )
     write(folder / f"{name}.json", as_json(result, claims).encode())
     return claims
 

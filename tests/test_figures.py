@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ import pytest
 
 from bandits.__main__ import main
 from bandits.experiments import EXPERIMENTS, robustness
-from bandits.experiments.record import Claim, as_json, table, write
+from bandits.experiments.record import Claim, as_json, caption, captions, question, table, write
 from bandits.plots import simplex, style
 
 FIGURES = Path(__file__).parents[1] / "figures"
@@ -43,6 +44,18 @@ def assert_same(found, committed, where: str = "result") -> None:
         np.testing.assert_allclose(found, committed, rtol=1e-4, atol=1e-6, err_msg=where)
     else:
         assert found == pytest.approx(committed, rel=1e-4, abs=1e-6), where
+
+
+def test_the_page_of_captions_is_the_docstrings() -> None:
+    assert (FIGURES / "README.md").read_text(encoding="utf-8") == captions(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=NAMES)
+def test_a_picture_says_what_it_asks_and_shows(experiment) -> None:
+    """To a screen reader: `<title>` and `<desc>` of the committed SVG."""
+    svg = ElementTree.parse(FIGURES / f"{experiment.__name__.rpartition('.')[2]}.svg").getroot()
+    said = [svg.findtext(f"{{http://www.w3.org/2000/svg}}{tag}") for tag in ("title", "desc")]
+    assert said == [question(experiment), caption(experiment)]
 
 
 def test_a_changed_number_is_noticed() -> None:

@@ -28,7 +28,7 @@ from bandits.sampling.rules import Offline
 
 BETA = 0.5
 REWARD = (2.5, 2.0, 1.0)
-FLOOR = 1e-16  # regret below rounding is drawn here
+FLOOR = 1e-16  # regret that is zero to rounding is drawn here, in a band of its own
 
 ALGORITHMS: dict[str, Algorithm] = {
     "CoPG": CoPG(beta=BETA),
@@ -41,6 +41,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 APPROACHING = ("CoPG", "DPO", "DRO", "IPO")
 COLORS = style.COLORS | {"PG, weights ≤ 2": style.BLACK}
+LABELS = {"PG, value baseline": "PG, b = E_π[r]", "PG, weights ≤ 2": "PG, weighted by π/μ, at most 2"}
 LINES = {"DPO": (0, (5, 2)), "DRO": (0, (1, 1.5))}
 
 
@@ -95,18 +96,21 @@ def draw(result: Result) -> Figure:
         rare = 1 - result.share
         for name, regret in result.regret.items():
             line = LINES.get(name, "-")
-            left.plot(rare, np.maximum(regret, FLOOR), color=COLORS[name], linestyle=line, label=name)
+            label = LABELS.get(name, name)
+            left.plot(rare, np.maximum(regret, FLOOR), color=COLORS[name], linestyle=line, label=label)
         for name, rate in result.rate.items():
             right.plot(rare, rate, color=COLORS[name], linestyle=LINES.get(name, "-"))
         for axes in (left, right):
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.invert_xaxis()
-            axes.set_xlabel("mass of the samples on the two better arms")
-        left.set_ylim(FLOOR / 3, 3)
+            axes.set_xlabel("mass of the samples on the two better arms  (rarer →)")
+        left.axhspan(FLOOR / 5, 30 * FLOOR, color="#EEEEEE")
+        left.annotate("zero, to rounding", (0.98, 12 * FLOOR), xycoords=("axes fraction", "data"), ha="right")
+        left.set_ylim(FLOOR / 5, 3)
         left.set_ylabel("regret of the fixed point  [reward]")
         left.set_title("Where: three never leave π*")
         right.set_ylabel("rate of approach  [1 / step size]")
         right.set_title("How fast: coverage is speed")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=7)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

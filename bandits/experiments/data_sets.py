@@ -131,7 +131,9 @@ def draw(result: Result) -> Figure:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         dashed = plt.Line2D([], [], color="black", linestyle=(0, (4, 3)), linewidth=1.0)
         figure.suptitle(
-            "Three labelled pairs: IPO obeys β, DPO runs to the unbeaten action", weight="bold", size=11
+            "Two or three labelled pairs (ab: a beats b): IPO obeys β, DPO runs to the unbeaten action",
+            weight="bold",
+            size=11,
         )
         figure.legend([*handles, dashed], [*labels, "exact limit"], loc="outside lower center", ncols=4)
     return figure
@@ -145,7 +147,7 @@ def _panel(axes: Axes, result: Result, name: str, method: str) -> None:
         axes.plot(result.steps, mean, color=color, label=f"π({label})")
         curves.band(axes, result.steps, low, high, color=color)
         curves.exact_limit(axes, float(limit[action]), color=color)
-    axes.set_title(f"{method}: {name}", fontsize=8.5)
+    axes.set_title(f"{method}: {name.replace('D1', 'D1 {ab, bc, ac}')}", fontsize=8.5)
     axes.set_ylim(-0.03, 1.03)
 
 

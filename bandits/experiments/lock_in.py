@@ -87,13 +87,17 @@ def draw(result: Result) -> Figure:
         for axes, title, (name, b) in zip(panels, titles, result.shown.items(), strict=True):
             algorithm = PolicyGradient(beta=result.beta, baseline=b)
             simplex.frame(axes, ("r = 2.5", "r = 2", "r = 1"))
-            simplex.level_sets(axes, lambda p: bandit.regret(p, result.beta), levels=np.linspace(0, 1, 6))
+            axes.set_xlim(-0.22, 1.22)  # the names of neighbouring corners stay apart
+            shades = simplex.level_sets(
+                axes, lambda p: bandit.regret(p, result.beta), levels=np.linspace(0, 1, 6)
+            )
             simplex.vector_field(axes, partial(expected_update, algorithm, bandit, law))
             simplex.point(axes, result.optimum, color=style.BLACK, marker="s", label="π*")
             simplex.point(axes, result.behavior, color=style.GREEN, marker="D", label="μ, who samples")
             for i, policy in enumerate(result.attractors[name]):
                 simplex.point(axes, policy, color=style.RED, label=None if i else "attractor")
             axes.set_title(f"{name}, {title}", loc="center")
+        figure.colorbar(shades, ax=list(panels), label="regret [reward]", shrink=0.7, pad=0.01)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 

@@ -29,6 +29,7 @@ BETA = 0.5
 REWARD = (1.2, 1.0, 0.1, -0.4)
 FEATURES = np.array([[1.0, 0.2], [-0.5, 1.0], [0.3, -0.8], [-0.8, -0.4]])
 FULL = np.eye(4)[:, :3]  # one feature less than arms spans everything up to constants
+FLOOR = 1e-16  # regret that is zero to rounding is drawn here, in a band of its own
 METHODS: dict[str, Algorithm] = {"CoPG": CoPG(beta=BETA), "IPO": IPO(beta=BETA)}
 
 
@@ -99,7 +100,7 @@ def draw(result: Result) -> Figure:
         for name in METHODS:
             look = style.LOOKS[name]._asdict()
             left.plot(result.share, result.regret[name], label=name, **look)
-            right.plot(result.share, result.full_regret[name], **look)
+            right.plot(result.share, np.maximum(result.full_regret[name], FLOOR), **look)
         left.axhline(
             result.best_regret,
             color=style.BLACK,
@@ -107,12 +108,17 @@ def draw(result: Result) -> Figure:
             linewidth=1,
             label="best in the class (on-policy)",
         )
-        right.axhline(0, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1)
         left.set_title("Two features: who sampled decides")
         right.set_title("Enough features: CoPG is exact again")
         for axes in (left, right):
             axes.set_xlabel("share of the best arm in the samples")
-            axes.set_ylim(bottom=-0.01)
+            axes.set_yscale("log")
+            axes.set_ylim(FLOOR / 5, 1)
+        left.set_ylim(3e-4, 1)
+        right.axhspan(FLOOR / 5, 30 * FLOOR, color="#EEEEEE")
+        right.annotate(
+            "zero, to rounding", (0.98, 12 * FLOOR), xycoords=("axes fraction", "data"), ha="right"
+        )
         left.set_ylabel("regret of the fixed point  [reward]")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -97,12 +97,13 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
         for i, (beta, line) in enumerate(zip(result.betas, ("-", (0, (5, 2)), (0, (1, 1.5))), strict=True)):
-            left.plot(
-                result.p, result.dpo[i], color=style.COLORS["DPO"], linestyle=line, label=f"DPO, β = {beta:g}"
-            )
-            left.plot(
-                result.p, result.ipo[i], color=style.COLORS["IPO"], linestyle=line, label=f"IPO, β = {beta:g}"
-            )
+            for name, inside, at_one in (
+                ("DPO", result.dpo[i], result.dpo_at_one[i]),
+                ("IPO", result.ipo[i], result.ipo_at_one[i]),
+            ):
+                curve, color = np.append(inside, at_one), style.COLORS[name]
+                p = np.append(result.p, 1.0)
+                left.plot(p, curve, color=color, linestyle=line, label=f"{name}, β = {beta:g}")
         for column, color in (
             (result.dpo_at_one, style.COLORS["DPO"]),
             (result.ipo_at_one, style.COLORS["IPO"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,6 +15,10 @@ from typing import Any
 
 import numpy as np
 
+CAPTIONS = """# The figures
+
+One question a figure; `python -m bandits figures NAME` makes it again, with its numbers. This page is made
+from the docstrings in `bandits/experiments/` by `python -m bandits figures`."""
 DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
 
 
@@ -41,6 +46,23 @@ def question(experiment: ModuleType) -> str:
 def caption(experiment: ModuleType) -> str:
     """What is to be seen in its figure: the rest of its docstring."""
     return inspect.cleandoc(experiment.__doc__ or "").partition("?")[2].strip()
+
+
+def captions(experiments: Sequence[ModuleType]) -> str:
+    """A page for a folder of figures: what each asks, the picture, and what is to be seen, in Markdown."""
+    parts = [CAPTIONS]
+    for experiment in experiments:
+        name = experiment.__name__.rpartition(".")[2]
+        asked, seen = question(experiment), caption(experiment)
+        parts.append(
+            f"## {name}: {asked}\n\n![{asked}]({name}.svg)\n\n{escaped(seen)}\n\n[numbers]({name}.json)"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Plain text as Markdown: stars and underlines are no emphasis, and what is indented is a block."""
+    return re.sub(r"([*_<|])", r"\\\1", text)
 
 
 def as_json(result: Any, claims: Sequence[Claim]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.tri import Triangulation
+from matplotlib.tri import Triangulation, TriContourSet
 
 from bandits.checks import Floats, reject_first
 from bandits.plots import style
@@ -76,8 +76,12 @@ def cells(resolution: int) -> tuple[Floats, Floats]:
 
 def level_sets(
     axes: Axes, function: Callable[[Floats], Floats], *, levels: Floats, label: str | None = None
-) -> None:
-    """Filled level sets of a function of policies, (n, 3) to (n,); a label brings a colour bar."""
+) -> TriContourSet:
+    """Filled level sets of a function of policies, (n, 3) to (n,); a label brings a colour bar.
+
+    Returns:
+        What `figure.colorbar` takes, for a bar that several panels share.
+    """
     policies = grid(121)
     x, y = project(policies).T
     shades = axes.tricontourf(
@@ -85,6 +89,7 @@ def level_sets(
     )
     if label is not None:
         axes.figure.colorbar(shades, ax=axes, label=label, shrink=0.7, pad=0.02)
+    return shades
 
 
 def vector_field(axes: Axes, update: Callable[[Floats], Floats], *, resolution: int = 13) -> None:

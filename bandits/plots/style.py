@@ -1,4 +1,4 @@
-"""What do all figures look like?  Colour-blind safe, legible in print and on dark pages, the same bytes.
+"""What do all figures look like?  Colour-blind safe, legible on dark pages, the same bytes.
 
 Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure; those who share one
 differ in their line.  Both follow from the algorithm's place in `ALGORITHMS`.  The ground is opaque white:
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import NamedTuple
+from xml.sax.saxutils import escape
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -90,9 +91,17 @@ def house_style() -> Iterator[None]:
     matplotlib.interactive(interactive)  # turns this on: turned off again, no later figure would be shown
 
 
-def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG, without dates or random identifiers: equal figures give equal bytes."""
-    buffer = BytesIO()
+def svg_bytes(figure: Figure, title: str | None = None, description: str | None = None) -> bytes:
+    """The figure as SVG, without dates or random identifiers: equal figures give equal bytes.
+
+    Args:
+        title: what screen readers call the picture, its `<title>`.
+        description: what they read out of it, its `<desc>`.
+    """
+    buffer, named = BytesIO(), {} if title is None else {"Title": title}
     with house_style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, **named})
+    if title is None or description is None:
+        return buffer.getvalue()
+    told = f"</title>\n <desc>{escape(description)}</desc>"
+    return buffer.getvalue().replace(b"</title>", told.encode(), 1)

@@ -26,7 +26,7 @@ COPIED = (
     "figures",
     "notebooks",
 )  # what pages link to, and the notebooks themselves
-LEFT = shutil.ignore_patterns("__pycache__", "book", "*.pyc", ".ipynb_checkpoints")
+LEFT = shutil.ignore_patterns("__pycache__", "book", "*.pyc", ".ipynb_checkpoints", "README.md")
 MATHJAX = ROOT / "build" / "mathjax" / "package" / "es5" / "tex-svg.js"  # one file, fonts and all
 
 
