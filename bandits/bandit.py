@@ -365,10 +365,12 @@ def _reject_outside(values: Floats, name: str) -> None:
 
 def _names(names: Sequence[str], size: int) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
-        raise ValueError(f"names must be a sequence of {size} strings, one an arm, but names = {names!r}")
+        raise ValueError(
+            f"names must be a sequence of {size} strings, one an arm, but names = {checks.shown(names)}"
+        )
     for i, name in enumerate(names):
         if not isinstance(name, str):
-            raise ValueError(f"names must be strings, but names[{i}] = {name!r}; write it as one")
+            raise ValueError(f"names must be strings, but names[{i}] = {checks.shown(name)}; write it as one")
     if len(names) != size:
         raise ValueError(f"names must hold one string for each of the {size} arms, but it has {len(names)}")
     return tuple(str(name) for name in names)
