@@ -365,9 +365,7 @@ def _reject_outside(values: Floats, name: str) -> None:
 
 def _names(names: Sequence[str], size: int) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
-        raise ValueError(
-            f"names must be a sequence of {size} strings, one an arm, but names = {checks.shown(names)}"
-        )
+        raise ValueError(f"names must be {size} strings, one an arm, but names = {checks.shown(names)}")
     for i, name in enumerate(names):
         if not isinstance(name, str):
             raise ValueError(f"names must be strings, but names[{i}] = {checks.shown(name)}; write it as one")
