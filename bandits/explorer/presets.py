@@ -19,8 +19,9 @@ def scores(preference: Floats) -> tuple[list[float], float]:
     """The rewards, of mean zero, and the c that make these preferences of three arms.
 
     Example:
+        >>> import math
         >>> rewards, cycle = scores(examples.dice().preference)
-        >>> [round(r, 12) + 0.0 for r in rewards], round(np.exp(cycle), 12)  # 5/9 against 4/9, all around
+        >>> [round(r, 12) + 0.0 for r in rewards], round(math.exp(cycle), 12)  # 5/9 against 4/9, all around
         ([0.0, 0.0, 0.0], 1.25)
     """
     odds = logit(preference)
