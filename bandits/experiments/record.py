@@ -19,6 +19,7 @@ CAPTIONS = """# The figures
 
 One question a figure; `python -m bandits figures NAME` makes it again, with its numbers. This page is made
 from the docstrings in `bandits/experiments/` by `python -m bandits figures`."""
+CODE = re.compile(r"(`[^`]+`)")
 DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
 
 
@@ -60,9 +61,14 @@ def captions(experiments: Sequence[ModuleType]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Plain text as Markdown: stars and underlines are no emphasis, and what is indented is a block."""
-    return re.sub(r"([*_<|])", r"\\\1", text)
+def escaped(prose: str) -> str:
+    """Markdown's marks as the characters that they are, outside of `code`.
+
+    >>> escaped("pi* = `a*b`, |y| < 1")
+    'pi\\\\* = `a*b`, \\\\|y\\\\| \\\\< 1'
+    """
+    marks = re.compile(r"([\\*_|<$#\[\]{}~])")
+    return "".join(p if p[:1] == "`" else marks.sub(r"\\\1", p) for p in CODE.split(prose))
 
 
 def as_json(result: Any, claims: Sequence[Claim]) -> str:

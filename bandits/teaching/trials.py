@@ -24,6 +24,7 @@ from bandits.testing.enumeration import Case
 
 Cases: TypeAlias = Callable[[], list[Case]]
 ARMS, WORLDS, SEED = 3, 3, 2024
+ASKED = "an algorithm: an object with `k` and `update(samples)` that returns Update(log_prob=...)"
 
 
 def off_policy_pairs() -> list[Case]:
@@ -49,7 +50,7 @@ class Updates:
 
     @property
     def asks(self) -> str:
-        return "an algorithm: an object with `k` and `update(samples)` that returns Update(log_prob=...)"
+        return ASKED
 
     @property
     def unit(self) -> str:
@@ -69,7 +70,7 @@ class Ends:
 
     @property
     def asks(self) -> str:
-        return "an algorithm: an object with `k` and `update(samples)` that returns Update(log_prob=...)"
+        return ASKED
 
     @property
     def unit(self) -> str:

@@ -22,10 +22,10 @@ from bandits import report
 from bandits.algorithms import ALGORITHMS, table
 from bandits.exact import expected_update
 from bandits.experiments import EXPERIMENTS, map_of_ends
-from bandits.experiments.record import question
+from bandits.experiments.record import escaped, question
 from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline, OnPolicy, Sampling
-from plain_docstrings import escaped, markdown
+from plain_docstrings import markdown
 
 POLICIES = (
     (0.2, 0.5, 0.3),

@@ -14,11 +14,12 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from bandits.experiments.record import CODE, escaped
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SECTION = re.compile(r"(Args|Raises|Returns|Yields|Example|Examples|Attributes|Note|Warns):(.*)$")
-CODE = re.compile(r"(`[^`]+`)")
 
 
 def blocks(text: str) -> list[str]:
@@ -53,16 +54,6 @@ def markdown(text: str) -> str:
         else:
             said.append(escaped(block))
     return "\n\n".join(said)
-
-
-def escaped(prose: str) -> str:
-    """Markdown's marks as the characters that they are, outside of `code`.
-
-    >>> escaped("pi* = `a*b`, |y| < 1")
-    'pi\\\\* = `a*b`, \\\\|y\\\\| \\\\< 1'
-    """
-    marks = re.compile(r"([\\*_|<$#\[\]{}~])")
-    return "".join(p if p[:1] == "`" else marks.sub(r"\\\1", p) for p in CODE.split(prose))
 
 
 def restructured(lines: list[str]) -> list[str]:

@@ -9,8 +9,8 @@ from types import ModuleType
 import bandits
 from bandits.algorithms import ALGORITHMS
 from bandits.experiments import EXPERIMENTS
-from bandits.experiments.record import caption, question
-from plain_docstrings import escaped, markdown
+from bandits.experiments.record import caption, escaped, question
+from plain_docstrings import markdown
 
 NOTEBOOKS = ("bandits.teaching", "bandits.plots", "bandits.examples")
 # Page, its title, and the packages whose public names it documents.
