@@ -16,11 +16,12 @@ from scipy.optimize import brentq
 import answer_key
 import bandits as b
 from bandits import Samples
-from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, k1, k2, k3
+from bandits.algorithms.kl_estimators import WithKLLoss, WithKLReward, gain_of_rewards, k1, k2, k3
 from bandits.testing import enumeration, reading, strategies
 from bandits.testing.enumeration import Case
+from bandits.verdict.claims import Bare
 from coefficient_laws import on_policy_it_climbs, some_case
-from rows import WIDE, Row, largest_weight, optimum, rewards
+from rows import WIDE, Row, every_row, largest_weight, optimum, rewards
 
 # ---- the formulas, around RLOO ----------------------------------------------------------------------------
 
@@ -240,6 +241,94 @@ def test_where_each_ends_on_its_own_samples():
     other = b.fixed_point(WithKLLoss(b.RLOO(0.5), k3), WORLD, b.OnPolicy()).policy
     louder = b.Bandit(2 * WORLD.reward, reference=WORLD.reference)  # 1 - 1/k = 1/2
     assert_allclose(other, b.fixed_point(b.DrGRPO(0.5), louder, b.OnPolicy()).policy, rtol=0, atol=1e-8)
+
+
+def on_trial() -> dict[str, tuple]:
+    """What `WithKLLoss` may be put around, and how many times E_pi[r] it is said to climb."""
+    found = {}
+    for name, row in every_row().items():
+        algorithm = row.make(0.7)
+        try:
+            WithKLLoss(algorithm)
+        except ValueError:
+            continue
+        found[name] = (algorithm, gain_of_rewards(algorithm))
+    return found
+
+
+TRAINS_A_VALUE = ("DRO", "DROV")  # they climb, but their end is two numbers, of which the wrapper knows one
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_gain_is_what_the_update_climbs_on_its_own_samples(seed):
+    """T9.6: s pi (r - E r), by enumeration; who is said to have none climbs no multiple of E_pi[r]."""
+    rng = np.random.default_rng(seed)
+    world = b.Bandit(
+        rng.normal(size=4), reference=rng.dirichlet(np.full(4, 3.0)), length=[3.0, 1.0, 4.0, 2.0]
+    )
+    policy = rng.dirichlet(np.full(4, 3.0))
+    climb = policy * (world.reward - policy @ world.reward)
+    for name, (algorithm, gain) in on_trial().items():
+        found = b.expected_update(WithKLLoss(algorithm, k1), world, b.OnPolicy(), policy)
+        fitted = float(found @ climb / (climb @ climb))
+        off = np.abs(found - fitted * climb).max() / max(np.abs(found).max(), 1e-300)
+        if gain is None:
+            assert (off > 0.01) != (name in TRAINS_A_VALUE), name
+        else:
+            assert off < 1e-12, name
+            assert_allclose(fitted, gain, rtol=1e-12, err_msg=name)
+
+
+@settings(max_examples=10)
+@given(data=st.data(), log_beta=st.floats(-3, 1.5))
+@pytest.mark.parametrize("arms", [3, 50])
+def test_on_its_own_samples_the_end_is_one_root(arms, data, log_beta):
+    """T9.6: k3 rests at beta ref / (t - s r), t by bisection; the enumerated update is zero there.
+
+    The update's rounding is that of its terms, s r and beta ref/pi.
+    """
+    world = data.draw(strategies.bandits_with_reward(arms, arms, smallest=1e-4, scale=2.0))
+    beta = math.exp(log_beta)
+    for plain, s in ((b.RLOO(beta), 1.0), (b.CoPG(beta), 2.0), (b.DrGRPO(beta), 0.5), (b.ReMax(beta), 1.0)):
+        algorithm = WithKLLoss(plain, k3)
+        found = b.fixed_point(algorithm, world, b.OnPolicy())
+        gap = s * (world.reward.max() - world.reward)
+
+        def mass(log_t, gap=gap):
+            return float((beta * world.reference / (math.exp(log_t) + gap)).sum()) - 1
+
+        t = math.exp(brentq(mass, -30, 10, xtol=1e-14))
+        assert_allclose(found.policy, beta * world.reference / (t + gap), rtol=1e-9)
+        size = s * np.ptp(world.reward) + beta * (1 + (world.reference / found.policy).max())
+        moved = b.expected_update(Bare(algorithm), world, b.OnPolicy(), found.policy)
+        assert_allclose(moved, 0, rtol=0, atol=1e-13 * size * arms)
+        assert found.unique and found.stable and found.method.startswith("closed form")
+
+
+def test_the_example_of_the_answer_key():
+    found = b.fixed_point(WithKLLoss(b.RLOO(0.5), k3), WORLD, b.OnPolicy()).policy
+    assert_allclose(found, [0.458257, 0.196422, 0.164997, 0.180325], rtol=0, atol=5e-7)
+
+
+@settings(max_examples=3)
+@given(data=st.data(), beta=strategies.betas(0.3, 3))
+def test_the_flow_ends_where_the_closed_form_says(data, beta):
+    """T9.6: that of the bare update, from a start of its own; with k1 the best arm takes more and more."""
+    world = data.draw(strategies.bandits_with_reward(3, 3, smallest=0.05, scale=1.0))
+    start = data.draw(strategies.policies(3, smallest=0.05))
+    for plain, estimator, weighted in (
+        (b.PolicyGradient(beta, 0.3), k2, False),
+        (b.CoPG(beta), k3, False),
+        (b.RLOO(beta), k1, True),
+        (b.PPO(beta), k3, True),
+    ):
+        algorithm = WithKLLoss(plain, estimator, weighted)
+        known = b.fixed_point(algorithm, world, b.OnPolicy(), start)
+        found = b.fixed_point(Bare(algorithm), world, b.OnPolicy(), start)
+        assert_allclose(known.policy, found.policy, rtol=0, atol=1e-8)
+    alone = b.fixed_point(WithKLLoss(b.RLOO(beta), k1), world, b.OnPolicy(), start)
+    assert_array_equal(alone.policy, np.eye(3)[world.reward.argmax()])
+    assert_array_equal(alone.face, alone.policy > 0)
 
 
 def test_k3_in_the_reward_switches_itself_off():

@@ -124,11 +124,7 @@ class GRPO:
             return best_arm(bandit, log_start)
         if self.spread is standard_deviation:
             return None
-        score = (1 - 1 / self.k) * bandit.needed_reward()
-        log_policy = _hyperbolic_tilt(reference_on_support(bandit, log_start), score, self.beta)
-        return Solution(
-            log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T9.5)"
-        )
+        return forward_optimum(bandit, 1 - 1 / self.k, self.beta, log_start)
 
     def advantage(self, samples: Samples) -> Array:
         """a_i = (r_i - mean) / spread, (..., k); zero where the spread is."""
@@ -177,6 +173,15 @@ def _centred(reward: Array) -> Array:
     """r_i - mean, (..., k): exactly zero in a group of equal rewards, which a rounded mean would not give."""
     lead = reward - reward[..., :1]
     return lead - lead.mean(-1)[..., None]
+
+
+def forward_optimum(bandit: Bandit, gain: float, beta: float, log_start: Floats) -> Solution:
+    """The maximiser of gain E_pi[r] - beta KL(ref || pi), with the support of the start  (T9.5)."""
+    score = gain * bandit.needed_reward()
+    log_policy = _hyperbolic_tilt(reference_on_support(bandit, log_start), score, beta)
+    return Solution(
+        log_policy=log_policy, residual=np.nan, stable=True, unique=True, method="closed form (T9.5)"
+    )
 
 
 def _hyperbolic_tilt(log_reference: Floats, score: Floats, beta: float) -> Floats:

@@ -33,7 +33,9 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from bandits import checks
-from bandits.algorithms.linear import Linear
+from bandits.algorithms.boundary import best_arm
+from bandits.algorithms.grpo import forward_optimum
+from bandits.algorithms.linear import Linear, optimum_on_support
 from bandits.algorithms.ppo import log_weight
 from bandits.bandit import Bandit
 from bandits.checks import Floats
@@ -42,6 +44,8 @@ from bandits.sampling.laws import Law
 from bandits.sampling.observation import fields_read, seen_as
 from bandits.sampling.rules import Sampling
 from bandits.solution import Solution
+
+End = Callable[[Bandit, float, float, Floats], Solution | None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Estimator:
     value: Callable[[Array], Array]  # k(h)
     slope: Callable[[Array], Array]  # k'(h)
     weighted_slope: Callable[[Array], Array]  # k(h) + k'(h): of the estimate times pi/mu, over pi/mu
+    end: End | None = None  # as a loss beside s E_pi[r], on own samples: of the world, s, beta and the start
+    weighted_end: End | None = None  # the same, of the estimate times pi/mu
 
     def __repr__(self) -> str:
         return self.name
@@ -100,9 +106,17 @@ def _shortfall(h: Array) -> Array:
     return 1 - _exp(-h)
 
 
-k1 = Estimator("k1", _itself, _one, _one_more)
-k2 = Estimator("k2", _half_square, _itself, _with_half_square)
-k3 = Estimator("k3", _excess, _shortfall, _itself)
+def _the_best_arm(bandit: Bandit, gain: float, beta: float, log_start: Floats) -> Solution | None:
+    return best_arm(bandit, log_start)
+
+
+def _the_optimum(bandit: Bandit, gain: float, beta: float, log_start: Floats) -> Solution:
+    return optimum_on_support(bandit, beta / gain, log_start)
+
+
+k1 = Estimator("k1", _itself, _one, _one_more, end=_the_best_arm, weighted_end=_the_optimum)
+k2 = Estimator("k2", _half_square, _itself, _with_half_square, end=_the_optimum)
+k3 = Estimator("k3", _excess, _shortfall, _itself, end=forward_optimum, weighted_end=_the_optimum)
 
 
 NO_KL = {"reference_log_prob": attrgetter("log_prob")}  # who is its own reference pays nothing
@@ -181,10 +195,10 @@ class WithKLReward:
 class WithKLLoss:
     """An algorithm whose KL is an estimate beside its loss, differentiated sample by sample.
 
-    Ends on its own samples with k2 at pi*, if the algorithm climbs E_pi[r]; with k3 at the maximiser of
-    E_pi[r] - beta KL(ref || pi); with k1, which does not pull, on the best arm.  Weighted by pi/mu, k1 and k3
-    end at pi* as well.  On samples of mu k2 and k3 lift every arm that dies, and rest inside; the weighted
-    pull is bounded, and arms worse than the mean may run away from it  (T9.6).
+    Ends on its own samples, if the algorithm climbs s E_pi[r], with k2 at pi* of beta/s; with k3 at the
+    maximiser of s E_pi[r] - beta KL(ref || pi); with k1, which does not pull, on the best arm.  Weighted by
+    pi/mu, k1 and k3 end where k2 does.  On samples of mu k2 and k3 lift every arm that dies, and rest inside;
+    the weighted pull is bounded, and arms worse than the mean may run away from it  (T9.6).
 
     Args:
         algorithm: any that looks at rewards and has a beta, the strength of the KL; its own KL is left out.
@@ -226,6 +240,46 @@ class WithKLLoss:
             pull = array_namespace(h).exp(log_weight(samples)) * self.estimator.weighted_slope(h)
         return replace(update, log_prob=update.log_prob - self.beta / self.k * pull)
 
+    def closed_form(self, bandit: Bandit, sampling: Sampling, log_start: Floats) -> Solution | None:
+        """The end on its own samples, where the algorithm climbs a multiple of E_pi[r] there  (T9.6)."""
+        end = self.estimator.weighted_end if self.weighted else self.estimator.end
+        if end is None or not sampling.on_policy or self._gain is None:
+            return None
+        return end(bandit, self._gain, self.beta, log_start) if self.beta else best_arm(bandit, log_start)
+
+    @cached_property
+    def _gain(self) -> float | None:
+        return gain_of_rewards(self.algorithm)
+
+
+def gain_of_rewards(algorithm: Any) -> float | None:
+    """s, where without a KL an algorithm climbs s E_pi[r] on its own samples; None: not known to  (T9.6).
+
+    It does where the coefficients of a group are M r + b, with numbers M, whose trace is s, and a b that is
+    the same for all samples and looks at none of them.  Tried out on two groups of uneven numbers, which no
+    other coefficients fit by chance.
+
+    Example: a sample that counts itself into its baseline loses half of its reward in a group of two.
+        >>> from bandits import CoPG, DrGRPO, GRPO, RLOO
+        >>> [gain_of_rewards(a) for a in (RLOO(0.5), CoPG(0.5), DrGRPO(0.5), GRPO(0.5))]
+        [1.0, 2.0, 0.5, None]
+    """
+    found = []
+    for group in (_group(algorithm), _regrouped(_group(algorithm))):
+        own = seen_as(group, {**NO_KL, "behavior_log_prob": attrgetter("log_prob")})
+        rewards = need(group, "reward") + np.eye(algorithm.k + 1, algorithm.k, -1)
+        update = [algorithm.update(replace(own, reward=r)) for r in (*rewards, 99 * rewards[0])]
+        if update[0].value is not None or update[0].revision_log_prob is not None:
+            return None
+        first, *shifted, far = [np.asarray(each.log_prob) for each in update]
+        slopes = np.stack(shifted, axis=-1) - first[:, None]  # M
+        rest = first - slopes @ rewards[0]
+        found.append((slopes, np.append(rest, far - 99 * slopes @ rewards[0])))
+    (slopes, rest), (others, other_rest) = found
+    size = 99 * (1 + np.abs(slopes).max() + np.abs(rest).max())
+    rounding = max(np.abs(slopes - others).max(), np.ptp([rest, other_rest]))
+    return float(round(np.trace(slopes), 12)) if rounding <= 1e-12 * size and np.trace(slopes) > 0 else None
+
 
 def _check(algorithm: Any, estimator: Estimator) -> None:
     """Is there a KL to be estimated in another way?"""
@@ -238,6 +292,12 @@ def _check(algorithm: Any, estimator: Estimator) -> None:
         )
     if not isinstance(estimator, Estimator):
         raise ValueError(f"estimator must be k1, k2 or k3, but estimator = {checks.shown(estimator)}")
+
+
+def _regrouped(group: Samples) -> Samples:
+    """Other samples, of the same population."""
+    names = [name for name, axes in sample_axes(Samples).items() if axes > 0 and name != "arm"]
+    return replace(group, **{name: np.cos(7 * getattr(group, name)) ** 2 for name in names})
 
 
 def _group(algorithm: Any) -> Samples:
