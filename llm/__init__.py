@@ -25,6 +25,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     trainer      a Trainer that stops where it would go wrong in silence
     train        with the loss of an algorithm
     evaluate     reward, KL and win rates with intervals
+    frontier/    what a policy can have at most
     pipeline     the steps, each resumed where it was killed
     algorithms   one by name, and what it reads
     figures      what a run logged, where policies end
@@ -61,13 +62,13 @@ __all__ += ["load_model", "sequence_log_probs", "trace_of"]
 
 def __dir__() -> list[str]:
     """The public names, which are all that <TAB> shows."""
-    return [*__all__, "conformance"]
+    return [*__all__, "conformance", "frontier"]
 
 
 def __getattr__(name: str) -> Any:
     """Each public name from its module, when it is first asked for: losses need torch alone."""
-    if name == "conformance":
-        return import_module("llm.conformance")
+    if name in ("conformance", "frontier"):
+        return import_module(f"llm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'llm' has no attribute {name!r}")
     try:

@@ -22,7 +22,7 @@ PAGES = (
     ("estimation", "bandits.estimation: from N comparisons", ("bandits.estimation",)),
     ("tabular", "bandits.tabular: neighbours with states", ("bandits.tabular",)),
     ("notebooks", "What notebooks call: exercises, pictures, worlds", NOTEBOOKS),
-    ("llm", "llm: the same objects train language models", ("llm", "llm.conformance")),
+    ("llm", "llm: the same objects train language models", ("llm", "llm.conformance", "llm.frontier")),
 )
 
 

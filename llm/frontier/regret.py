@@ -1,0 +1,99 @@
+"""How far below pi* is a policy?  Its regret, from samples of both, on the same prompts.
+
+    J* - J(pi) = beta KL(pi || pi*)                                                               (T1.2)
+
+J*(x) = beta log E_ref[exp(r/beta)] comes from samples of the reference, weighted as in `optimum`; J(x) is the
+mean of r - beta log pi/ref over samples of the policy. The difference is taken prompt by prompt: what makes a
+prompt easy for both is gone.  Both parts come from samples, and an estimate may be negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits import checks
+from bandits.checks import Floats
+from bandits.samples import Samples
+from llm.frontier.jackknife import Estimate, over_prompts
+from llm.frontier.optimum import frontier, optimum
+
+NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Regret:
+    """A mean over prompts with its 95 % interval; NaN where too few samples of the reference count."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def regret(
+    rewards: ArrayLike,
+    beta: float,
+    policy_rewards: ArrayLike,
+    policy_log_ratio: ArrayLike,
+    *,
+    min_ess: float | None = None,
+    reference_log_prob: ArrayLike | None = None,
+    behavior_log_prob: ArrayLike | None = None,
+) -> Regret:
+    """J* - J(pi) = beta KL(pi || pi*), the mean over prompts with its 95 % interval  (T1.2, T10.3).
+
+    Args:
+        rewards, min_ess, reference_log_prob, behavior_log_prob: of the reference, as for `frontier`.
+        beta: at which the policy is judged; positive.
+        policy_rewards, policy_log_ratio: r and log pi/ref of m samples of the policy at the same prompts,
+            (prompts, m), or (prompts,) of one.
+
+    Raises:
+        ValueError: as `frontier`, the policy was sampled at other prompts, or there is only one prompt.
+
+    Example: the reference itself, of the answers 0 and 1, one half each, is at 1/2, and J* = log((1 + e)/2).
+
+        >>> halves = [[0.0, 1.0] * 32] * 3
+        >>> found = regret(halves, 1.0, halves, np.zeros((3, 64)))
+        >>> round(found.mean, 2)  # .62 - .50
+        0.12
+    """
+    own = _values(policy_rewards, policy_log_ratio, beta)
+    best = optimum(
+        rewards, [beta], min_ess=1, reference_log_prob=reference_log_prob, behavior_log_prob=behavior_log_prob
+    ).value[0]
+    if best.shape != own.shape or len(own) < 2:
+        raise ValueError(
+            f"policy_rewards must be of the same prompts as rewards, 2 or more, but there are {len(own)} and "
+            f"{len(best)}; sample both at each prompt"
+        )
+    curve = frontier(
+        rewards,
+        [beta],
+        min_ess=min_ess,
+        reference_log_prob=reference_log_prob,
+        behavior_log_prob=behavior_log_prob,
+    )
+    found = over_prompts(Estimate(best - own, np.zeros_like(own)))
+    mean, half = float(found.value), NORMAL_95 * float(found.total_se)
+    if np.isnan(curve.reward[0]):
+        mean = half = float("nan")
+    return Regret(mean, mean - half, mean + half)
+
+
+def _values(rewards: ArrayLike, log_ratios: ArrayLike, beta: float) -> Floats:
+    """The mean of r - beta h over the policy's samples of each prompt, (prompts,)."""
+    reward, h = checks.floats(rewards, "policy_rewards"), checks.floats(log_ratios, "policy_log_ratio")
+    if reward.shape != h.shape or reward.ndim not in (1, 2) or not reward.size:
+        raise ValueError(
+            f"policy_rewards and policy_log_ratio must have one shape, (prompts,) or (prompts, m), but have "
+            f"{reward.shape} and {h.shape}; give both of the same samples"
+        )
+    samples = Samples(log_prob=h, reference_log_prob=np.zeros_like(h), reward=reward)
+    value = np.asarray(samples.regularized_reward(checks.positive(beta, "beta")))
+    return value if value.ndim == 1 else value.mean(axis=-1)
