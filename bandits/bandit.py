@@ -364,7 +364,8 @@ def _reject_outside(values: Floats, name: str) -> None:
 
 
 def _names(names: Sequence[str], size: int) -> tuple[str, ...]:
-    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+    listed = np.ndim(names) == 1 if isinstance(names, np.ndarray) else isinstance(names, Sequence)
+    if isinstance(names, str) or not listed:
         raise ValueError(f"names must be {size} strings, one an arm, but names = {checks.shown(names)}")
     for i, name in enumerate(names):
         if not isinstance(name, str):

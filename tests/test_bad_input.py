@@ -166,6 +166,11 @@ WORLDS = {
         "[0, 1]",
     ),
     "desirable of other arms": (lambda: Bandit(REWARD, desirable=0.5), "desirable must have the arms", "()"),
+    "names without an axis": (
+        lambda: Bandit(REWARD, names=np.array("abc")),
+        "names must be 3 strings",
+        "abc",
+    ),
     "one name": (lambda: Bandit(REWARD, names="abc"), "names must be 3 strings", "'abc'"),
     "numbers as names": (
         lambda: Bandit(REWARD, names=["a", 2, "c"]),

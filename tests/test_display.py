@@ -153,6 +153,15 @@ def test_names_travel_from_the_world_to_what_is_found_in_it():
     assert "a .81, <b> .18, c .02" in str(again)  # e^5 / 2, .3 e^4, .2 e^2 over their sum
 
 
+def test_the_figures_of_verdicts_are_pictures_where_pyplot_was_never_used():
+    """A fresh formatter knows no figures: pyplot's backend is what teaches the one of a notebook."""
+    from IPython.core.formatters import DisplayFormatter
+
+    for verdict in (b.report(CoPG(0.5), WORLD, MU), b.compare([CoPG(0.5)], WORLD, MU)):
+        shown, _ = DisplayFormatter().format(verdict.draw())
+        assert shown["image/png"].startswith(b"\x89PNG")
+
+
 def test_the_figure_of_a_report_has_the_names_at_the_corners_and_under_the_bars():
     corners = {text.get_text() for text in b.report(CoPG(0.5), WORLD, MU).draw().axes[0].texts}
     assert corners == set(NAMES)

@@ -10,6 +10,7 @@ the variance    of an update over RLOO's at as many samples, with as long a mean
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,19 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 SMALL = 1e-12  # regret below which there is nothing to see
 
 
+class Shown(Figure):
+    """A figure of no window, which a notebook shows as a picture even if pyplot was never asked for one."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", bbox_inches="tight")
+        return buffer.getvalue()
+
+
 def figure(card: Card) -> Figure:
     """The figure; it belongs to no window and to no current one."""
     with style.house_style():
-        whole = Figure(figsize=(9.6, 7.2), layout="constrained")
+        whole = Shown(figsize=(9.6, 7.2), layout="constrained")
         (portrait, dial), (regret, variance) = whole.subplots(2, 2)
         beta = "" if card.beta is None else f", beta = {card.beta:.4g}"
         place = "" if card.picture.world == "world" else f", {card.picture.world}"
@@ -174,7 +184,7 @@ KINDS = {  # of ends: letter and colour
 def beside(cards: Sequence[Card]) -> Figure:
     """Several verdicts in one figure: where each ends, and its regret along the flow of the first world."""
     with style.house_style():
-        whole = Figure(figsize=(9.6, 4.2 + 0.3 * len(cards)), layout="constrained")
+        whole = Shown(figsize=(9.6, 4.2 + 0.3 * len(cards)), layout="constrained")
         ends, regret = whole.subplots(2, 1, height_ratios=[0.4 + 0.3 * len(cards), 3])
         _ends(ends, cards)
         _regrets(regret, cards)

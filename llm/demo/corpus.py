@@ -18,7 +18,7 @@ import platform
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,7 +108,7 @@ def docstring_corpus(
     origin = {
         "name": "docstrings of installed packages",
         "duplicates": duplicates,  # a description or summary had been seen
-        "versions": {name: _version(name) for name in roots},
+        "versions": _versions(roots),
         "missing": [name for name in names if name not in roots],
     }
     return Text(Dataset.from_list(sides[0]), Dataset.from_list(sides[1]), origin)
@@ -167,8 +167,7 @@ def split_docstring(docstring: str) -> tuple[str, str] | None:
     return description, summary
 
 
-def _version(name: str) -> str:
-    if name == STANDARD_LIBRARY:
-        return platform.python_version()
-    distributions = metadata.packages_distributions().get(name)
-    return metadata.version(distributions[0]) if distributions else "unknown"
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    homes = metadata.packages_distributions()  # reads all that is installed: a second
+    found = {name: metadata.version(homes[name][0]) if name in homes else "unknown" for name in names}
+    return found | {name: platform.python_version() for name in found if name == STANDARD_LIBRARY}
