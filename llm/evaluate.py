@@ -116,7 +116,8 @@ def preferred(one: Floats, other: Floats) -> Share:
     mean, spread = (int((one > other).sum()) + ties / 2) / N, NORMAL_95**2 / N
     center = (mean + spread / 2) / (1 + spread)
     half = math.sqrt(max(center**2 - (mean**2 + spread * ties / (4 * N)) / (1 + spread), 0.0))
-    return Share(mean, max(center - half, 0.0), min(center + half, 1.0), ties, N)  # rounding leaves [0, 1]
+    low, high = max(center - half, 0.0), min(center + half, 1.0)  # rounding leaves [0, 1]
+    return Share(mean, low, high, ties, N)
 
 
 def win_rate(one: Outcome, other: Outcome) -> Share:
