@@ -21,6 +21,7 @@ from bandits.sequences import TokenTable, table_fixed_point, table_flow
 from bandits.solution import NoFixedPoint, NotConverged
 from llm.exact import Completions, as_table
 from verdicts.judged import Row, pull, seen
+from verdicts.pair_algorithms import WithoutReference
 from verdicts.world import COUNTS, World
 
 SAME = 1e-6  # total variation between two policies that are called one
@@ -97,8 +98,12 @@ def _policy(world: World, row: Row, algorithm: Any) -> NDArray[np.float64]:
     if _token_wise(world, algorithm):
         table = _table(world)
         made = table.bandit(world.reward)
-        return np.asarray(table_fixed_point(algorithm, table, made, b.OnPolicy()).policy)
-    found = b.fixed_point(algorithm, world.bandit, sampling_of(world, row))
+        return np.asarray(table_fixed_point(algorithm, table, made, sampling_of(world, row)).policy)
+    bandit, start = world.certain if row.kind == "own pairs" else world.bandit, world.bandit.reference
+    if isinstance(algorithm, WithoutReference):
+        algorithm = algorithm.algorithm
+        bandit = Bandit(bandit.reward, preference=bandit.given_preference, length=bandit.length)
+    found = b.fixed_point(algorithm, bandit, sampling_of(world, row), start)
     return np.asarray(found.policy)
 
 

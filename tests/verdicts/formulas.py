@@ -66,6 +66,16 @@ def means(s: TokenSamples) -> Pair:
     return Pair(*(s.log_prob / s.length).unbind(-1), *(s.reference_log_prob / s.length).unbind(-1))
 
 
+def alone(read: Callable[[TokenSamples], Pair]) -> Callable[[TokenSamples], Pair]:
+    """The same without a reference."""
+
+    def read_alone(s: TokenSamples) -> Pair:
+        pair = read(s)
+        return Pair(pair.chosen, pair.rejected, 0 * pair.chosen, 0 * pair.rejected)
+
+    return read_alone
+
+
 def dpo(beta: float, smoothing: float = 0.0) -> Loss:
     """-(1 - eps) log sigma(beta margin) - eps log sigma(-beta margin)."""
 
@@ -106,6 +116,38 @@ def orpo(weight: float, read: Callable[[TokenSamples], Pair] = means) -> Loss:
         pair = read(s)
         odds = log_odds(pair.chosen) - log_odds(pair.rejected)
         return -(pair.chosen + weight * F.logsigmoid(odds)).mean()
+
+    return loss
+
+
+def slic(lead: float, weight: float, positions: int) -> Loss:
+    """max(0, lead - log pi_w + log pi_l), (n,), and weight times -log pi of the winner's tokens, (n, L).
+
+    Shapes as they are there: tokens stand at the end of L positions, the prompt's among them.
+    """
+
+    def loss(s: TokenSamples) -> Tensor:
+        pair, tokens = sums(s), s.token_log_prob[:, 0]
+        padded = F.pad(tokens, (positions - tokens.shape[-1], 0))
+        return (F.relu(lead - pair.chosen + pair.rejected) - weight * padded).mean()
+
+    return loss
+
+
+def desensitised(beta: float, tail: float) -> Loss:
+    """DPO in loops over tokens; those behind the end of the shorter answer count `tail` times."""
+
+    def loss(s: TokenSamples) -> Tensor:
+        assert s.length is not None and s.token_reference_log_prob is not None
+        total = torch.zeros((), dtype=torch.float64)
+        for g, lengths in enumerate(s.length.int().tolist()):
+            h = [torch.zeros((), dtype=torch.float64)] * 2
+            for i, length in enumerate(lengths):
+                for t in range(length):
+                    ratio = s.token_log_prob[g, i, t] - s.token_reference_log_prob[g, i, t]
+                    h[i] = h[i] + (1.0 if t < min(lengths) else tail) * ratio
+            total = total + torch.log1p(torch.exp(-beta * (h[0] - h[1])))
+        return total / len(s.length)
 
     return loss
 
@@ -165,6 +207,28 @@ def dually_clipped(a: float, p: Tensor, old: Tensor, ref: Tensor) -> Tensor:
     return torch.maximum(once, torch.full_like(once, 3 * a)) if a < 0 else once
 
 
+def trusted(distance: Callable[[Tensor, Tensor], Tensor]) -> Term:
+    """DPPO's: sg(min(w, 3)) a log pi, but nothing more for a token that a has moved by more than 0.2."""
+
+    def term(a: float, p: Tensor, old: Tensor, ref: Tensor) -> Tensor:
+        moved, up = float(distance(p.detach().exp(), old.exp())), bool(p > old)
+        stopped = moved > 0.2 and up == (a > 0)
+        return 0 * p if stopped else torch.exp(p - old).clamp(max=3.0).detach() * a * p
+
+    return term
+
+
+def between(p: Tensor, old: Tensor) -> Tensor:
+    """Total variation of two coins."""
+    return torch.stack([p - old, old - p]).abs().sum() / 2
+
+
+def coins_kl(p: Tensor, old: Tensor) -> Tensor:
+    """KL of two coins, the old one first."""
+    both = torch.stack([p, 1 - p]), torch.stack([old, 1 - old])
+    return F.kl_div(both[0].log(), both[1], reduction="sum")
+
+
 def capped(floor: float, cap: float) -> Term:
     """CISPO's: the weight is held fixed."""
     return lambda a, p, old, ref: torch.exp(p - old).clamp(floor, cap).detach() * a * p
@@ -213,5 +277,23 @@ def gspo_over_tokens(plus: float) -> Loss:
         a = (s.reward - s.reward.mean(1, True)) / (s.reward.std(1, keepdim=True) + plus)
         surrogate = torch.minimum(w * a, w.clamp(0.8, 1.2) * a)
         return -((surrogate * s.length).sum(1) / s.length.sum(1)).mean()
+
+    return loss
+
+
+def geometric_mean(plus: float) -> Loss:
+    """GMPO's surrogate in loops over answers: prod_t min-clipped(w_t)^(1/|y|) a."""
+
+    def loss(s: TokenSamples) -> Tensor:
+        assert s.reward is not None and s.length is not None and s.token_behavior_log_prob is not None
+        total = torch.zeros((), dtype=torch.float64)
+        for g, rewards in enumerate(s.reward.tolist()):
+            mean, spread = statistics.fmean(rewards), statistics.stdev(rewards) + plus
+            for i, r in enumerate(rewards):
+                a, n = (r - mean) / spread, int(s.length[g, i])
+                log_w = s.token_log_prob[g, i, :n] - s.token_behavior_log_prob[g, i, :n]
+                kept = log_w.clamp(max=0.2) if a > 0 else log_w.clamp(min=-0.2)
+                total = total - a * torch.exp(kept.mean()) / len(rewards)
+        return total / len(s.reward)
 
     return loss

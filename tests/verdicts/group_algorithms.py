@@ -5,6 +5,7 @@ As in `pair_algorithms`: variants that trainers have, most of them token by toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -193,3 +194,60 @@ class WithDualClip:
         dropped = bad & (exp(token_log_weight(samples)) > self.most)
         c = self.grpo.update(samples).token_log_prob
         return TokenUpdate(token_log_prob=array_namespace(c).where(dropped, 0 * c, c))
+
+
+def total_variation(log_p: Array, log_old: Array) -> Array:
+    """|p - old| of a token against all others."""
+    return abs(exp(log_p) - exp(log_old))
+
+
+def binary_kl(log_p: Array, log_old: Array) -> Array:
+    """KL(old || p) of a token against all others."""
+    others = array_namespace(log_p).log1p
+    old, rest, old_rest = exp(log_old), others(-exp(log_p)), others(-exp(log_old))
+    return old * (log_old - log_p) + (1 - old) * (old_rest - rest)
+
+
+@dataclass(frozen=True)
+class TrustRegion:
+    """DPPO: sg(min(w, cap)) a of each token, but none where a pushes on what has moved beyond `most`."""
+
+    grpo: Any
+    distance: Callable[[Array, Array], Array]  # of log pi and log mu of a token
+    most: float = 0.2
+    cap: float = 3.0
+    no_kl: ClassVar[bool] = True
+
+    @property
+    def k(self) -> int:
+        return self.grpo.k
+
+    def update(self, samples: TokenSamples) -> TokenUpdate:
+        log_w, a = token_log_weight(samples), advantage(self.grpo, samples)[..., None]
+        log_p = samples.token_log_prob
+        left = (self.distance(log_p, log_p - log_w) > self.most) & (a * log_w > 0)
+        xp = array_namespace(log_w)
+        c = xp.where(left, 0 * log_w, xp.clip(exp(log_w), max=self.cap)) * a
+        return TokenUpdate(token_log_prob=samples.mask * c / self.grpo.divisor(samples.mask))
+
+
+@dataclass(frozen=True)
+class GeometricMean:
+    """GMPO: the geometric mean of the tokens' pi/mu, each stopped e^+-clip from 1 on the side a pushes to."""
+
+    grpo: Any
+    clip: float = 0.2
+    no_kl: ClassVar[bool] = True
+
+    @property
+    def k(self) -> int:
+        return self.grpo.k
+
+    def update(self, samples: TokenSamples) -> TokenUpdate:
+        log_w, a = token_log_weight(samples), advantage(self.grpo, samples)[..., None]
+        sign = array_namespace(a).sign(a)
+        stopped = sign * log_w > self.clip
+        kept = array_namespace(log_w).where(stopped, sign * self.clip, log_w)
+        mean = exp((samples.mask * kept).sum(-1)[..., None] / samples.mask.sum(-1)[..., None])
+        c = a * mean * (1 - 1.0 * stopped) * samples.mask
+        return TokenUpdate(token_log_prob=c / self.grpo.divisor(samples.mask))

@@ -24,7 +24,7 @@ from torch import Tensor
 from bandits.samples import TokenSamples, TokenUpdate, Update
 from verdicts.world import COUNTS, Groups, World
 
-Kind = Literal["pairs", "answers", "groups"]
+Kind = Literal["pairs", "own pairs", "answers", "groups"]
 Gradient = Callable[[Groups, Tensor, Tensor], Tensor]  # (a batch, policy, sampler) -> d loss / d parameters
 TOLERANCE = {"run": 2e-5, "function": 1e-6, "formula": 1e-9}  # float32 inside; a clamp's 1e-8; double
 
@@ -37,7 +37,7 @@ class Row:
         name: as its users spell it.
         source: file and line of the loss.
         how: "run": the trainer itself; "function": its loss function alone; "formula": written out here.
-        kind: what it is shown, as `World` has it.
+        kind: what it is shown, as `World` has it; "own pairs" and groups are drawn by the sampler.
         loss: the world to the gradient of the mean loss over a batch.
         against: what it is laid beside; None: `why` says why there is nothing.
         named: the algorithm of its name, where `against` is another.
@@ -76,7 +76,9 @@ class Agreement:
 
 def groups_of(world: World, kind: Kind, sampler: Tensor) -> Groups:
     """The groups that a row is shown, with their probabilities."""
-    return world.groups(sampler) if kind == "groups" else getattr(world, kind)
+    if kind in ("pairs", "answers"):
+        return getattr(world, kind)
+    return world.groups(sampler) if kind == "groups" else world.own_pairs(sampler)
 
 
 def theirs(world: World, row: Row, policy: Tensor, sampler: Tensor) -> tuple[Groups, Tensor]:
@@ -177,7 +179,10 @@ def company(world: World, row: Row) -> str:
     groups = groups_of(world, row.kind, sampler)
     # neighbours in the list share arms: every fifth; unlike answers come first, so that lengths differ
     some = groups.some(torch.arange(0, len(groups), 5))
-    together = -gradient(some, world.policy, sampler)
+    try:
+        together = -gradient(some, world.policy, sampler)
+    except RuntimeError:
+        return f"a batch of {len(some)} groups stops with an error"
     _, alone = _alone(gradient, some, world.policy, sampler)
     scale, error = _fit(together, alone.mean(0))
     if error <= TOLERANCE[row.how]:

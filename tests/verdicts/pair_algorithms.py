@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace
 
 from bandits import MarginLoss, Update
-from bandits.samples import Array, TokenSamples, log_sigmoid, need
+from bandits.samples import Array, TokenSamples, TokenUpdate, log_sigmoid, need
 
 
 def exp(x: Array) -> Array:
@@ -118,3 +118,72 @@ class APODown:
         wins = xp.stack([p, 1 - p], axis=-1)
         both = xp.stack([contrast, -contrast], axis=-1)
         return Update(log_prob=self.beta * (both - wins * slope_of_sigmoid(u)))
+
+
+@dataclass(frozen=True)
+class WithoutReference:
+    """An algorithm whose reference gives every answer the same probability."""
+
+    algorithm: Any
+
+    @property
+    def k(self) -> int:
+        return self.algorithm.k
+
+    def update(self, samples: TokenSamples) -> Update:
+        return self.algorithm.update(replace(samples, reference_log_prob=0 * samples.log_prob))
+
+
+@dataclass(frozen=True)
+class WithImitation:
+    """An algorithm of pairs and weight log pi of the winner, over its tokens or over a number of them."""
+
+    algorithm: Any
+    weight: float
+    tokens: int | None = None  # None: its own
+
+    @property
+    def k(self) -> int:
+        return self.algorithm.k
+
+    def update(self, samples: TokenSamples) -> Update:
+        p = need(samples, "preference")[..., 0, 1]
+        wins = array_namespace(p).stack([p, 1 - p], axis=-1)
+        divisor = need(samples, "length") if self.tokens is None else self.tokens
+        return Update(log_prob=self.algorithm.update(samples).log_prob + self.weight * wins / divisor)
+
+
+@dataclass(frozen=True)
+class AlphaPO:
+    """SimPO whose score of an answer is (1 - q^-alpha) / alpha, q its mean probability of a token."""
+
+    beta: float
+    alpha: float
+    margin: float
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> Update:
+        p, length = need(samples, "preference")[..., 0, 1], need(samples, "length")
+        slope = exp(-self.alpha * samples.log_prob / length)
+        score = self.beta * (1 - slope) / self.alpha
+        z = score[..., 0] - score[..., 1]
+        c = self.beta * (p * sigmoid(self.margin - z) - (1 - p) * sigmoid(self.margin + z))
+        return Update(log_prob=array_namespace(c).stack([c, -c], axis=-1) * slope / length)
+
+
+@dataclass(frozen=True)
+class Desensitised:
+    """LD-DPO: DPO on sums in which tokens behind the end of the shorter answer count `tail` times."""
+
+    beta: float
+    tail: float
+    k: ClassVar[int] = 2
+
+    def update(self, samples: TokenSamples) -> TokenUpdate:
+        p, mask = need(samples, "preference")[..., 0, 1], samples.mask
+        shared = (mask[..., :1, :] * mask[..., 1:, :]) + 0 * mask
+        weight = mask * (self.tail + (1 - self.tail) * shared)
+        h = (weight * samples.token_log_ratio).sum(-1)
+        z = self.beta * (h[..., 0] - h[..., 1])
+        c = self.beta * (p * sigmoid(-z) - (1 - p) * sigmoid(z))
+        return TokenUpdate(token_log_prob=weight * array_namespace(c).stack([c, -c], axis=-1)[..., None])

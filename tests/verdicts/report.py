@@ -93,7 +93,7 @@ def why(row: Row) -> str:
 
 def ends(algorithm: Any) -> str:
     """Where its class says that it ends; "" where it is none of the list."""
-    if isinstance(algorithm, Averaged):
+    if isinstance(algorithm, Averaged) and type(algorithm.algorithm) in b.ALGORITHMS:
         inside = type(algorithm.algorithm).__name__
         return f"log pi/ref is |y| times that of {inside}, plus a multiple of |y| (T4.6)"
     kind = type(algorithm)

@@ -127,6 +127,41 @@ def verl_kl(penalty: str, line: int, against: Any, **more: Any) -> Row:
     return verl("gpg", "grpo", SUMS, line, claim, against, kl=penalty, given=UNDIVIDED, **more)
 
 
+def dppo(name: str, line: int, distance: Any, by_coins: Any) -> Row:
+    """A trust region of tokens' probabilities."""
+    return verl(
+        name,
+        "grpo",
+        TOKEN_MEAN,
+        line,
+        "DPPO 2602.04879",
+        own.TrustRegion(grpo(by_group, PLUS), distance),
+        second=by_hand(formulas.trusted(by_coins), formulas.of_group, PLUS),
+        notes="clip_ratio = 0.2 is the distance; pi/mu is capped at clip_ratio_c, by default 3, where its "
+        "code recommends a large one and falls back on 20",
+    )
+
+
+def unjudged(name: str, line: int, why: str, settings: dict[str, float]) -> Row:
+    """A loss whose tokens are chosen by the whole batch: no group has a gradient of its own."""
+    loss = functions.verl_policy(
+        name, "grpo", TOKEN_MEAN, config={"policy_loss": functions.Actor(**settings)}
+    )
+    return Row(
+        library="verl",
+        how="function",
+        kind="groups",
+        name=f"{name}, grpo, {TOKEN_MEAN}",
+        source=f"{CORE}:{line}",
+        claim="covariance of log pi and advantage 2505.22617",
+        loss=formulas.of_samples(loss),
+        why=why,
+        stale=True,
+        ends_as=None,
+    )
+
+
+COVARIANCE = "product (log pi - mean)(a - mean) over the batch"
 SQUARE = by_hand(formulas.less_square(BETA, "ref"), formulas.of_size(1), None)
 DUALLY = own.WithDualClip(grpo(by_answer, PLUS))
 VERL = [
@@ -192,6 +227,30 @@ VERL = [
         named=own.NoKL(own.TokenCISPO(1.2, grpo(by_group, PLUS))),
         second=by_hand(formulas.capped(0.8, 1.2), formulas.of_group, PLUS),
         notes="pi/mu is also raised to 1 - clip_ratio_low = 0.8; clip_ratio_low=1 caps it from above alone",
+    ),
+    verl(
+        "geo_mean",
+        "grpo",
+        MEANS,
+        1929,
+        "GMPO 2507.20673",
+        own.GeometricMean(grpo(by_answer, PLUS)),
+        second=formulas.of_samples(formulas.geometric_mean(PLUS)),
+        notes="clipped in log pi/mu, at e^0.2 and e^-0.2; loss_agg_mode is not read",
+    ),
+    dppo("dppo_tv", 1380, own.total_variation, formulas.between),
+    dppo("dppo_kl", 1461, own.binary_kl, formulas.coins_kl),
+    unjudged(
+        "clip_cov",
+        1744,
+        f"PPO, but tokens drawn at random among those whose {COVARIANCE} is between 1 and 5 are not trained",
+        {"clip_cov_ratio": 2e-4, "clip_cov_lb": 1.0, "clip_cov_ub": 5.0},
+    ),
+    unjudged(
+        "kl_cov",
+        1849,
+        f"policy gradient without a clip, and |log pi/mu| for the tokens whose {COVARIANCE} is largest",
+        {"kl_cov_ratio": 2e-4, "ppo_kl_coef": 1.0},
     ),
     verl("sapo", "grpo", MEANS, 1623, "SAPO 2511.20347", own.Gated(grpo(by_answer, PLUS))),
     verl(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
+from enumerable import PROMPT
+
 import bandits as b
 from bandits.sequences import Averaged
 from verdicts import formulas
+from verdicts import pair_algorithms as own
 from verdicts.judged import Row
 from verdicts.settings import BETA, GAMMA
+from verdicts.world import TOKENS
 
 formula = partial(Row, how="formula", kind="pairs")
 DPO_AT = "trainers.py@f8b8c0f4"
 FACTORY = "src/llamafactory/train/dpo/trainer.py@ff6d4d12"
 
+POSITIONS = len(PROMPT) + TOKENS - 1  # that predict a token
 FORMULAS = [
     formula(
         library="eric-mitchell/direct-preference-optimization",
@@ -42,6 +47,19 @@ FORMULAS = [
         against=b.KTO(BETA),
         ends_as=None,
         notes="z as in TRL",
+    ),
+    formula(
+        library="ContextualAI/HALOs",
+        name="SLiCTrainer",
+        source="train/trainers.py@48319886:843-846",
+        claim="SLiC 2305.10425",
+        loss=formulas.of_samples(formulas.slic(1.0, 0.1, POSITIONS)),
+        against=own.WithImitation(own.WithoutReference(b.SLiC(1.0)), 0.1, POSITIONS),
+        smooth=False,
+        ends_as=None,
+        notes="a hinge (n,) and a likelihood (n, L), L positions of the padded sequence, are added: defined "
+        "for one pair in a micro-batch, where the likelihood is divided by L, or for L of them, each of "
+        "which then goes with one position",
     ),
     formula(
         library="princeton-nlp/SimPO",

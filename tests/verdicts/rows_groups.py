@@ -172,4 +172,13 @@ GROUPS = [
         settings={"scale_rewards": "batch"},
         notes="one group by itself is its own batch",
     ),
+    trl_grpo(
+        "delta=3",
+        3116,
+        "two-sided clipping 2505.07291",
+        own.WithDualClip(grpo(by_group, PLUS)),
+        second=by_hand(formulas.dually_clipped, formulas.of_group),
+        settings={"delta": 3.0},
+        notes="of bad answers, tokens with pi/mu > delta are dropped: PPO's dual clip at c = delta",
+    ),
 ]

@@ -7,15 +7,18 @@ from typing import Any
 
 import bandits as b
 from bandits.sequences import Averaged
-from verdicts import formulas, trl_pairs
+from verdicts import formulas, trl_online, trl_pairs
 from verdicts import pair_algorithms as own
 from verdicts.ends import kto_at_rest
 from verdicts.judged import Row
-from verdicts.settings import BETA, EPS, GAMMA
+from verdicts.settings import BETA, EPS, GAMMA, TAIL
 
 trl = partial(Row, library="trl", how="run")
 SMOOTHED: dict[str, Any] = {"settings": {"label_smoothing": EPS}, "named_by": f", label_smoothing={EPS}"}
 MEANS = "log-ratios are means over tokens where the paper has those of whole answers"
+ALONE = "no reference: log pi stands for log pi/ref, as if the reference knew no answer from another"
+LIKELY = "the winner's likelihood is a mean over its tokens, in a batch over all of them"
+CERTAIN = "two answers of its own; who has more reward has won, by however little"
 SORTED = "one pair by itself is DPO's; a batch is sorted, and its quantiles are compared"
 
 
@@ -56,6 +59,33 @@ def kto(loss_type: str, line: int, claim: str, against: Any, **more: Any) -> Row
         loss=trl_pairs.kto(beta=BETA, loss_type=loss_type),
         against=against,
         **more,
+    )
+
+
+def cpo(words: str, line: int, claim: str, against: Any, *, alpha: float = 0.0, **more: Any) -> Row:
+    """A setting of CPOTrainer, without a reference; `alpha` is its `cpo_alpha`."""
+    settings = {"beta": BETA, "cpo_alpha": alpha, **more.pop("settings", {})}
+    return trl(
+        name=f"CPOTrainer, {words}",
+        source=f"trl/experimental/cpo/cpo_trainer.py:{line}",
+        kind="pairs",
+        claim=claim,
+        loss=trl_pairs.without_reference("cpo", "CPO", **settings),
+        against=against,
+        **more,
+    )
+
+
+def online(loss_type: str, line: int, claim: str, against: Any, where: str) -> Row:
+    """A `loss_type` of OnlineDPOTrainer."""
+    return trl(
+        name=f"OnlineDPOTrainer, loss_type={loss_type}",
+        source=f"trl/experimental/online_dpo/online_dpo_trainer.py:{line}",
+        kind="own pairs",
+        claim=claim,
+        loss=trl_online.online_dpo(beta=[BETA], loss_type=loss_type),
+        against=against,
+        notes=f"{CERTAIN}: {where}",
     )
 
 
@@ -136,6 +166,70 @@ PAIRS = [
         "sft", 1498, "imitation of the winners", None, why="cross-entropy of winners, over the batch's tokens"
     ),
     dpo("sigmoid_norm", 1509, "DPO, normalised by length", Averaged(b.DPO(BETA))),
+    dpo(
+        "sigmoid",
+        1315,
+        "LD-DPO 2409.06411",
+        own.Desensitised(BETA, TAIL),
+        second=formulas.of_samples(formulas.desensitised(BETA, TAIL)),
+        settings={"ld_alpha": TAIL},
+        named_by=f", ld_alpha={TAIL}",
+    ),
+    online("sigmoid", 1250, "online DPO 2402.04792", b.DPO(BETA), "the best answer takes everything (T5.5)"),
+    online(
+        "ipo", 1252, "online IPO 2403.08635", b.IPO(BETA), "it rests at the equilibrium of these wins (T6.1)"
+    ),
+    cpo(
+        "defaults",
+        890,
+        "CPO 2401.08417",
+        own.WithImitation(own.WithoutReference(b.DPO(BETA)), 1.0),
+        alpha=1.0,
+        notes=f"{ALONE}; {LIKELY}",
+    ),
+    cpo(
+        "loss_type=sigmoid, cpo_alpha=0",
+        725,
+        "DPO without a reference",
+        own.WithoutReference(b.DPO(BETA)),
+        settings={"loss_type": "sigmoid"},
+        notes=ALONE,
+    ),
+    cpo(
+        "loss_type=hinge, cpo_alpha=0",
+        730,
+        "SLiC 2305.10425",
+        own.WithoutReference(b.SLiC(BETA)),
+        settings={"loss_type": "hinge"},
+        smooth=False,
+        notes=f"{ALONE}; it stands at kinks of the hinge",
+    ),
+    cpo(
+        "loss_type=ipo, cpo_alpha=0",
+        733,
+        "IPO 2310.12036",
+        Averaged(own.WithoutReference(b.IPO(BETA))),
+        named=own.WithoutReference(b.IPO(BETA)),
+        second=formulas.of_samples(formulas.ipo(BETA, formulas.alone(formulas.means))),
+        settings={"loss_type": "ipo"},
+        notes=f"{ALONE}; log-probabilities are means over tokens",
+    ),
+    cpo(
+        "loss_type=simpo",
+        719,
+        "CPO-SimPO",
+        own.WithImitation(b.SimPO(BETA, margin=GAMMA), 1.0),
+        alpha=1.0,
+        settings={"loss_type": "simpo", "simpo_gamma": GAMMA},
+        notes=f"cpo_alpha is 1 unless set; SimPO has 0; {LIKELY}",
+    ),
+    cpo(
+        "loss_type=simpo, cpo_alpha=0, alpha=0.25",
+        704,
+        "AlphaPO 2501.03884",
+        own.AlphaPO(BETA, 0.25, GAMMA),
+        settings={"loss_type": "simpo", "simpo_gamma": GAMMA, "alpha": 0.25},
+    ),
     kto(
         "kto",
         1453,
@@ -145,15 +239,12 @@ PAIRS = [
         notes="z is the mean log-ratio of the data's other answers, at least 0; the paper's is KL(pi || ref)",
     ),
     kto("apo_zero_unpaired", 1457, "APO-zero 2408.06266", b.KTO(BETA, reference_point=0.0)),
-    trl(
-        name="CPOTrainer, loss_type=simpo, cpo_alpha=0",
-        source="trl/experimental/cpo/cpo_trainer.py:715",
-        kind="pairs",
-        claim="SimPO 2405.14734",
-        loss=trl_pairs.without_reference(
-            "cpo", "CPO", beta=BETA, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=GAMMA
-        ),
-        against=b.SimPO(BETA, margin=GAMMA),
+    cpo(
+        "loss_type=simpo, cpo_alpha=0",
+        719,
+        "SimPO 2405.14734",
+        b.SimPO(BETA, margin=GAMMA),
+        settings={"loss_type": "simpo", "simpo_gamma": GAMMA},
     ),
     trl(
         name="ORPOTrainer",

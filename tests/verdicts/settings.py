@@ -14,6 +14,7 @@ from verdicts.world import K
 BETA = 0.5
 EPS = 0.1  # share of labels taken as flipped
 GAMMA = 0.3  # SimPO's margin
+TAIL = 0.3  # weight of tokens behind the end of the shorter answer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from math import factorial, prod
 
 import numpy as np
@@ -138,6 +138,20 @@ class World:
         liked = torch.from_numpy(self.desirable)
         label = torch.arange(2 * ARMS) < ARMS
         return Groups(arms, torch.cat([law * liked, law * (1 - liked)]), label.double())
+
+    def own_pairs(self, sampler: Tensor) -> Groups:
+        """Two answers drawn by the sampler, the one of more reward first: it has won."""
+        law, best_first = np.exp(self.log_policy(sampler)), np.argsort(-self.reward).tolist()
+        arms = list(combinations(best_first, 2))
+        weight = torch.tensor([2 * law[i] * law[j] for i, j in arms])
+        return Groups(torch.tensor(arms), weight / weight.sum())
+
+    @cached_property
+    def certain(self) -> Bandit:
+        """The arms, where the one of more reward always wins."""
+        wins = (np.sign(self.reward[:, None] - self.reward) + 1) / 2
+        known = self.bandit
+        return Bandit(known.reward, preference=wins, reference=known.reference, length=known.length)
 
     def groups(self, sampler: Tensor) -> Groups:
         """Multisets of K answers, each drawn by the sampler: no loss here looks at their order."""
