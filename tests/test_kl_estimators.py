@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import brentq
@@ -223,6 +223,51 @@ def test_the_variance_of_each_estimator_in_each_place(data, beta):
                 assert_allclose(k * found, expected, rtol=0, atol=1e-12 * size)
 
 
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_near_the_reference_each_noise_has_its_order(data, beta):
+    """T9.6: tr Var falls as h^2, of k3 in the reward as h^4, of k1 as a loss stays beta^2 (1 - |pi|^2)."""
+    reference = data.draw(strategies.references(4, smallest=0.05))
+    world = b.Bandit(np.zeros(4), reference=reference)
+    tilts = (reference * np.exp(t * np.array([1.0, -0.6, 0.3, -0.9])) for t in (1e-3, 1e-4))
+    near = [tilted / tilted.sum() for tilted in tilts]
+
+    def noise(algorithm, policy) -> float:
+        return float(np.trace(b.update_covariance(algorithm, world, b.OnPolicy(), policy)))
+
+    plain = b.PolicyGradient(beta)
+    for algorithm, order in (
+        (WithKLReward(plain, k1), 2),
+        (WithKLLoss(plain, k2), 2),
+        (WithKLLoss(plain, k3), 2),
+        (WithKLReward(plain, k3), 4),
+    ):
+        far, close = (noise(algorithm, policy) for policy in near)
+        assert_allclose(math.log10(far / close), order, rtol=0, atol=0.01)  # the next order is 1e-3 of it
+    stays = noise(WithKLLoss(plain, k1), near[0])
+    assert_allclose(stays, beta**2 * (1 - near[0] @ near[0]), rtol=1e-12)
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10))
+def test_k2_with_the_ratio_pulls_elsewhere(data, beta):
+    """T9.6: its slope is h + h^2 / 2, that of E_pi[h^2] / 2, by autograd; no gradient of KL(pi || ref)."""
+    reference = data.draw(strategies.references(4, smallest=1e-2))
+    policy = data.draw(strategies.policies(4, smallest=1e-2))
+    h = np.log(policy / reference)
+    assume(np.ptp(h) > 0.5)
+    world = b.Bandit(np.zeros(4), reference=reference)
+    found = b.expected_update(WithKLLoss(b.RLOO(beta), k2, weighted=True), world, b.OnPolicy(), policy)
+    logits = torch.tensor(np.log(policy), requires_grad=True)
+    q = torch.log_softmax(logits, 0)
+    (slope,) = torch.autograd.grad((q.exp() * (q - torch.tensor(world.log_reference)) ** 2).sum() / 2, logits)
+    pull = slope.numpy()
+    assert_allclose(found, -beta * pull, rtol=0, atol=1e-13 * beta * (1 + np.abs(h).max() ** 2))
+    right = gradients(policy, reference)["reverse"]
+    aside = pull - right * (pull @ right) / (right @ right)
+    assert np.linalg.norm(aside) > 1e-4 * np.linalg.norm(pull)
+
+
 # ---- where they end ---------------------------------------------------------------------------------------
 
 WORLD = b.Bandit([1.0, 0.6, 0.2, 0.0], reference=[0.1, 0.2, 0.3, 0.4], length=[1.0, 2.0, 4.0, 8.0])
@@ -380,6 +425,30 @@ def test_in_the_reward_it_climbs_away_from_the_reference(data, beta):
         found = b.expected_update(WithKLReward(b.RLOO(beta), estimator), world, b.OnPolicy(), policy)
         size = 1 + np.abs(world.reward).max() + beta * float((h**2 + (-h).exp()).detach().max())
         assert_allclose(found, slope.numpy(), rtol=0, atol=1e-13 * size)
+
+
+@EXAMPLES
+@given(data=st.data(), beta=strategies.betas(0.1, 10), estimator=st.sampled_from([k2, k3]))
+def test_a_rest_with_two_arms_below_their_reference_repels(data, beta, estimator):
+    """T9.6: -beta k'(h) / pi is positive where two arms trade mass; so the flow has a growing mode."""
+    reference = data.draw(strategies.references(4, smallest=0.05))
+    policy = reference * np.exp([-0.9, -0.7, 0.4, 0.6])
+    policy = policy / policy.sum()
+    h = np.log(policy / reference)
+    below = np.flatnonzero(h < 0)[:2]
+    assume(len(below) == 2)
+    value, slope = ([of[estimator.name](float(x)) for x in h] for of in (VALUE, SLOPE))
+    assert (-beta * np.array(slope) / policy)[below].sum() > 0
+    world = b.Bandit(beta * np.array(value), reference=reference)  # r - beta k is the same for all: it rests
+    algorithm = WithKLReward(b.RLOO(beta), estimator)
+
+    def update(logits):
+        return b.expected_update(algorithm, world, b.OnPolicy(), np.exp(logits) / np.exp(logits).sum())
+
+    at = np.log(policy)
+    assert_allclose(update(at), 0, rtol=0, atol=1e-14 * (1 + beta * max(value)))
+    columns = [(update(at + x) - update(at - x)) / 2e-5 for x in 1e-5 * np.eye(4)]
+    assert np.linalg.eigvals(np.stack(columns, axis=1)).real.max() > 1e-4 * beta
 
 
 def test_the_card_says_that_k3_in_the_reward_runs_away():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
-from scipy.optimize import minimize
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import brentq, minimize
 from scipy.special import expit, xlogy
 
 import answer_key
@@ -109,6 +109,25 @@ def test_it_ends_inside_the_face_of_the_arms_that_pay(data, beta, point):
         ratio = w[alive] * expit(u) * expit(-u) / found.policy[alive]
         assert_allclose(ratio, ratio[0], rtol=1e-11)
         assert (found.face is None) == alive.all()
+
+
+@EXAMPLES
+@given(data=st.data(), point=st.floats(-0.5, 1.0))
+def test_at_beta_one_arms_that_hardly_pay_die_too(data, point):
+    """T9.4: t / sigma'(log t) = (1 + t)^2 starts at 1: t = sqrt(w / (zeta ref)) - 1 or 0; Brent in zeta."""
+    world, mu = data.draw(labelled(st.integers(2, 8)))
+    a = b.KTO(1.0, reference_point=point)
+    gain = np.maximum(worth(a, world, mu), 0.0) / world.reference
+    assume((gain > 0).any())
+
+    def shares(log_zeta: float) -> np.ndarray:
+        return world.reference * np.exp(point) * np.maximum(np.sqrt(gain * math.exp(-log_zeta)) - 1, 0)
+
+    top = math.log(gain.max())
+    zeta = brentq(lambda x: shares(x).sum() - 1, top - 30, top, xtol=1e-14)
+    found = b.fixed_point(a, world, b.Offline(mu))
+    assert_allclose(found.policy, shares(zeta), rtol=0, atol=1e-9)
+    assert_array_equal(found.policy == 0, gain <= math.exp(zeta))
 
 
 @settings(max_examples=6)

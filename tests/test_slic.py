@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import linprog
 
 import answer_key
 import bandits as b
@@ -81,6 +82,27 @@ def test_the_scores_are_integers_and_no_others_cost_as_little(data, beta):
         assert residual <= 1e-12
     else:
         assert found.message.startswith("continuum") and found.stable is None
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_the_largest_circulation_tells_every_optimum(data):
+    """T12.18: max sum phi, 0 <= phi <= N, in = out at each arm, costs as little; its slackness, pair by pair.
+
+    Both programmes are SciPy's, whose tolerance is 1e-7.
+    """
+    world = data.draw(strategies.bandits_with_preference(2, 6, smallest=1e-2))
+    wins = second.wins_of(data.draw(strategies.pair_samplings(world.arms)), world)
+    np.fill_diagonal(wins, 0)
+    u, least = second.hinge(wins)
+    first, other = np.nonzero(wins)
+    out_less_in, most = (np.eye(world.arms)[first] - np.eye(world.arms)[other]).T, wins[first, other]
+    nothing, most_of_each = np.zeros(world.arms), [(0, x) for x in most]
+    found = linprog(-np.ones(len(most)), A_eq=out_less_in, b_eq=nothing, bounds=most_of_each)
+    assert_allclose(-found.fun, least, rtol=1e-7, atol=1e-9)
+    lead, idle, full = u[first] - u[other], found.x < 1e-9, found.x > most - 1e-9
+    assert (lead[idle & ~full] >= 1 - 1e-6).all() and (lead[full & ~idle] <= 1 + 1e-6).all()
+    assert_allclose(lead[~idle & ~full], 1, atol=1e-6)
 
 
 def test_a_certificate_of_optimality_by_hand():
