@@ -13,7 +13,7 @@ from typing import Any
 
 from llm.demo.sizes import SIZES
 
-REWARDS = ("rouge_l", "length", "coverage", "density")
+REWARDS = ("rouge_l", "length", "coverage", "density", "rule")
 
 Options = Mapping[str, tuple[Any, str]]
 METAVARS = {int: "N", float: "X", str: "TEXT"}

@@ -30,6 +30,7 @@ from llm.head import unwrapped
 from llm.layouts import alike
 from llm.model import load_config, load_tokenizer, load_weights
 from llm.padding import check_context
+from llm.rule import rule
 from llm.tokens import pad, token_ids
 
 Texts = Sequence[str]
@@ -142,6 +143,7 @@ def weighted_sum(*terms: tuple[float, Reward]) -> Reward:
 
 
 NAMED: dict[str, Reward] = {"rouge_l": rouge_l, "length": length, "coverage": coverage, "density": density}
+NAMED["rule"] = rule
 
 
 def reward_named(*terms: str) -> Reward:
