@@ -13,9 +13,9 @@ Read in this order:
     best        what has the best of n?
     regret      how far below pi* is a policy?
 
-    >>> found = frontier([[0.0, 1.0] * 32, [0.0, 0.5, 0.5, 1.0] * 16], [1.0, 4.0])
+    >>> found = frontier([[0.0, 1.0] * 32, [0.0, 0.5, 0.5, 1.0] * 16], [2.0, 8.0])
     >>> found.reward.round(2), found.kl.round(3)
-    (array([0.68, 0.55]), array([0.087, 0.006]))
+    (array([0.59, 0.52]), array([0.023, 0.001]))
 """
 
 from llm.frontier.best import BestOf, best_of

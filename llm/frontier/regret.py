@@ -56,10 +56,11 @@ def regret(
     Raises:
         ValueError: as `frontier`, the policy was sampled at other prompts, or there is only one prompt.
 
-    Example: the reference itself, of the answers 0 and 1, one half each, is at 1/2, and J* = log((1 + e)/2).
+    Example: the reference itself, of the answers 0 and 1, one half each, is at 1/2, and
+    J* = log((1 + e)/2).
 
-        >>> halves = [[0.0, 1.0] * 32] * 3
-        >>> found = regret(halves, 1.0, halves, np.zeros((3, 64)))
+        >>> halves = [[0.0, 1.0] * 64] * 3
+        >>> found = regret(halves, 1.0, halves, np.zeros((3, 128)))
         >>> round(found.mean, 2)  # .62 - .50
         0.12
     """

@@ -5,8 +5,8 @@
 For every kind of world and every n: `draws` times n samples of each of 100 prompts, whose frontier over 2000
 answers is computed by enumeration, and whether the 95 % intervals of reward and KL cover, of the mean over
 prompts, and in every fourth draw, which has a new world, of each prompt. Prints one line a beta, with the
-effective samples in units of sqrt(n), and for each n the bound: all betas at and above it cover in 90 to 98 %
-of the draws, as far as so many can tell. Exits 1 if the bound in use is lower. A sample runs among the tests.
+effective samples, and for each n from how many on all betas cover in 90 to 98 % of the draws, as far as so
+many can tell; and the best of n.  Exits 1 if the bound in use is lower. A sample runs among the tests.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy as np
 from bandits import Bandit
 from bandits.checks import Floats
 from bandits.policy import kl, tilt
-from llm.frontier import Frontier, Optimum, frontier, optimum
-from llm.frontier.optimum import OF_MEAN, OF_PROMPT
+from bandits.selection import log_best_of_n
+from llm.frontier import Frontier, Optimum, best_of, frontier, optimum
+from llm.frontier.optimum import of_mean, of_prompt
 
 BETAS = np.geomspace(0.6, 8.0, 9)
 NORMAL_95 = 1.959964
@@ -97,8 +98,8 @@ class Coverage:
 
     beta: float
     kl: float
-    of_mean: tuple[float, float, float]  # effective samples of the mean in sqrt(n); reward, KL
-    of_prompt: tuple[float, float, float]  # share of the prompts that are drawn; reward, KL of these
+    mean: tuple[float, float, float]  # effective samples, a harmonic mean; reward, KL
+    prompt: tuple[float, float, float]  # share of the prompts that are drawn; reward, KL of these
 
 
 def coverage(
@@ -119,20 +120,17 @@ def coverage(
             reward, own, its = sampled(kind, world, n, rng)
             by = {"reference_log_prob": own, "behavior_log_prob": its}
             curve = frontier(reward, betas, min_ess=1, **by)
-            means.append([truth[:, 1].mean(-1), curve.ess / np.sqrt(n), *_covers(curve, truth.mean(-1))])
+            means.append([truth[:, 1].mean(-1), curve.ess, *_covers(curve, truth.mean(-1))])
             if not again:
                 one = optimum(reward, betas, min_ess=1, **by)
-                each.append([one.ess / np.sqrt(n), *_covers(one, truth)])
-    of_mean, of_prompt = (
-        np.array(means).mean(0),
-        np.moveaxis(np.array(each), 1, 0),
-    )  # (4, B); (3, draws, B, P)
+                each.append([one.ess, *_covers(one, truth)])
+    of_all, of_each = np.array(means).mean(0), np.moveaxis(np.array(each), 1, 0)  # (4, B); (3, draws, B, P)
     found = []
     for i, beta in enumerate(betas):
-        ess, *covers = of_prompt[:, :, i]
-        passed = ess >= OF_PROMPT
+        ess, *covers = of_each[:, :, i]
+        passed = ess >= of_prompt(n)
         share = [float(x[passed].mean()) if passed.any() else np.nan for x in covers]
-        divergence, effective, *both = (float(x) for x in of_mean[:, i])
+        divergence, effective, *both = (float(x) for x in of_all[:, i])
         rows = ((effective, *both), (float(passed.mean()), *share))
         found.append(Coverage(float(beta), divergence, *rows))
     return found
@@ -144,35 +142,61 @@ def _covers(found: Frontier | Optimum, truth: Floats) -> list[Floats]:
     return [abs(value - right) <= NORMAL_95 * se for value, right, se in pairs]
 
 
-def bound(found: Sequence[Coverage], draws: int) -> float:
-    """The smallest size, in sqrt(n), from which on the mean covers, within two binomial errors."""
+def best_coverage(kind: Kind, n: int, draws: int, seed: int = 0) -> list[tuple[int, float, float]]:
+    """The best of 2, 4, ... n/4: how often the interval of the reward covers, and the bias of the KL."""
+    rng = np.random.default_rng([seed, n])
+    sizes, covers, off = [2**i for i in range(1, int(np.log2(n / 4)) + 1)], [], []
+    for _ in range(draws // AGAIN):
+        world = kind.world(rng, (PROMPTS, ARMS))
+        logs = [log_best_of_n(world.needed_reward(), world.reference, size) for size in sizes]
+        reward = np.array([(np.exp(each) * world.needed_reward()).sum(-1).mean() for each in logs])
+        spent = np.array([kl(each, world.log_reference).mean() for each in logs])
+        for _ in range(AGAIN):
+            found = best_of(drawn_rewards(world, n, rng), sizes)
+            covers.append(abs(found.reward - reward) <= NORMAL_95 * found.reward_se)
+            off.append(found.kl - spent)
+    return list(zip(sizes, np.mean(covers, axis=0).tolist(), np.mean(off, axis=0).tolist(), strict=True))
+
+
+def drawn_rewards(world: Bandit, n: int, rng: np.random.Generator) -> Floats:
+    """Rewards of n answers of the reference."""
+    policy = np.broadcast_to(world.reference, world.needed_reward().shape)
+    return np.take_along_axis(world.needed_reward(), drawn(policy, n, rng), -1)
+
+
+def bounds(found: Sequence[Coverage], draws: int) -> tuple[float, float]:
+    """The largest effective sample size that does not cover, within two binomial errors, and the next."""
     room = 2 * np.sqrt(LOW * (1 - LOW) / draws)
-    least = np.inf
-    for each in sorted(found, key=lambda c: -c.of_mean[0]):
-        if not all(LOW - room <= share <= HIGH + room for share in each.of_mean[1:]):
-            break
-        least = each.of_mean[0]
-    return least
+    below, above = 0.0, np.inf
+    for size, *shares in sorted(each.mean for each in found):
+        if all(LOW - room <= share <= HIGH + room for share in shares):
+            above = min(above, size)
+        else:
+            below, above = size, np.inf
+    return below, above
 
 
 def main(draws: int, sizes: Sequence[int]) -> int:
     """The tables; how many bounds in use are too low."""
     wrong = 0
     for n in sizes:
-        bounds = {}
+        said = []
         for kind in KINDS:
             found = coverage(kind, n, draws)
             print(f"\n{kind.name}, n = {n}, {draws} draws of {PROMPTS} prompts")
-            print("  beta    KL | ess/sqrt(n)  reward    KL | prompts above  reward    KL")
+            print("  beta    KL |  ess of mean  reward    KL | prompts drawn  reward    KL")
             for each in found:
-                mean = "{:11.2f}  {:6.3f} {:5.3f}".format(*each.of_mean)
-                prompt = "{:13.3f}  {:6.3f} {:5.3f}".format(*each.of_prompt)
+                mean = "{:12.1f}  {:6.3f} {:5.3f}".format(*each.mean)
+                prompt = "{:13.3f}  {:6.3f} {:5.3f}".format(*each.prompt)
                 print(f"{each.beta:6.2f} {each.kl:5.2f} | {mean} | {prompt}", flush=True)
-            bounds[kind.name] = bound(found, draws)
-            wrong += bounds[kind.name] > OF_MEAN
-        for name, least in bounds.items():
-            print(f"n = {n}: the mean over prompts covers from {least:.2f} sqrt(n) on: {name}", flush=True)
-    print(f"in use: {OF_MEAN} sqrt(n) of a mean, {OF_PROMPT} sqrt(n) of a prompt; {wrong} too low")
+            print("  the best of how many: how often the reward covers, and the bias of the KL in nats")
+            print("  " + ", ".join("{}: {:.3f} {:.4f}".format(*row) for row in best_coverage(kind, n, draws)))
+            below, above = bounds(found, draws)
+            said.append(
+                f"n = {n}: the mean covers from {above:.1f} on, at {below:.1f} it does not: {kind.name}"
+            )
+            wrong += below > of_mean(n)
+        print("", *said, f"n = {n}: in use {of_mean(n)} of a mean, {of_prompt(n)} of a prompt", sep="\n")
     return int(wrong > 0)
 
 

@@ -21,6 +21,7 @@ from bandits.selection import best_of_n
 from llm.decode import sample_completions, uniform_noise
 from llm.exact import as_bandit, enumerate_completions
 from llm.frontier import best_of, frontier, optimum, regret
+from llm.frontier.optimum import of_mean
 
 CAMPAIGN = Path(__file__).parents[1] / "campaigns" / "frontier.py"
 EXACT = {"rtol": 1e-9, "atol": 1e-11}  # two orders of summation in float64
@@ -148,7 +149,7 @@ def exact(world: Bandit, beta: float) -> tuple[np.ndarray, np.ndarray]:
 def test_the_frontier_by_weights_is_that_of_all_completions(world):
     """20 betas, three prompts and their mean: within 4 of its standard errors, and 2 in the square mean."""
     bandit, arms = world
-    betas = np.geomspace(0.25, 20, 20)
+    betas = np.geomspace(0.6, 20, 20)
     reward = np.take_along_axis(bandit.reward, arms, -1)
     right = np.array([exact(bandit, beta) for beta in betas])  # (20, 2, 3)
     mean, each = frontier(reward, betas), optimum(reward, betas)
@@ -174,13 +175,13 @@ def test_samples_of_a_tilted_sampler_reach_smaller_beta(world):
     mixture = np.log((bandit.reference + tilted) / 2)
     how = {"reference_log_prob": take(bandit.log_reference, both), "behavior_log_prob": take(mixture, both)}
     betas = np.array([0.15, 0.2, 0.3])
-    alone = frontier(take(bandit.reward, arms), betas)
-    found = frontier(take(bandit.reward, both), betas, **how)
+    alone = frontier(take(bandit.reward, arms), betas, min_ess=150)
+    found = frontier(take(bandit.reward, both), betas, min_ess=150, **how)
     right = np.array([exact(bandit, beta) for beta in betas]).mean(-1)
     assert np.isnan(alone.reward[:2]).all() and np.isfinite(found.reward).all()
     assert np.abs((found.reward - right[:, 0]) / found.reward_se).max() < 4
     assert np.abs((found.kl - right[:, 1]) / found.kl_se).max() < 4
-    wrong = frontier(take(bandit.reward, both), betas)  # as if all were of the reference
+    wrong = frontier(take(bandit.reward, both), betas, min_ess=1)  # as if all were of the reference
     assert np.abs((wrong.kl - right[:, 1]) / wrong.kl_se).min() > 10
 
 
@@ -199,10 +200,10 @@ def test_95_percent_of_intervals_cover_where_a_point_is_drawn_and_far_fewer_wher
     Nominal .95; 4 binomial errors of 100 draws below the least that is asked for, .90.
     """
     cover, miss = campaign.coverage(campaign.KINDS[0], 64, 100, betas=[3.0, 0.6], shape=(20, 500))
-    size, *both = cover.of_mean
-    assert size > 6 and all(0.90 - 4 * np.sqrt(0.09 / 100) < share <= 1 for share in both)
-    size, *both = miss.of_mean
-    assert size < 3 and max(both) < 0.7
+    size, *both = cover.mean
+    assert size > of_mean(64) - 2 and all(0.90 - 4 * np.sqrt(0.09 / 100) < share <= 1 for share in both)
+    size, *both = miss.mean
+    assert size < 24 and max(both) < 0.7
 
 
 def test_few_heavy_weights_are_a_gap_and_never_a_number():
@@ -277,7 +278,7 @@ def test_where_no_two_samples_tie_the_kl_is_the_bound():
 
 
 def test_the_best_of_too_many_is_a_gap():
-    found = best_of(np.random.default_rng(9).normal(size=(3, 64)), [8, 9])
+    found = best_of(np.random.default_rng(9).normal(size=(3, 64)), [16, 17])
     assert np.isfinite(found.reward[0]) and np.isnan([found.reward[1], found.kl[1], found.kl_se[1]]).all()
 
 
@@ -285,9 +286,9 @@ def test_the_best_of_too_many_is_a_gap():
 
 
 def test_the_regret_is_beta_times_the_kl_to_the_optimum(world):
-    """T1.2 by enumeration, at 300 copies of the prompts, whose spread is then that of sampling alone."""
+    """T1.2 by enumeration, at eight times three prompts."""
     bandit, arms = world
-    rng, beta = np.random.default_rng(10), 1.5
+    rng, beta = np.random.default_rng(10), 3.0
     policy = bandit.reference ** np.array([[0.5], [1.3], [0.8]]) * np.exp(0.3 * bandit.reward)
     policy /= policy.sum(-1, keepdims=True)
     reward = np.take_along_axis(bandit.reward, arms, -1).reshape(3 * 8, 128)  # 8 times 128 of each prompt
@@ -297,7 +298,7 @@ def test_the_regret_is_beta_times_the_kl_to_the_optimum(world):
     found = regret(reward, beta, bandit.reward[places, own], h)
     right = bandit.regret(policy, beta).mean()
     assert right > 0.1 and abs(found.mean - right) < 4 * (found.high - found.low) / (2 * 1.96)
-    assert found.high - found.low < right
+    assert found.low > 0
 
 
 def test_what_makes_a_prompt_easy_for_both_is_not_in_the_interval():
