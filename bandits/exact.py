@@ -16,6 +16,7 @@ What is trained beside the policy are keywords: `value` is DRO's V (eliminated b
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -334,7 +335,7 @@ def known_coefficient(algorithm: Algorithm, bandit: Bandit, law: Law, state: Sta
 
 def _block(bandit: Bandit, law: Law, state: State) -> int:
     """Groups to enumerate at a time, so that memory does not grow with the number of contexts."""
-    return max(1, BLOCK // (int(np.prod(_contexts(bandit, law, state))) * law.k))
+    return max(1, BLOCK // (prod(_contexts(bandit, law, state)) * law.k))
 
 
 def _contexts(bandit: Bandit, law: Law, state: State) -> tuple[int, ...]:
@@ -348,7 +349,7 @@ def _contexts(bandit: Bandit, law: Law, state: State) -> tuple[int, ...]:
 def motions_of(problem: Problem, rows: NDArray[np.intp] | None = None) -> Motions:
     """The flows of the contexts `rows`, counted in C order, on one axis; by default of all."""
     shape = problem.contexts or (1,)
-    some = np.arange(int(np.prod(shape))) if rows is None else rows
+    some = np.arange(prod(shape)) if rows is None else rows
     return _motions(problem.at(np.unravel_index(some, shape), shape))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def sum_by_arm(c: Floats, arms: Arms, size: int) -> Floats:
     lead = c.shape[:-2]
     if arms.flags.f_contiguous:  # read them as they lie in memory
         c, arms = c.swapaxes(-1, -2), arms.T
-    context = np.arange(int(np.prod(lead)))[:, None] * size
+    context = np.arange(prod(lead))[:, None] * size
     cells = context + arms.reshape(1, -1)
     sums = np.bincount(cells.ravel(), c.ravel(), minlength=context.size * size)
     return np.asarray(sums, dtype=float).reshape(*lead, size)

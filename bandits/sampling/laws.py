@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from bandits.solvers import graph
 
 Arms = NDArray[np.intp]
 BLOCK = 2**16  # groups enumerated at a time
+KEPT = 2**12  # of them, so few are kept for the next sum
 
 WON = np.array([[0.5, 1.0], [0.0, 0.5]])  # preference matrix of a pair listed as (winner, loser)
 WON.flags.writeable = False
@@ -65,10 +66,12 @@ class Product:
 
     def tuples(self, block: int = BLOCK) -> Iterator[tuple[Arms, Floats]]:
         """All A^k groups, `block` at a time: arms (n, k) with their probabilities (..., n)."""
-        shape = (self.marginals[0].shape[-1],) * self.k
-        total = int(np.prod(shape))
+        size = self.marginals[0].shape[-1]
+        total = size**self.k
         for first in range(0, total, block):
-            arms = np.stack(np.unravel_index(np.arange(first, min(first + block, total)), shape), axis=-1)
+            last = min(first + block, total)
+            few = last - first <= KEPT
+            arms = _kept(size, self.k, first, last).copy() if few else _ordered(size, self.k, first, last)
             weight = self.marginals[0][..., arms[:, 0]]
             for place in range(1, self.k):
                 weight = weight * self.marginals[place][..., arms[:, place]]
@@ -305,6 +308,14 @@ class Labelled:
 
 
 Law = Product | Joint | Labelled
+
+
+def _ordered(size: int, k: int, first: int, last: int) -> Arms:
+    """Those of the size^k ordered groups, (last - first, k)."""
+    return np.stack(np.unravel_index(np.arange(first, last), (size,) * k), axis=-1)
+
+
+_kept = lru_cache(maxsize=64)(_ordered)
 
 
 def _sums(arms: Arms, weight: Floats, size: int) -> Floats:
