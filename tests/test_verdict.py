@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from bandits.verdict.claims import probes
 from bandits.verdict.ends import End
 from bandits.verdict.how import unseen_arms
 from bandits.verdict.worlds import Trial, adversarial_worlds
+from campaigns import ends_alike
 from rows import every_row
 
 OFFLINE = b.Offline(worlds.BEHAVIOR)
@@ -312,6 +314,15 @@ def test_circles_and_slides_end_in_a_verdict():
     assert_allclose(
         slide.rows[0].policy, [0.6, 0.4], rtol=0, atol=5e-3
     )  # w = 1.2, by steps of 1e-2 of a logit
+
+
+@pytest.mark.parametrize("twin", ends_alike.TWINS, ids=lambda twin: twin.__name__)
+def test_the_card_and_the_solver_say_the_same_of_a_wrong_twin(twin):
+    """Rests at the same policy, or runs away: logits that go apart like log t, or for ever faster."""
+    wrong = twin(b.CoPG(0.5))
+    if wrong is not None:
+        someone_elses, _ = ends_alike.trials(zlib.crc32(twin.__name__.encode()))
+        assert ends_alike.differ(wrong, someone_elses) == ""
 
 
 def test_basins_are_shares_of_the_simplex():

@@ -14,6 +14,7 @@ parameters is laid beside what an algorithm of `bandits` gives for the same grou
     functions      which loss functions of OpenRLHF and verl are called alone?
     trl_pairs      how are TRL's DPO, KTO, CPO and ORPO trainers called on given pairs?
     trl_online     how is TRL's Online DPO trainer called on given pairs?
+    trl_singles    how is TRL's A*-PO trainer called on given answers?
     trl_groups     how are TRL's GRPO and RLOO trainers called on given groups?
     ends           where does it end, and does the trainer rest there?
     rows_pairs, rows_groups, rows_alone, rows_formulas; rows

@@ -281,7 +281,7 @@ def gspo_over_tokens(plus: float) -> Loss:
     return loss
 
 
-def geometric_mean(plus: float) -> Loss:
+def geometric_mean(plus: float, clip: float = 0.2) -> Loss:
     """GMPO's surrogate in loops over answers: prod_t min-clipped(w_t)^(1/|y|) a."""
 
     def loss(s: TokenSamples) -> Tensor:
@@ -292,7 +292,7 @@ def geometric_mean(plus: float) -> Loss:
             for i, r in enumerate(rewards):
                 a, n = (r - mean) / spread, int(s.length[g, i])
                 log_w = s.token_log_prob[g, i, :n] - s.token_behavior_log_prob[g, i, :n]
-                kept = log_w.clamp(max=0.2) if a > 0 else log_w.clamp(min=-0.2)
+                kept = log_w.clamp(max=clip) if a > 0 else log_w.clamp(min=-clip)
                 total = total - a * torch.exp(kept.mean()) / len(rewards)
         return total / len(s.reward)
 

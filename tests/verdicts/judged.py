@@ -24,7 +24,7 @@ from torch import Tensor
 from bandits.samples import TokenSamples, TokenUpdate, Update
 from verdicts.world import COUNTS, Groups, World
 
-Kind = Literal["pairs", "own pairs", "answers", "groups"]
+Kind = Literal["pairs", "own pairs", "answers", "own answers", "groups"]
 Gradient = Callable[[Groups, Tensor, Tensor], Tensor]  # (a batch, policy, sampler) -> d loss / d parameters
 TOLERANCE = {"run": 2e-5, "function": 1e-6, "formula": 1e-9}  # float32 inside; a clamp's 1e-8; double
 
@@ -37,7 +37,7 @@ class Row:
         name: as its users spell it.
         source: file and line of the loss.
         how: "run": the trainer itself; "function": its loss function alone; "formula": written out here.
-        kind: what it is shown, as `World` has it; "own pairs" and groups are drawn by the sampler.
+        kind: what it is shown, as `World` has it; groups and what is its own are drawn by the sampler.
         loss: the world to the gradient of the mean loss over a batch.
         against: what it is laid beside; None: `why` says why there is nothing.
         named: the algorithm of its name, where `against` is another.
@@ -78,7 +78,8 @@ def groups_of(world: World, kind: Kind, sampler: Tensor) -> Groups:
     """The groups that a row is shown, with their probabilities."""
     if kind in ("pairs", "answers"):
         return getattr(world, kind)
-    return world.groups(sampler) if kind == "groups" else world.own_pairs(sampler)
+    drawn = {"groups": world.groups, "own pairs": world.own_pairs, "own answers": world.own_answers}
+    return drawn[kind](sampler)
 
 
 def theirs(world: World, row: Row, policy: Tensor, sampler: Tensor) -> tuple[Groups, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import bandits as b
 from bandits.sequences import KLInLoss, KLInReward, by_answer, by_constant, by_group, k2
-from verdicts import formulas, trl_groups
+from verdicts import formulas, trl_groups, trl_singles
 from verdicts import group_algorithms as own
 from verdicts.judged import Row
 from verdicts.rows_pairs import trl
@@ -17,6 +17,7 @@ PLUS = 1e-4  # what TRL adds to the standard deviation
 NONE: dict[str, Any] = {"scale_rewards": "none"}
 SEQUENCE: dict[str, Any] = {"importance_sampling_level": "sequence"}
 SHARED = BETA * K / (K - 1)  # beta where advantages lose 1/k by counting themselves
+VALUE = 0.3  # V* of the prompt, as if estimated
 OWN_KL = "each token pays for its own KL, not for that of the tokens it leads to (T10.1)"
 
 
@@ -171,6 +172,27 @@ GROUPS = [
         grpo(by_group, PLUS),
         settings={"scale_rewards": "batch"},
         notes="one group by itself is its own batch",
+    ),
+    trl(
+        name="GMPOTrainer",
+        source="trl/experimental/gmpo/gmpo_trainer.py:105",
+        kind="groups",
+        claim="GMPO 2507.20673",
+        loss=trl_groups.gmpo(beta=0.0),
+        against=without_kl(own.GeometricMean(grpo(by_answer, PLUS), 0.4)),
+        second=formulas.of_samples(formulas.geometric_mean(PLUS, 0.4)),
+        stale=True,
+        notes="clipped in log pi/mu, at e^0.4 and e^-0.4",
+    ),
+    trl(
+        name="A2POTrainer",
+        source="trl/experimental/a2po/a2po_trainer.py:357",
+        kind="own answers",
+        claim="A*-PO 2505.20686",
+        loss=trl_singles.a2po(VALUE, beta2=BETA),
+        against=b.PolicyGradient(BETA, VALUE),
+        notes="on its own samples V* is a constant baseline: whatever it is estimated at, the end is pi*, and "
+        "the noise alone feels it (T2.1)",
     ),
     trl_grpo(
         "delta=3",

@@ -35,18 +35,23 @@ class Prescribed:
 
 def grpo(**settings: Any) -> Callable[[World], Gradient]:
     """`GRPOTrainer`: scoring, then loss."""
-    return _of_groups("GRPO", 1, **settings)
+    return _of_groups("trl", "GRPO", 1, **settings)
+
+
+def gmpo(**settings: Any) -> Callable[[World], Gradient]:
+    """`GMPOTrainer` of trl.experimental: scoring, then loss."""
+    return _of_groups("trl.experimental.gmpo", "GMPO", 1, **settings)
 
 
 def rloo(**settings: Any) -> Callable[[World], Gradient]:
     """`RLOOTrainer`: scoring, then loss."""
-    return _of_groups("RLOO", 0, **settings)
+    return _of_groups("trl", "RLOO", 0, **settings)
 
 
-def _of_groups(name: str, extra: int, **settings: Any) -> Callable[[World], Gradient]:
+def _of_groups(module: str, name: str, extra: int, **settings: Any) -> Callable[[World], Gradient]:
     @functools.cache
     def made(world: World) -> Gradient:
-        trainer = _trainer(world, name, extra, settings)
+        trainer = _trainer(world, module, name, extra, settings)
 
         def gradient(groups: Groups, policy: Tensor, sampler: Tensor) -> Tensor:
             lengths = world.lengths[groups.arms]
@@ -64,10 +69,13 @@ def _of_groups(name: str, extra: int, **settings: Any) -> Callable[[World], Grad
     return made
 
 
-def _trainer(world: World, name: str, extra: int, settings: dict[str, Any]) -> Any:
+def _trainer(world: World, module: str, name: str, extra: int, settings: dict[str, Any]) -> Any:
     """A trainer that learns twice from the same groups, so that it holds the sampler's log-probabilities."""
-    import trl
+    import importlib
+
     from datasets import Dataset
+
+    trl = importlib.import_module(module)
 
     model, folder = at(world, world.reference), tempfile.mkdtemp()
     model.save_pretrained(folder)  # the reference is loaded by the name of the model

@@ -67,7 +67,7 @@ def rows_of(world: World, arms: Tensor) -> dict[str, Tensor]:
     }
 
 
-def gradient_of(trainer: Any, batch: Callable[[Groups], dict[str, Tensor]]) -> Gradient:
+def gradient_of(trainer: Any, batch: Callable[[Groups], dict[str, Any]]) -> Gradient:
     """Minus nothing: d compute_loss / d parameters of the trainer's model."""
 
     def gradient(groups: Groups, policy: Tensor, sampler: Tensor) -> Tensor:

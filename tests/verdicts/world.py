@@ -146,6 +146,10 @@ class World:
         weight = torch.tensor([2 * law[i] * law[j] for i, j in arms])
         return Groups(torch.tensor(arms), weight / weight.sum())
 
+    def own_answers(self, sampler: Tensor) -> Groups:
+        """One answer drawn by the sampler."""
+        return Groups(torch.arange(ARMS)[:, None], torch.from_numpy(np.exp(self.log_policy(sampler))))
+
     @cached_property
     def certain(self) -> Bandit:
         """The arms, where the one of more reward always wins."""
