@@ -65,9 +65,11 @@ def test_a_file_without_marks_is_left_alone(tmp_path, capsys):
 # ---- colours and lines -------------------------------------------------------------------------------------
 
 
-def test_no_two_looks_are_the_same_up_to_fifty_algorithms():
-    looks = [style.look(place) for place in range(50)]
-    assert len(set(looks)) == 50
+def test_no_two_looks_are_the_same_up_to_seventy_algorithms():
+    looks = [style.look(place) for place in range(72)]
+    assert len(set(looks)) == 72 and len(set(style.LINES)) == len(style.LINES)
+    neighbours = zip(looks, looks[1:], strict=False)
+    assert all(a.color != b.color and a.linestyle != b.linestyle for a, b in neighbours)
     assert set(style.LOOKS) == {cls.__name__ for cls in ALGORITHMS}
 
 

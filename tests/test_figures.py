@@ -11,6 +11,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bandits.__main__ import main
 from bandits.experiments import EXPERIMENTS, robustness
@@ -18,11 +21,12 @@ from bandits.experiments.record import Claim, as_json, caption, captions, questi
 from bandits.plots import simplex, style
 
 FIGURES = Path(__file__).parents[1] / "figures"
+PATTERNS = {"none"} | {() if line == style.SOLID else line[1] for line in style.LINES}
 NAMES = [experiment.__name__.rpartition(".")[2] for experiment in EXPERIMENTS]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=NAMES)
-def test_claims_hold_and_numbers_are_the_committed_ones(experiment) -> None:
+def test_claims_hold_numbers_are_the_committed_ones_and_curves_differ_in_grey(experiment) -> None:
     result = experiment.run()
     claims = experiment.claims(result)
     wrong = [claim for claim in claims if not claim.ok]
@@ -32,6 +36,47 @@ def test_claims_hold_and_numbers_are_the_committed_ones(experiment) -> None:
     # Six digits are kept; quantities that are zero in theory differ in their rounding between machines.
     assert_same(found["result"], committed["result"])
     assert [c["text"] for c in found["claims"]] == [c["text"] for c in committed["claims"]]
+    assert not alike_in_grey(experiment.draw(result))
+    plt.close("all")
+
+
+def alike_in_grey(figure: Figure) -> list[str]:
+    """Named curves that a panel or a legend tells apart by colour alone, and lines that the table has not."""
+    panels = [axes.get_legend_handles_labels() for axes in figure.axes]
+    legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
+    panels += [(each.legend_handles, [text.get_text() for text in each.get_texts()]) for each in legends]
+    found = []
+    for handles, labels in panels:
+        seen: dict[object, str] = {}
+        for handle, label in zip(handles, labels, strict=True):
+            line = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
+            if not isinstance(line, Line2D):
+                continue  # a surface, a bar, or the bars of an error
+            dashes, marker, face = (
+                line._unscaled_dash_pattern[1],
+                line.get_marker(),
+                line.get_markerfacecolor(),
+            )
+            pattern = "none" if line.get_linestyle() == "None" else tuple(dashes or ())
+            if pattern not in PATTERNS:
+                found.append(f"{label!r} takes its dashes {pattern} from elsewhere than style.LINES")
+            look = (pattern, marker, face == "none")
+            if seen.setdefault(look, label) != label:
+                found.append(f"{label!r} looks like {seen[look]!r}")
+    return found
+
+
+def test_curves_that_differ_in_colour_alone_are_seen() -> None:
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], color=style.BLUE, label="a")
+    axes.plot([1, 0], color=style.ORANGE, label="b")
+    axes.plot([1, 1], color=style.ORANGE, linestyle=(0, (4, 4)), label="c")
+    axes.plot([0, 0], color=style.BLUE, marker="o", label="d")
+    assert alike_in_grey(figure) == [
+        "'b' looks like 'a'",
+        "'c' takes its dashes (4.0, 4.0) from elsewhere than style.LINES",
+    ]
+    plt.close("all")
 
 
 def assert_same(found, committed, where: str = "result") -> None:
@@ -56,6 +101,14 @@ def test_a_picture_says_what_it_asks_and_shows(experiment) -> None:
     svg = ElementTree.parse(FIGURES / f"{experiment.__name__.rpartition('.')[2]}.svg").getroot()
     said = [svg.findtext(f"{{http://www.w3.org/2000/svg}}{tag}") for tag in ("title", "desc")]
     assert said == [question(experiment), caption(experiment)]
+
+
+def test_numbers_behind_the_twelfth_decimal_are_not_written() -> None:
+    """They are rounding, which differs between processors; six digits of everything else are kept."""
+    claims = [Claim("a", 1.23456789e-5, 1.23456789e-8, 0), Claim("b", -4e-16, 123456.789, 0)]
+    first, second = json.loads(as_json(claims[0], claims))["claims"]
+    assert (first["computed"], first["expected"]) == (1.23457e-5, 1.2346e-8)
+    assert str(second["computed"]) == "0.0" and second["expected"] == 123457.0
 
 
 def test_a_changed_number_is_noticed() -> None:

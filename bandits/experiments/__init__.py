@@ -1,5 +1,6 @@
 """What does each figure ask?  One file a question: `run() -> Result` (arrays), `draw(result) -> Figure`.
 
+run(beta=0.3)    the same with other numbers than the papers'; `python -m bandits figures copg_toy --beta 0.3`
 claims(result)   what the figure says, as numbers: claim, computed, expected, tolerance
 EXPERIMENTS      all of them, in the order of the map; `python -m bandits figures` runs them
 """

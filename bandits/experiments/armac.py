@@ -25,8 +25,8 @@ from bandits.tabular.trees import Game
 ITERATIONS = 1000
 LOOKS = {
     "CFR = ARMAC": (style.BLUE, "-"),
-    "CFR, in turn": (style.GREEN, (0, (5, 2))),
-    "ARMAC that replays itself": (style.RED, (0, (3, 1, 1, 1))),
+    "CFR, in turn": (style.GREEN, style.DASHED),
+    "ARMAC that replays itself": (style.RED, style.DASH_DOT),
 }
 
 
@@ -43,20 +43,24 @@ class Result:
     value: float  # of the average policy to player 0
     alpha: float
     off: float  # distance of CFR's average in turn from the family
-    late: Floats  # (3,)  NashConv of the policy in play over 100 ... 1000: least, greatest, mean
+    late: Floats  # (3,)  NashConv of the policy in play over the last nine tenths: least, greatest, mean
 
 
-def run(progress: bool = False) -> Result:
-    """Play 1000 iterations four times."""
+def run(progress: bool = False, *, iterations: int = ITERATIONS) -> Result:
+    """Play the same game four times.
+
+    Args:
+        iterations: of all four.
+    """
     game = games.kuhn_poker()
-    cfr, mine = armac.cfr(game, ITERATIONS), armac.armac(game, ITERATIONS)
-    replayed = armac.armac(game, ITERATIONS, replays_itself=True)
-    in_turn = armac.alternating_cfr(game, ITERATIONS)
-    at = np.unique(np.geomspace(1, ITERATIONS, 40).round().astype(int))
+    cfr, mine = armac.cfr(game, iterations), armac.armac(game, iterations)
+    replayed = armac.armac(game, iterations, replays_itself=True)
+    in_turn = armac.alternating_cfr(game, iterations)
+    at = np.unique(np.geomspace(1, iterations, 40).round().astype(int))
     played = dict(zip(LOOKS, (cfr, in_turn, replayed), strict=True))
     means = {name: armac.average_policies(game, each)[at - 1] for name, each in played.items()}
     rows = [list(game.infosets).index(card) for card in "JK"]
-    late = np.array([nash_conv(game, policy) for policy in cfr[99:]])
+    late = np.array([nash_conv(game, policy) for policy in cfr[max(iterations // 10, 1) - 1 :]])
     alpha, off = games.nearest_kuhn_equilibrium(means["CFR, in turn"][-1])
     return Result(
         iterations=at.astype(float),
@@ -106,7 +110,13 @@ def draw(result: Result) -> Figure:
             left.loglog(
                 result.iterations, result.average[name], color=color, linestyle=line, label=f"average, {name}"
             )
-        left.loglog(result.iterations, result.current, color=style.ORANGE, label="in play, CFR = ARMAC")
+        left.loglog(
+            result.iterations,
+            result.current,
+            color=style.ORANGE,
+            linestyle=style.DOTTED,
+            label="in play, CFR = ARMAC",
+        )
         left.set(title="Averages arrive, policies in play do not", xlabel="iteration", ylabel="NashConv")
         hues = {"ARMAC": style.BLUE, "ARMAC that replays itself": style.RED}
         for name, apart in result.apart.items():
@@ -114,14 +124,14 @@ def draw(result: Result) -> Figure:
             middle.loglog(
                 result.iterations, np.maximum(apart, 1e-17), color=hues[name], linestyle=line, label=name
             )
-        middle.axhline(1e-12, color=style.BLACK, linestyle=(0, (1, 1.5)), linewidth=1.2, label="1e-12")
+        middle.axhline(1e-12, color=style.BLACK, linestyle=style.DOTTED, linewidth=1.2, label="1e-12")
         middle.set(
             title="ARMAC is CFR, to rounding",
             xlabel="iteration",
             ylabel="largest difference from CFR's policies",
         )
         middle.set_ylim(3e-18, 10)
-        right.plot(*result.line.T, color=style.BLACK, linewidth=3, alpha=0.5, label="equilibria")
+        right.plot(*result.line.T, "s-", color=style.BLACK, linewidth=3, alpha=0.5, label="equilibria")
         for name, (color, line) in LOOKS.items():
             right.plot(*result.bets[name].T, color=color, linestyle=line, linewidth=1.2, label=name)
             right.plot(*result.bets[name][-1], "o", color=color, markersize=6, markeredgecolor="white")

@@ -47,9 +47,9 @@ class Result:
     reference_length: float
 
 
-def world() -> tuple[TokenTable, Bandit, Floats]:
+def world(seed: int = 2) -> tuple[TokenTable, Bandit, Floats]:
     """Two words and an end, at most three tokens; who sampled prefers some answers."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(seed)
     table = TokenTable(np.log([0.35, 0.25, 0.4]), length=3, end=2)
     mu = np.exp(0.4 * rng.normal(size=len(table.sequences)))
     return table, table.bandit(rng.normal(size=len(mu))), mu / mu.sum()
@@ -66,21 +66,26 @@ def averaged_end(bandit: Bandit, beta: float) -> tuple[Floats, float]:
     return bandit.log_reference + bandit.length * (score + c), c
 
 
-def run(progress: bool = False) -> Result:
-    """Closed forms, and two tables trained to their ends."""
-    table, bandit, mu = world()
-    ends: dict[str, Algorithm] = {"sum": CoPG(BETA), "average": Averaged(CoPG(BETA))}
+def run(progress: bool = False, *, beta: float = BETA, seed: int = 2) -> Result:
+    """Closed forms, and two tables trained to their ends.
+
+    Args:
+        beta: strength of the KL to the reference.
+        seed: of the world's rewards, and of who sampled.
+    """
+    table, bandit, mu = world(seed)
+    ends: dict[str, Algorithm] = {"sum": CoPG(beta), "average": Averaged(CoPG(beta))}
     trained = {name: table_fixed_point(each, table, bandit, Offline(mu)) for name, each in ends.items()}
-    log_averaged, constant = averaged_end(bandit, BETA)
+    log_averaged, constant = averaged_end(bandit, beta)
     tilted = {
-        "sum": np.array([bandit.optimal_policy(beta) for beta in BETAS]),
-        "average": np.exp([averaged_end(bandit, beta)[0] for beta in BETAS]),
+        "sum": np.array([bandit.optimal_policy(b) for b in BETAS]),
+        "average": np.exp([averaged_end(bandit, b)[0] for b in BETAS]),
     }
     return Result(
-        beta=BETA,
+        beta=beta,
         reward=bandit.needed_reward(),
         length=table.lengths,
-        summed=np.log(bandit.optimal_policy(BETA)) - bandit.log_reference,
+        summed=np.log(bandit.optimal_policy(beta)) - bandit.log_reference,
         averaged=log_averaged - bandit.log_reference,
         trained={name: np.log(fit.policy) - bandit.log_reference for name, fit in trained.items()},
         constant=constant,
@@ -131,9 +136,13 @@ def draw(result: Result) -> Figure:
             axes.legend(loc="upper left")
         right.semilogx(result.betas, result.mean_length["sum"], color=style.GREY, label="sum")
         right.semilogx(
-            result.betas, result.mean_length["average"], color=style.RED, linestyle="--", label="average"
+            result.betas,
+            result.mean_length["average"],
+            color=style.RED,
+            linestyle=style.DASHED,
+            label="average",
         )
-        right.axhline(result.reference_length, color=style.BLACK, linestyle=":", label="reference")
+        right.axhline(result.reference_length, color=style.BLACK, linestyle=style.DOTTED, label="reference")
         right.set(xlabel="β", ylabel="mean length, tokens")
         right.set_title("The average moves the length")
         right.legend(loc="best")

@@ -11,6 +11,8 @@ probability .6, at two decays: each mode of the graph ends at its own p+, or die
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +30,10 @@ STARTS = np.array(
     [[0.03, 0.005], [0.9, 0.002], [0.25, 0.9], [0.01, 0.15], [0.004, 0.3], [0.0008, 0.6], [0.0007, 0.95]]
     + [[0.003, 0.01], [0.001, 0.03], [0.0003, 0.12], [0.0001, 0.3], [0.00005, 0.6], [0.00003, 0.9]]
 )
-HUES = (style.GREEN, style.PURPLE)
+LOOKS = ((style.GREEN, "o", "."), (style.PURPLE, "D", "x"))  # exact, by a flow
+
+LIVES: dict[str, Any] = {"color": style.BLUE, "marker": "o", "markersize": 4, "linewidth": 1.1}
+COLLAPSES = LIVES | {"color": style.ORANGE, "marker": "s", "linestyle": style.SHORT}
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,21 @@ class Result:
     kept: dict[str, Floats]  # (modes,)  where BGRL's flow ends
 
 
-def run(progress: bool = False) -> Result:
-    """Formulas, and flows beside them."""
-    of = byol.mode(NOISE, DECAY)
+def run(progress: bool = False, *, noise: float = NOISE, decay: float = DECAY, keep: float = KEEP) -> Result:
+    """Formulas, and flows beside them.
+
+    Args:
+        noise: of the one mode's next state.
+        decay: of the weights, left.
+        keep: the chance of an edge of the ring to be kept.
+    """
+    of = byol.mode(noise, decay)
     paths = byol.flow(of, STARTS.T, np.concatenate([np.linspace(0, 60, 120), [600.0]]))
     threshold = byol.collapse_threshold(of)
     decays = np.linspace(0.002, threshold, 60)
     rest = np.array([byol.rest_points(of._replace(decay=eta))[[1, -1]] for eta in decays])
     reached_at = np.array([0.02, 0.06, 0.1, 0.14, 0.19, 0.23])
-    signal, predicted, kept = _graph()
+    signal, predicted, kept = _graph(keep)
     return Result(
         rest=byol.rest_points(of),
         edge=byol.basin_edge(of),
@@ -70,8 +81,8 @@ def run(progress: bool = False) -> Result:
         high=rest[:, 1],
         reached_at=reached_at,
         reached={
-            "target: the encoder": np.array([_ends(eta, np.inf) for eta in reached_at]),
-            "target: moving average": np.array([_ends(eta, 0.3) for eta in reached_at]),
+            "target: the encoder": np.array([_ends(noise, eta, np.inf) for eta in reached_at]),
+            "target: moving average": np.array([_ends(noise, eta, 0.3) for eta in reached_at]),
         },
         signal=signal,
         predicted=predicted,
@@ -107,17 +118,17 @@ def draw(result: Result) -> Figure:
         _draw_plane(left, result)
         _draw_decay(middle, result)
         place = np.arange(len(result.signal))
-        for hue, (name, p) in zip(HUES, result.kept.items(), strict=True):
+        for (hue, exact, flow), (name, p) in zip(LOOKS, result.kept.items(), strict=True):
             right.plot(
                 place,
                 result.predicted[name],
-                "_",
+                exact,
                 color=hue,
-                markersize=18,
-                markeredgewidth=2,
+                markersize=10,
+                markerfacecolor="none",
                 label=f"{name}, exact",
             )
-            right.plot(place, p, "o", color=hue, markersize=4, label=f"{name}, flow")
+            right.plot(place, p, flow, color=hue, markersize=5, label=f"{name}, flow")
         right.set(title="On a graph, weak modes die first", xlabel="mode of the ring, strongest first")
         right.set_ylabel("predictor p of the mode")
         for axes in (left, middle, right):
@@ -127,15 +138,13 @@ def draw(result: Result) -> Figure:
 
 def _draw_plane(axes: Axes, result: Result) -> None:
     p = np.linspace(0, 1, 100)
-    axes.plot(p**2, p, color=style.GREY, linewidth=1.0, linestyle=(0, (1, 1.5)), label="s = p²")
+    axes.plot(p**2, p, color=style.GREY, linewidth=1.0, linestyle=style.DOTTED, label="s = p²")
     for i, lives in enumerate(result.lives):
         s, q = result.paths[:-1, :, i].T
-        color = style.BLUE if lives else style.ORANGE
-        axes.plot(s, q, color=color, linewidth=1.1)
-        axes.plot(s[:1], q[:1], "o", color=color, markersize=4)
-    axes.plot(*result.edge.T, color=style.RED, linestyle=(0, (5, 2)), label="edge of the basin, exact")
-    axes.plot([], [], "o-", color=style.BLUE, markersize=4, linewidth=1.1, label="lives")
-    axes.plot([], [], "o-", color=style.ORANGE, markersize=4, linewidth=1.1, label="collapses")
+        axes.plot(s, q, markevery=[0], **(LIVES if lives else COLLAPSES))
+    axes.plot(*result.edge.T, color=style.RED, linestyle=style.DASHED, label="edge of the basin, exact")
+    axes.plot([], [], label="lives", **LIVES)
+    axes.plot([], [], label="collapses", **COLLAPSES)
     high = result.rest[2]
     axes.plot([high**2], [high], "*", color=style.BLACK, markersize=11, zorder=5)
     axes.set_xscale("log")
@@ -145,8 +154,8 @@ def _draw_plane(axes: Axes, result: Result) -> None:
 
 def _draw_decay(axes: Axes, result: Result) -> None:
     axes.plot(result.decays, result.high, color=style.BLUE, label="p+, exact")
-    axes.plot(result.decays, result.low, color=style.RED, linestyle=(0, (5, 2)), label="p−, exact")
-    axes.axvline(result.threshold, color=style.BLACK, linestyle=(0, (1, 1.5)), linewidth=1.2)
+    axes.plot(result.decays, result.low, color=style.RED, linestyle=style.DASHED, label="p−, exact")
+    axes.axvline(result.threshold, color=style.BLACK, linestyle=style.DOTTED, linewidth=1.2)
     for (name, ends), marker in zip(result.reached.items(), ("o", "x"), strict=True):
         size = 8 if marker == "o" else 6
         fill = "none" if marker == "o" else style.BLACK
@@ -159,20 +168,23 @@ def _draw_decay(axes: Axes, result: Result) -> None:
             markerfacecolor=fill,
             label=name,
         )
-    axes.set(title="Above a decay of 1/6 all collapse", xlabel="decay η", ylabel="predictor p at the end")
+    threshold = Fraction(result.threshold).limit_denominator(100)
+    axes.set(
+        title=f"Above a decay of {threshold} all collapse", xlabel="decay η", ylabel="predictor p at the end"
+    )
 
 
-def _ends(decay: float, target_rate: float) -> float:
+def _ends(noise: float, decay: float, target_rate: float) -> float:
     """p where the flow of 1 by 1 matrices ends, from w = .8, p = .6."""
-    moments = byol.Moments(np.array([[1 + NOISE]]), np.ones((1, 1)))
+    moments = byol.Moments(np.array([[1 + noise]]), np.ones((1, 1)))
     found = byol.matrix_flow(moments, [[0.8]], [[0.6]], [400.0], decay=decay, target_rate=target_rate)
     return float(found[1][0, 0, 0])
 
 
-def _graph() -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
+def _graph(keep: float) -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
     """Signals of a ring's modes, their p+ or 0 by formula, and what the predictor has learnt of them."""
     step = np.roll(np.eye(NODES), 1, axis=0)
-    moments = byol.graph_moments(step + step.T, KEEP)
+    moments = byol.graph_moments(step + step.T, keep)
     predicted, kept = {}, {}
     for eta in DECAYS:
         modes, vectors = byol.modes(moments, decay=eta)

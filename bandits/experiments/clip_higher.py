@@ -30,16 +30,18 @@ REWARD = (1.0, 0.6, 0.4, 0.1)
 BETA, LOWER, STEP = 0.5, 0.2, 0.4
 SHOWN = {
     0: (style.BLUE, "-"),
-    2: (style.ORANGE, (0, (5, 2))),
-    4: (style.GREEN, (0, (2, 1.5))),
+    2: (style.ORANGE, style.DASHED),
+    4: (style.GREEN, style.SQUARES),
 }  # of the upper clips
-CAPPED = ((0.2, style.BLUE, "-"), (1.2, style.ORANGE, (0, (5, 2))), (4.0, style.GREEN, (0, (2, 1.5))))
+CAPPED = ((0.2, style.BLUE, "-"), (1.2, style.ORANGE, style.DASHED), (4.0, style.GREEN, style.SQUARES))
 
 
 @dataclass(frozen=True)
 class Result:
     """Ends against the caps, and entropy along the flows."""
 
+    behavior: Floats  # (4,)  mu
+    lower_clip: float
     upper_clip: Floats  # (n,)
     best: Floats  # (n,)  PPO: probability of the best arm at last
     reach: float  # the upper clip from which pi* is within reach
@@ -52,18 +54,30 @@ class Result:
     cispo_entropy: Floats  # (3, s)  at three caps
 
 
-def run(progress: bool = False) -> Result:
-    """Nothing is sampled."""
-    world, sampling = Bandit(REWARD, reference=MU), Offline(MU)
-    optimum = world.optimal_policy(BETA)
+def run(
+    progress: bool = False, *, beta: float = BETA, lower_clip: float = LOWER, mu: tuple[float, ...] = MU
+) -> Result:
+    """Nothing is sampled.
+
+    Args:
+        beta: strength of PPO's KL.
+        lower_clip: PPO's eps.
+        mu: chances of the arms in the samples, the best and rare one first; the reference too.
+    """
+    world, sampling = Bandit(REWARD, reference=mu), Offline(mu)
+    optimum = world.optimal_policy(beta)
     upper, cap = np.array([0.2, 0.6, 1.0, 1.5, 2.0]), np.linspace(0.15, 8.0, 158)
     steps, late = np.unique(np.geomspace(1, 500, 50).astype(int)), np.geomspace(0.1, 300, 60)
-    stepped = np.stack([descent(_ppo(float(up)), world, sampling, STEP, steps) for up in upper])
+    stepped = np.stack(
+        [descent(PPO(beta, lower_clip, upper_clip=float(up)), world, sampling, STEP, steps) for up in upper]
+    )
     flows = [flow(_cispo(C), world, sampling, late) for C, *_ in CAPPED]
     return Result(
+        behavior=np.array(mu),
+        lower_clip=lower_clip,
         upper_clip=upper,
         best=stepped[:, -1, 0],
-        reach=float((optimum / np.array(MU)).max() - 1),
+        reach=float((optimum / np.array(mu)).max() - 1),
         optimum=optimum,
         cap=cap,
         ends=np.stack([fixed_point(_cispo(float(C)), world, sampling).policy for C in cap]),
@@ -72,10 +86,6 @@ def run(progress: bool = False) -> Result:
         late=late,
         cispo_entropy=np.asarray(entropy(log_policy_of(np.stack(flows)))),
     )
-
-
-def _ppo(upper_clip: float) -> PPO:
-    return PPO(BETA, LOWER, upper_clip=upper_clip)
 
 
 def _cispo(cap: float) -> CISPO:
@@ -126,17 +136,17 @@ def _draw_ends(ppo: Axes, cispo: Axes, result: Result) -> None:
     """PPO's best arm against its upper clip, all of CISPO's arms against its cap."""
     held = np.linspace(0, result.reach, 2)
     ppo.plot(result.upper_clip, result.best, "o", color=style.BLUE, label="PPO ends, or slides")
-    ppo.plot(held, MU[0] * (1 + held), color=style.BLUE, linewidth=0.8, label="(1 + ε′) μ")
-    ppo.axhline(result.optimum[0], color=style.GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="π*")
+    ppo.plot(held, result.behavior[0] * (1 + held), color=style.BLUE, linewidth=0.8, label="(1 + ε′) μ")
+    ppo.axhline(result.optimum[0], color=style.GREY, linewidth=0.9, linestyle=style.DASHED, label="π*")
     ppo.axvline(result.reach, color=style.GREY, linewidth=0.6)
-    ppo.set_xlabel("ε′, upper clip (lower clip 0.2)")
+    ppo.set_xlabel(f"ε′, upper clip (lower clip {result.lower_clip:g})")
     ppo.set_ylabel("probability of the best, rare arm")
     ppo.set_title("PPO: the upper clip holds it, until π* is in reach", fontsize=9)
     ppo.legend(loc="upper left")
-    dashes = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (1, 1)))
+    dashes = ("-", style.DASHED, style.SQUARES, style.DOTTED)
     colors = (style.BLUE, style.ORANGE, style.GREEN, style.GREY)
     for arm, (color, line) in enumerate(zip(colors, dashes, strict=True)):
-        label = f"arm {arm + 1}, r = {REWARD[arm]:g}, μ = {MU[arm]:g}"
+        label = f"arm {arm + 1}, r = {REWARD[arm]:g}, μ = {result.behavior[arm]:g}"
         cispo.plot(result.cap, result.ends[:, arm], color=color, linestyle=line, label=label)
     cispo.set_xlabel("C, cap of the weight")
     cispo.set_title("CISPO: from cloning to the best arm alone", fontsize=9)

@@ -25,11 +25,18 @@ from bandits.experiments.record import Claim
 from bandits.plots import style
 from bandits.sampling.rules import Pairs
 
-BETA, ARMS = 0.5, 6
+BETA, ARMS, BRIDGE = 0.5, 6, 0.02
 REWARD = (1.0, 0.2, 0.7, -0.3, 0.5, -0.9)
+LOOKS = (
+    (style.BLUE, style.SOLID),
+    (style.GREEN, style.DASHED),
+    (style.SKY, style.DASH_DOT),
+    (style.ORANGE, style.DASH_DOTS),
+    (style.RED, style.LONG_SHORT),
+)
 
 
-def _graphs() -> dict[str, Floats]:
+def _graphs(bridge: float) -> dict[str, Floats]:
     """Joint laws of a pair, one a graph."""
     cycle = [(i, (i + 1) % ARMS) for i in range(ARMS)]
     edges = {
@@ -40,7 +47,7 @@ def _graphs() -> dict[str, Floats]:
     }
     graphs = {name: _uniform(pairs) for name, pairs in edges.items()}
     triangles = _uniform([(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)])
-    graphs["two triangles, rare bridge"] = 0.98 * triangles + 0.02 * _uniform([(2, 3)])
+    graphs["two triangles, rare bridge"] = (1 - bridge) * triangles + bridge * _uniform([(2, 3)])
     return graphs
 
 
@@ -62,17 +69,26 @@ class Result:
     slope: dict[str, float]  # measured on the tail of log regret
 
 
-def run(progress: bool = False) -> Result:
-    """Follow the flow in closed form on every graph; nothing is sampled."""
-    bandit, algorithm = Bandit(REWARD), CoPG(beta=BETA)
-    times = np.linspace(0, 1200, 1201)
+def run(
+    progress: bool = False, *, beta: float = BETA, reward: tuple[float, ...] = REWARD, bridge: float = BRIDGE
+) -> Result:
+    """Follow the flow in closed form on every graph; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        reward: of each of the six arms.
+        bridge: the share of the pairs that join the two triangles.
+    """
+    bandit, algorithm = Bandit(reward), CoPG(beta=beta)
+    rare = min(bridge, BRIDGE)  # the slowest graph needs a time like 1 / (beta bridge)
+    times = np.linspace(0, 12 / (beta * rare), round(24 / rare) + 1)
     regret, rate, slope = {}, {}, {}
-    for name, joint in _graphs().items():
+    for name, joint in _graphs(bridge).items():
         law = Pairs(joint)
-        regret[name] = bandit.regret(flow(algorithm, bandit, law, times), BETA)
+        regret[name] = bandit.regret(flow(algorithm, bandit, law, times), beta)
         rate[name] = 2 * float(convergence_rate(algorithm, bandit, law))
         slope[name] = _tail_slope(times, regret[name])
-    return Result(BETA, np.array(REWARD), times, regret, rate, slope)
+    return Result(beta, np.array(reward), times, regret, rate, slope)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -90,30 +106,29 @@ def claims(result: Result) -> list[Claim]:
 
 def draw(result: Result) -> Figure:
     """Left: regret against time with the exact slope beside it.  Right: measured against exact rate."""
-    colors = (style.BLUE, style.GREEN, style.SKY, style.ORANGE, style.RED)
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), width_ratios=(1.6, 1))
-        for color, (name, regret) in zip(colors, result.regret.items(), strict=True):
+        for (color, line), (name, regret) in zip(LOOKS, result.regret.items(), strict=True):
             shown = regret > 1e-12
-            left.semilogy(result.times[shown], regret[shown], color=color, label=name)
+            left.semilogy(result.times[shown], regret[shown], color=color, linestyle=line, label=name)
             anchor = _tail(regret)[-1]
             guide = regret[anchor] * np.exp(-result.rate[name] * (result.times - result.times[anchor]))
-            left.semilogy(result.times, guide * 1.6, color=color, linestyle=(0, (4, 3)), linewidth=1)
+            left.semilogy(result.times, guide * 1.6, color=color, linestyle=style.DOTTED, linewidth=1)
             right.loglog(result.rate[name], -result.slope[name], "o", color=color, zorder=3)
         left.set_ylim(1e-12, 1)
-        left.set_xlim(0, 160)
+        left.set_xlim(0, 80 / result.beta)
         left.set_xlabel("time (step size × steps)")
         left.set_ylabel("regret  [reward]")
         left.set_title("Same end, different speeds")
         limits = np.array([min(result.rate.values()) / 2, max(result.rate.values()) * 2])
-        right.loglog(limits, limits, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1)
+        right.loglog(limits, limits, color=style.BLACK, linestyle=style.DASHED, linewidth=1)
         right.set_xlabel("2 β λ2 of the sampling graph")
         right.set_ylabel("measured slope of log regret")
         right.set_title("The speed is the connectivity")
         handles, labels = left.get_legend_handles_labels()
-        dashed = plt.Line2D([], [], color="black", linestyle=(0, (4, 3)), linewidth=1.0)
+        dotted = plt.Line2D([], [], color="black", linestyle=style.DOTTED, linewidth=1.0)
         figure.legend(
-            [*handles, dashed], [*labels, "exact rate (shifted up)"], loc="outside lower center", ncols=3
+            [*handles, dotted], [*labels, "exact rate (shifted up)"], loc="outside lower center", ncols=3
         )
     return figure
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from bandits.algorithms import ConvexLoss, MarginLoss, exponential, hinge, logistic, squared
@@ -26,8 +27,7 @@ from bandits.plots import style
 from bandits.sampling.rules import Offline
 
 BETA = 0.5
-REWARD = np.array([1.8, 0.8, 0.0])
-WORLD = Bandit(REWARD, reference=[0.2, 0.5, 0.3])
+REWARD, REFERENCE = (1.8, 0.8, 0.0), (0.2, 0.5, 0.3)
 LOSSES: dict[str, MarginLoss] = {
     "logistic (DPO)": logistic,
     "exponential": exponential,
@@ -48,23 +48,33 @@ class Result:
     descended: dict[str, Floats]  # (c, 3)
 
 
-def run(progress: bool = False) -> Result:
-    """Every end by its closed form, a few by descent; nothing is sampled."""
+def run(progress: bool = False, *, reward: tuple[float, ...] = REWARD) -> Result:
+    """Every end by its closed form, a few by descent; nothing is sampled.
+
+    Args:
+        reward: of the three arms: best, second, worst.
+    """
     skew = np.linspace(-4, 4, 81).round(4)
-    score = {name: np.stack([_score(f, s) for s in skew]) for name, f in LOSSES.items()}
-    descended = {name: np.stack([_descent(slope, s) for s in CHECKED]) for name, slope in _SLOPES.items()}
-    return Result(REWARD, skew, score, np.array(CHECKED), descended)
+    world = Bandit([reward] * len(skew), reference=REFERENCE)  # a context for each skew
+    ends = {
+        name: fixed_point(ConvexLoss(BETA, f), world, Offline(_sampler(skew))) for name, f in LOSSES.items()
+    }
+    score = {name: _score(end.policy) for name, end in ends.items()}
+    descended = {
+        name: np.stack([_descent(slope, np.array(reward), s) for s in CHECKED])
+        for name, slope in _SLOPES.items()
+    }
+    return Result(np.array(reward), skew, score, np.array(CHECKED), descended)
 
 
-def _sampler(skew: float) -> Floats:
-    weight = np.exp(skew * np.arange(3) / 2)
-    return weight / weight.sum()
+def _sampler(skew: ArrayLike) -> Floats:
+    weight = np.exp(np.asarray(skew)[..., None] * np.arange(3) / 2)
+    return weight / weight.sum(axis=-1, keepdims=True)
 
 
-def _score(f: MarginLoss, skew: float) -> Floats:
-    found = fixed_point(ConvexLoss(BETA, f), WORLD, Offline(_sampler(skew)))
-    u = BETA * np.log(found.policy / WORLD.reference)
-    return u - u[-1]
+def _score(policy: Floats) -> Floats:
+    u = BETA * np.log(policy / np.array(REFERENCE))
+    return u - u[..., -1:]
 
 
 _SLOPES: dict[str, Callable[[Floats], Floats]] = {  # by hand; the hinge's descent chatters by a step
@@ -74,10 +84,10 @@ _SLOPES: dict[str, Callable[[Floats], Floats]] = {  # by hand; the hinge's desce
 }
 
 
-def _descent(slope: Callable[[Floats], Floats], skew: float) -> Floats:
+def _descent(slope: Callable[[Floats], Floats], reward: Floats, skew: float) -> Floats:
     """Scores after many small steps on the sum over all pairs."""
     mu = _sampler(skew)
-    wins = np.outer(mu, mu) * expit(REWARD[:, None] - REWARD)
+    wins = np.outer(mu, mu) * expit(reward[:, None] - reward)
     u = np.zeros(3)
     for _ in range(STEPS):
         charge = wins * slope(u[:, None] - u)
@@ -112,7 +122,7 @@ def _at(result: Result, name: str) -> Floats:
 def draw(result: Result) -> Figure:
     """A panel a better arm: its score above the worst arm's."""
     colors = (style.BLUE, style.ORANGE, style.RED, style.BLACK)
-    lines = ("-", "-", (0, (5, 2)), "-")
+    lines = (style.SOLID, style.DASH_DOT, style.DASHED, style.DOTTED)
     with style.house_style():
         figure, panels = plt.subplots(1, 2, figsize=(9.0, 3.9))
         for arm, axes in enumerate(panels):
@@ -128,7 +138,7 @@ def draw(result: Result) -> Figure:
                 if name in result.descended:
                     steps = result.descended[name][:, arm]
                     marks = axes.plot(result.checked, steps, "x", color=color, markersize=6)
-            axes.axhline(result.reward[arm], color=style.GREY, linestyle=(0, (4, 3)), linewidth=1.0)
+            axes.axhline(result.reward[arm], color=style.GREY, linestyle=style.DASHED, linewidth=1.0)
             axes.text(-4, result.reward[arm] + 0.03, "its reward", fontsize=8, color=style.GREY)
             axes.set_xlabel("skew of the sampler, log μ(worst) / μ(best)")
             axes.set_title(f"{'best' if arm == 0 else 'second'} arm", loc="center")

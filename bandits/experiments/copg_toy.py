@@ -35,12 +35,15 @@ STEPS_PER_EPOCH = 20
 PRINTED_EPOCHS, LONG_EPOCHS = 100, 400
 SEEDS = 5
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "CoPG": CoPG(beta=BETA),
-    "IPO": IPO(beta=BETA),
-    "PG, b = 0": PolicyGradient(beta=BETA, k=2),
-    "PG, value baseline": PolicyGradient(beta=BETA, baseline=policy_reward, k=2),
-}
+
+def algorithms(beta: float) -> dict[str, Algorithm]:
+    """The paper's four."""
+    return {
+        "CoPG": CoPG(beta=beta),
+        "IPO": IPO(beta=beta),
+        "PG, b = 0": PolicyGradient(beta=beta, k=2),
+        "PG, value baseline": PolicyGradient(beta=beta, baseline=policy_reward, k=2),
+    }
 
 
 @dataclass(frozen=True)
@@ -55,32 +58,50 @@ class Result:
     start_regret: float
 
 
-def run(progress: bool = False, epochs: int = LONG_EPOCHS) -> Result:
-    """Train all four on the same data, SEEDS times, and solve for where they end."""
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    pairs: int = PAIRS,
+    batch_size: int = BATCH,
+    learning_rate: float = STEP,
+    epochs: int = LONG_EPOCHS,
+    seeds: int = SEEDS,
+) -> Result:
+    """Train all four on the same data, once a seed, and solve for where they end.
+
+    Args:
+        beta: strength of the KL to the reference.
+        pairs: size of the data set.
+        batch_size: pairs of a step.
+        learning_rate: Adam's.
+        epochs: of 20 steps.
+        seeds: trainings of each algorithm.
+    """
     bandit, sampling = copg_toy()
     regret, limit, limit_policy = {}, {}, {}
     steps = np.array([])
-    for name, algorithm in ALGORITHMS.items():
+    for name, algorithm in algorithms(beta).items():
         trace = simulate(
             algorithm,
             bandit,
             sampling,
             steps=epochs * STEPS_PER_EPOCH,
-            batch_size=BATCH,
-            learning_rate=STEP,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
             rng=np.random.default_rng(2024),  # the same pairs for every algorithm
-            runs=SEEDS,
+            runs=seeds,
             optimizer=Adam(),
-            data_size=PAIRS,
+            data_size=pairs,
             record=STEPS_PER_EPOCH,
             progress=progress,
         )
         steps = trace.steps
-        regret[name] = bandit.regret(trace.policies, BETA)
+        regret[name] = bandit.regret(trace.policies, beta)
         policy = fixed_point(algorithm, bandit, sampling).policy
-        limit_policy[name], limit[name] = policy, float(bandit.regret(policy, BETA))
-    start = float(bandit.regret(bandit.reference, BETA))
-    return Result(BETA, steps / STEPS_PER_EPOCH, regret, limit, limit_policy, start)
+        limit_policy[name], limit[name] = policy, float(bandit.regret(policy, beta))
+    start = float(bandit.regret(bandit.reference, beta))
+    return Result(beta, steps / STEPS_PER_EPOCH, regret, limit, limit_policy, start)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -115,21 +136,23 @@ def draw(result: Result) -> Figure:
         for axes, last in ((left, PRINTED_EPOCHS), (right, result.epochs[-1])):
             shown = result.epochs <= last
             for name, runs in result.regret.items():
-                color = style.COLORS[name]
-                curves.mean_and_band(axes, result.epochs[shown], runs[shown], label=name, color=color)
-                curves.exact_limit(axes, result.limit[name], color=color)
+                look = style.CURVES[name]
+                curves.mean_and_band(axes, result.epochs[shown], runs[shown], label=name, **look._asdict())
+                curves.exact_limit(axes, result.limit[name], color=look.color)
             axes.set_xlim(0, last)
             axes.set_xlabel("epoch (20 Adam steps)")
         left.set_ylim(0, 0.7)
         left.set_ylabel("regret  J* - J(π)  [reward]")
-        left.set_title("As printed, 100 epochs: CoPG is at 0.013")
+        printed = result.epochs <= PRINTED_EPOCHS
+        there = result.regret["CoPG"][printed][-1].mean()
+        left.set_title(f"As printed, {result.epochs[printed][-1]:g} epochs: CoPG is at {there:.3f}")
         right.set_yscale("log")
         right.set_ylim(1e-7, 2)
         right.set_title("Four times as long: only CoPG goes to zero")
         handles, labels = left.get_legend_handles_labels()
-        dashed = plt.Line2D([], [], color="black", linestyle=(0, (4, 3)), linewidth=1.0)
+        limit = plt.Line2D([], [], color="black", linestyle=curves.LIMIT, linewidth=1.0)
         figure.legend(
-            [*handles, dashed],
+            [*handles, limit],
             [*labels, "exact fixed point (CoPG's is 0)"],
             loc="outside lower center",
             ncols=5,

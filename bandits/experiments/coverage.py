@@ -30,19 +30,22 @@ BETA = 0.5
 REWARD = (2.5, 2.0, 1.0)
 FLOOR = 1e-16  # regret that is zero to rounding is drawn here, in a band of its own
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "CoPG": CoPG(beta=BETA),
-    "DPO": DPO(beta=BETA),
-    "DRO": DRO(beta=BETA),
-    "IPO": IPO(beta=BETA),
-    "PG, b = 0": PolicyGradient(beta=BETA),
-    "PG, value baseline": PolicyGradient(beta=BETA, baseline=policy_reward),
-    "PG, weights ≤ 2": ImportanceWeighted(PolicyGradient(beta=BETA), clip=2.0),
-}
 APPROACHING = ("CoPG", "DPO", "DRO", "IPO")
-COLORS = style.COLORS | {"PG, weights ≤ 2": style.BLACK}
+LOOKS = style.CURVES | {"PG, weights ≤ 2": style.Look(style.BLACK, style.DASH_DOT)}
 LABELS = {"PG, value baseline": "PG, b = E_π[r]", "PG, weights ≤ 2": "PG, weighted by π/μ, at most 2"}
-LINES = {"DPO": (0, (5, 2)), "DRO": (0, (1, 1.5))}
+
+
+def algorithms(beta: float) -> dict[str, Algorithm]:
+    """All that are compared."""
+    return {
+        "CoPG": CoPG(beta=beta),
+        "DPO": DPO(beta=beta),
+        "DRO": DRO(beta=beta),
+        "IPO": IPO(beta=beta),
+        "PG, b = 0": PolicyGradient(beta=beta),
+        "PG, value baseline": PolicyGradient(beta=beta, baseline=policy_reward),
+        "PG, weights ≤ 2": ImportanceWeighted(PolicyGradient(beta=beta), clip=2.0),
+    }
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,22 @@ class Result:
     rate: dict[str, Floats]  # (shares,)
 
 
-def run(progress: bool = False) -> Result:
-    """Solve for every algorithm at every share; nothing is sampled."""
-    bandit = Bandit(REWARD)
+def run(progress: bool = False, *, beta: float = BETA, reward: tuple[float, ...] = REWARD) -> Result:
+    """Solve for every algorithm at every share; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        reward: of each arm; the worst is the one that the samples are full of.
+    """
     share = 1 - np.geomspace(2 / 3, 2e-3, 25)
-    laws = [Offline(skewed_to(2, 3, s)) for s in share]
+    bandit = Bandit(np.tile(reward, (len(share), 1)))  # a context for each share
+    worst, compared = int(np.argmin(reward)), algorithms(beta)
+    law = Offline(np.array([skewed_to(worst, len(reward), s) for s in share]))
     regret = {
-        name: np.array([bandit.regret(fixed_point(algorithm, bandit, law).policy, BETA) for law in laws])
-        for name, algorithm in ALGORITHMS.items()
+        name: bandit.regret(fixed_point(each, bandit, law).policy, beta) for name, each in compared.items()
     }
-    rate = {
-        name: np.array([convergence_rate(ALGORITHMS[name], bandit, law) for law in laws])
-        for name in APPROACHING
-    }
-    return Result(BETA, np.array(REWARD), share, regret, rate)
+    rate = {name: convergence_rate(compared[name], bandit, law) for name in APPROACHING}
+    return Result(beta, np.array(reward), share, regret, rate)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -95,11 +100,9 @@ def draw(result: Result) -> Figure:
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
         rare = 1 - result.share
         for name, regret in result.regret.items():
-            line = LINES.get(name, "-")
-            label = LABELS.get(name, name)
-            left.plot(rare, np.maximum(regret, FLOOR), color=COLORS[name], linestyle=line, label=label)
+            left.plot(rare, np.maximum(regret, FLOOR), label=LABELS.get(name, name), **LOOKS[name]._asdict())
         for name, rate in result.rate.items():
-            right.plot(rare, rate, color=COLORS[name], linestyle=LINES.get(name, "-"))
+            right.plot(rare, rate, **LOOKS[name]._asdict())
         for axes in (left, right):
             axes.set_xscale("log")
             axes.set_yscale("log")

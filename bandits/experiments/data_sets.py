@@ -29,16 +29,20 @@ from bandits.simulation.simulate import simulate
 from bandits.solution import NoFixedPoint
 
 STEPS, BATCH, STEP, SEEDS, EVERY = 18_000, 9, 0.01, 10, 200
-D1 = ((0, 1), (1, 2), (0, 2))
-D3 = {
+Pairs = tuple[tuple[int, int], ...]  # winner, loser
+D1: Pairs = ((0, 1), (1, 2), (0, 2))
+D3: dict[str, Pairs] = {
     "D3 as printed {ab, ba}": ((0, 1), (1, 0)),
     "D3 read as {ab, bc}": ((0, 1), (1, 2)),
     "D3 read as {ab, ba, ac}": ((0, 1), (1, 0), (0, 2)),
 }
-PANELS = {f"D1, β = {beta:g}": (D1, beta) for beta in (0.1, 0.5, 1.0)} | {
-    f"{name}, β = 0.5": (pairs, 0.5) for name, pairs in D3.items()
-}
+BETAS, BETA = (0.1, 0.5, 1.0), 0.5
 WORLD = Bandit(preference=np.full((3, 3), 0.5))  # never consulted: the labels are the data's
+LOOKS = (
+    (style.BLUE, style.SOLID),
+    (style.ORANGE, style.DASHED),
+    (style.GREY, style.DOTTED),
+)  # of the actions
 NO_LIMIT = np.full(3, -1.0)  # drawn nowhere
 
 
@@ -53,32 +57,58 @@ class Result:
     dpo_limit: dict[str, Floats]  # (3,); the limit policy where the loss has no minimiser
 
 
-def run(progress: bool = False) -> Result:
-    """Train IPO and DPO on every panel's data set."""
+def run(
+    progress: bool = False,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    beta: float = BETA,
+    steps: int = STEPS,
+    batch_size: int = BATCH,
+    learning_rate: float = STEP,
+    seeds: int = SEEDS,
+) -> Result:
+    """Train IPO and DPO on every panel's data set.
+
+    Args:
+        betas: of the panels of D1.
+        beta: of the other panels.
+        steps: Adam's.
+        batch_size: pairs of a step.
+        learning_rate: Adam's.
+        seeds: trainings of a panel.
+    """
+    panels = _panels(betas, beta)
     traces = {
         (kind, name): simulate(
-            kind(beta=beta),
+            kind(beta=strength),
             WORLD,
             Dataset(pairs),
-            steps=STEPS,
-            batch_size=BATCH,
-            learning_rate=STEP,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
             rng=np.random.default_rng(54),
-            runs=SEEDS,
+            runs=seeds,
             optimizer=Adam(),
             record=EVERY,
             progress=progress,
         )
-        for name, (pairs, beta) in PANELS.items()
+        for name, (pairs, strength) in panels.items()
         for kind in (IPO, DPO)
     }
     return Result(
-        steps=traces[IPO, next(iter(PANELS))].steps.astype(float),
-        ipo={name: _over_seeds(traces[IPO, name].policies) for name in PANELS},
-        dpo={name: _over_seeds(traces[DPO, name].policies) for name in PANELS},
-        ipo_limit={name: _limit(IPO(beta=beta), pairs) for name, (pairs, beta) in PANELS.items()},
-        dpo_limit={name: _limit(DPO(beta=beta), pairs) for name, (pairs, beta) in PANELS.items()},
+        steps=traces[IPO, next(iter(panels))].steps.astype(float),
+        ipo={name: _over_seeds(traces[IPO, name].policies) for name in panels},
+        dpo={name: _over_seeds(traces[DPO, name].policies) for name in panels},
+        ipo_limit={name: _limit(IPO(beta=strength), pairs) for name, (pairs, strength) in panels.items()},
+        dpo_limit={name: _limit(DPO(beta=strength), pairs) for name, (pairs, strength) in panels.items()},
     )
+
+
+def _panels(betas: tuple[float, ...], beta: float) -> dict[str, tuple[Pairs, float]]:
+    """The data set and beta of each panel."""
+    return {f"D1, β = {each:g}": (D1, each) for each in betas} | {
+        f"{name}, β = {beta:g}": (pairs, beta) for name, pairs in D3.items()
+    }
 
 
 def claims(result: Result) -> list[Claim]:
@@ -110,41 +140,39 @@ def claims(result: Result) -> list[Claim]:
 
 def draw(result: Result) -> Figure:
     """A panel for each data set and beta; IPO above DPO; one colour an action."""
-    names = list(PANELS)
+    orders = [name for name in result.ipo if name.startswith("D1")]
+    rows = (orders, [name for name in result.ipo if name not in orders])
+    columns = max(map(len, rows))
     with style.house_style():
-        figure, panels = plt.subplots(4, 3, figsize=(9.5, 9.5), sharex=True, sharey=True)
-        for column in range(3):
-            for row, (name, method) in enumerate(
-                [
-                    (names[column], "IPO"),
-                    (names[column], "DPO"),
-                    (names[column + 3], "IPO"),
-                    (names[column + 3], "DPO"),
-                ]
-            ):
-                _panel(panels[row, column], result, name, method)
+        figure, panels = plt.subplots(4, columns, figsize=(9.5, 9.5), sharex=True, sharey=True)
+        for row, names in enumerate(rows):
+            for column, name in enumerate(names):
+                _panel(panels[2 * row, column], result, name, "IPO")
+                _panel(panels[2 * row + 1, column], result, name, "DPO")
+            for axes in panels[2 * row : 2 * row + 2, len(names) :].flat:
+                axes.set_axis_off()
         for axes in panels[-1]:
             axes.set_xlabel("Adam step")
-            axes.set_xticks([0, 6000, 12000, 18000])
+            axes.set_xticks(np.linspace(0, result.steps[-1], 4))
         for axes in panels[:, 0]:
             axes.set_ylabel("probability")
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        dashed = plt.Line2D([], [], color="black", linestyle=(0, (4, 3)), linewidth=1.0)
+        limit = plt.Line2D([], [], color="black", linestyle=curves.LIMIT, linewidth=1.0)
         figure.suptitle(
             "Two or three labelled pairs (ab: a beats b): IPO obeys β, DPO runs to the unbeaten action",
             weight="bold",
             size=11,
         )
-        figure.legend([*handles, dashed], [*labels, "exact limit"], loc="outside lower center", ncols=4)
+        figure.legend([*handles, limit], [*labels, "exact limit"], loc="outside lower center", ncols=4)
     return figure
 
 
 def _panel(axes: Axes, result: Result, name: str, method: str) -> None:
     policies = (result.ipo if method == "IPO" else result.dpo)[name]
     limit = (result.ipo_limit if method == "IPO" else result.dpo_limit)[name]
-    for action, (label, color) in enumerate(zip("abc", (style.BLUE, style.ORANGE, style.GREY), strict=True)):
+    for action, (label, (color, line)) in enumerate(zip("abc", LOOKS, strict=True)):
         low, mean, high = policies[..., action]
-        axes.plot(result.steps, mean, color=color, label=f"π({label})")
+        axes.plot(result.steps, mean, color=color, linestyle=line, label=f"π({label})")
         curves.band(axes, result.steps, low, high, color=color)
         curves.exact_limit(axes, float(limit[action]), color=color)
     axes.set_title(f"{method}: {name.replace('D1', 'D1 {ab, bc, ac}')}", fontsize=8.5)
@@ -155,7 +183,7 @@ def _over_seeds(policies: Floats) -> Floats:
     return np.stack([policies.min(axis=1), policies.mean(axis=1), policies.max(axis=1)])
 
 
-def _limit(algorithm: Algorithm, pairs: tuple[tuple[int, int], ...]) -> Floats:
+def _limit(algorithm: Algorithm, pairs: Pairs) -> Floats:
     """The fixed point, or the limit that comes with the refusal."""
     try:
         return fixed_point(algorithm, WORLD, Dataset(pairs)).policy

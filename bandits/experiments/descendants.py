@@ -35,22 +35,22 @@ TILTS = np.linspace(-8, 8, 33)  # of who samples: ref exp(tilt r) / Z
 ROUNDING = 1e-15  # a regret below is none
 LINEAR = 1e-5  # regret below which the axis is linear, down to zero
 
-MAKE: dict[str, Callable[[int], Algorithm]] = {
-    "CoPG": lambda k: CoPG(BETA, k=k),
-    "RLOO": lambda k: RLOO(BETA, k=k),
-    "REBEL": lambda k: REBEL(BETA),
-    "QRPO, exact Z": lambda k: QRPO(BETA, value=reference_value),
-    "OAPL": lambda k: OAPL(BETA, k=k),
-    "PMD-mean": lambda k: PMDMean(BETA, k=k),
-    "PMD-mean, leave one out": lambda k: PMDMean(BETA, k=k, leave_one_out=True),
-    "QRPO": lambda k: QRPO(BETA),
+MAKE: dict[str, Callable[[float, int], Algorithm]] = {
+    "CoPG": lambda beta, k: CoPG(beta, k=k),
+    "RLOO": lambda beta, k: RLOO(beta, k=k),
+    "REBEL": lambda beta, k: REBEL(beta),
+    "QRPO, exact Z": lambda beta, k: QRPO(beta, value=reference_value),
+    "OAPL": lambda beta, k: OAPL(beta, k=k),
+    "PMD-mean": lambda beta, k: PMDMean(beta, k=k),
+    "PMD-mean, leave one out": lambda beta, k: PMDMean(beta, k=k, leave_one_out=True),
+    "QRPO": lambda beta, k: QRPO(beta),
 }
 EXACT = ("CoPG", "RLOO", "REBEL", "QRPO, exact Z")
 LOOKS = {
     "OAPL": (style.RED, "-", "o"),
     "PMD-mean": (style.ORANGE, "-", "s"),
-    "PMD-mean, leave one out": (style.PURPLE, (0, (5, 2)), "^"),
-    "QRPO": (style.GREEN, (0, (2, 2)), "D"),
+    "PMD-mean, leave one out": (style.PURPLE, style.DASHED, "^"),
+    "QRPO": (style.GREEN, style.SQUARES, "D"),
 }
 
 
@@ -68,26 +68,35 @@ class Result:
     by_sampler: dict[str, Floats]  # (m,)  groups of k
 
 
-def run(progress: bool = False) -> Result:
-    """Solve for every algorithm at every size and for every sampler; nothing is sampled."""
-    bandit = Bandit(REWARD, reference=REFERENCE)
+def run(progress: bool = False, *, beta: float = BETA, k: int = K, sizes: tuple[int, ...] = SIZES) -> Result:
+    """Solve for every algorithm at every size and for every sampler; nothing is sampled.
 
-    def regret(algorithm: Algorithm, mu: Floats) -> float:
-        found = float(bandit.regret(fixed_point(algorithm, bandit, Offline(mu)).policy, BETA))
-        return found if found > ROUNDING else 0.0
+    Args:
+        beta: strength of the KL to the reference.
+        k: samples of a group where the sampler varies.
+        sizes: samples of a group where the reference samples.
+    """
+    bandit, many = Bandit(REWARD, reference=REFERENCE), Bandit([REWARD] * len(TILTS), reference=REFERENCE)
 
-    samplers = np.exp(tilt(bandit.log_reference, TILTS[:, None] * np.array(REWARD), 1.0))
+    def regret(algorithm: Algorithm, world: Bandit, mu: Floats) -> Floats:
+        found = world.regret(fixed_point(algorithm, world, Offline(mu)).policy, beta)
+        return np.where(found > ROUNDING, found, 0.0)
+
+    samplers = np.exp(
+        tilt(bandit.log_reference, TILTS[:, None] * np.array(REWARD), 1.0)
+    )  # a context for each
     return Result(
-        beta=BETA,
+        beta=beta,
         reference=bandit.reference,
         reward=np.array(REWARD),
-        sizes=np.array(SIZES, dtype=float),
+        sizes=np.array(sizes, dtype=float),
         by_size={
-            name: np.array([regret(make(k), bandit.reference) for k in SIZES]) for name, make in MAKE.items()
+            name: np.array([regret(make(beta, size), bandit, bandit.reference) for size in sizes])
+            for name, make in MAKE.items()
         },
-        k=K,
+        k=k,
         tilts=TILTS,
-        by_sampler={name: np.array([regret(make(K), mu) for mu in samplers]) for name, make in MAKE.items()},
+        by_sampler={name: regret(make(beta, k), many, samplers) for name, make in MAKE.items()},
     )
 
 
@@ -137,7 +146,7 @@ def draw(result: Result) -> Figure:
         left.minorticks_off()
         left.set(xlabel="k, samples of the reference in a group", ylabel="regret J* − J of the exact end")
         left.set_title("k cures OAPL, not PMD-mean and QRPO")
-        right.axvline(1 / result.beta, color=style.GREY, linewidth=1, linestyle=":", zorder=0)
+        right.axvline(1 / result.beta, color=style.GREY, linewidth=1, linestyle=style.DOTTED, zorder=0)
         right.annotate("π* samples", (1 / result.beta, 0.2), xytext=(4, 0), textcoords="offset points")
         right.set(xlabel=f"τ: ref·exp(τ r)/Z samples, k = {result.k}")
         right.set_title("Who samples shows where each keeps its own h")

@@ -36,9 +36,9 @@ NAMES = ("RLOO", "GRPO", "rejection fine-tuning", "MaxRL", "pass@k")
 LOOKS = {
     "RLOO": style.LOOKS["RLOO"],
     "GRPO": style.LOOKS["GRPO"],
-    "rejection fine-tuning": style.Look(style.PURPLE, (0, (5, 2))),
-    "MaxRL": style.Look(style.PURPLE, "-"),
-    "pass@k": style.Look(style.BLACK, (0, (2, 1.5))),
+    "rejection fine-tuning": style.Look(style.PURPLE, style.DASH_DOT),
+    "MaxRL": style.Look(style.PURPLE, style.SOLID),
+    "pass@k": style.Look(style.BLACK, style.DOTTED),
 }
 
 
@@ -57,12 +57,12 @@ class PassAtK:
         return Update(log_prob=xp.max(reward, axis=-1, keepdims=True) - xp.max(others, axis=-1))
 
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "RLOO": RLOO(BETA, k=K),
-    "GRPO": GRPO(BETA, k=K),
-    "rejection fine-tuning": MaxRL(BETA, k=K, centred=False),
-    "MaxRL": MaxRL(BETA, k=K),
-    "pass@k": PassAtK(K),
+MADE: dict[str, Callable[[int], Algorithm]] = {
+    "RLOO": lambda k: RLOO(BETA, k=k),
+    "GRPO": lambda k: GRPO(BETA, k=k),
+    "rejection fine-tuning": lambda k: MaxRL(BETA, k=k, centred=False),
+    "MaxRL": lambda k: MaxRL(BETA, k=k),
+    "pass@k": PassAtK,
 }
 CLOSED: dict[str, Callable[[Floats, int], Floats]] = {
     "RLOO": lambda p, k: np.ones_like(p),
@@ -77,20 +77,26 @@ CLOSED: dict[str, Callable[[Floats, int], Floats]] = {
 class Result:
     """w(p) twice."""
 
+    k: int
     success: Floats  # (n,)
     closed: dict[str, Floats]  # (n,)
     at: Floats  # (m,)
     enumerated: dict[str, Floats]  # (m,)  by the algorithms, group by group
 
 
-def run(progress: bool = False) -> Result:
-    """All five in groups of eight."""
+def run(progress: bool = False, *, k: int = K) -> Result:
+    """All five, in groups of the same size.
+
+    Args:
+        k: answers of a group.
+    """
     success = np.linspace(0.01, 0.99, 99)
     return Result(
+        k=k,
         success=success,
-        closed={name: CLOSED[name](success, K) for name in NAMES},
+        closed={name: CLOSED[name](success, k) for name in NAMES},
         at=DOTS,
-        enumerated={name: difficulty_weight(ALGORITHMS[name], DOTS) for name in NAMES},
+        enumerated={name: difficulty_weight(MADE[name](k), DOTS) for name in NAMES},
     )
 
 
@@ -98,7 +104,7 @@ def claims(result: Result) -> list[Claim]:
     """Closed forms and enumeration agree; how much harder prompts count."""
     found = []
     for name in NAMES:
-        far = np.abs(result.enumerated[name] / CLOSED[name](result.at, K) - 1).max()
+        far = np.abs(result.enumerated[name] / CLOSED[name](result.at, result.k) - 1).max()
         found.append(Claim(f"{name}: enumeration against closed form, relative", float(far), 0.0, 1e-10))
     hard, even = result.at == 0.05, result.at == 0.5
     for name, expected in (("RLOO", 1.0), ("GRPO", 1.3327), ("MaxRL", 3.0404), ("pass@k", 89.387)):
@@ -124,5 +130,5 @@ def draw(result: Result) -> Figure:
             ylim=(1e-2, 12),
         )
         axes.set_title("MaxRL and rejection weigh the hard prompts, GRPO both ends, RLOO all alike")
-        axes.legend(title=f"groups of {K}; dots: summed over all groups", loc="lower left", ncol=2)
+        axes.legend(title=f"groups of {result.k}; dots: summed over all groups", loc="lower left", ncol=2)
     return figure

@@ -23,12 +23,12 @@ from bandits.plots import style
 from bandits.sampling.rules import OnPolicy
 from bandits.sequences import TokenGRPO, TokenTable, by_answer, by_constant, by_group, table_fixed_point
 
-BETAS = np.array([0.125, 0.25, 0.5, 1.0, 2.0])
+BETAS = (0.125, 0.25, 0.5, 1.0, 2.0)
 DIVISORS = {"GRPO, 1/|y|": by_answer, "DAPO, 1/Σ|y|": by_group, "Dr. GRPO, constant": by_constant(1.0)}
 LOOKS = {
     "GRPO, 1/|y|": (style.BLUE, "-"),
-    "DAPO, 1/Σ|y|": (style.ORANGE, (0, (5, 2))),
-    "Dr. GRPO, constant": (style.GREEN, (0, (2, 1.5))),
+    "DAPO, 1/Σ|y|": (style.ORANGE, style.DASHED),
+    "Dr. GRPO, constant": (style.GREEN, style.SQUARES),
 }
 
 
@@ -51,20 +51,24 @@ def world() -> tuple[TokenTable, Bandit, Floats]:
     return table, table.bandit(good), good
 
 
-def run(progress: bool = False) -> Result:
-    """Each divisor's end at each beta, started at the end of the beta before."""
+def run(progress: bool = False, *, betas: tuple[float, ...] = BETAS) -> Result:
+    """Each divisor's end at each beta, started at the end of the beta before.
+
+    Args:
+        betas: strengths of the KL, in rising order.
+    """
     table, bandit, good = world()
     policies: dict[str, Floats] = {}
     residual = 0.0
     for name, divisor in DIVISORS.items():
         start, found = None, []
-        for beta in BETAS[::-1]:
-            fit = table_fixed_point(TokenGRPO(float(beta), divisor=divisor), table, bandit, OnPolicy(), start)
+        for beta in betas[::-1]:
+            fit = table_fixed_point(TokenGRPO(beta, divisor=divisor), table, bandit, OnPolicy(), start)
             start, residual = fit.logits, max(residual, fit.residual)
             found.append(fit.policy)
         policies[name] = np.array(found[::-1])
     return Result(
-        betas=BETAS,
+        betas=np.array(betas),
         good={name: policy @ good for name, policy in policies.items()},
         good_length={name: _mean_length(policy, table, good) for name, policy in policies.items()},
         bad_length={name: _mean_length(policy, table, 1 - good) for name, policy in policies.items()},
@@ -105,7 +109,7 @@ def draw(result: Result) -> Figure:
             for axes, curves in zip(panels, shown, strict=True):
                 axes.semilogx(result.betas, curves[name], color=color, linestyle=line, marker="o", label=name)
         for axes, length in zip(panels[1:], result.reference_lengths, strict=True):
-            axes.axhline(length, color=style.BLACK, linestyle=":", label="reference = π*")
+            axes.axhline(length, color=style.BLACK, linestyle=style.DOTTED, label="reference = π*")
         names = (
             "P(good answer)",
             "mean length of good answers, tokens",

@@ -13,6 +13,7 @@ Dots are sampled training, the mean over runs; lines are exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -29,13 +30,13 @@ from bandits.plots import style
 from bandits.sampling.rules import Offline
 from bandits.simulation.simulate import simulate
 
-LIKED, REFERENCE, BETA = np.array([0.9, 0.6, 0.4, 0.2]), np.array([0.1, 0.2, 0.3, 0.4]), 0.3
+LIKED, REFERENCE, BETA = (0.9, 0.6, 0.4, 0.2), (0.1, 0.2, 0.3, 0.4), 0.3
 TRAINED = (0.0, 0.15, 0.3)  # rates of flips at which samples are drawn as well
 LOOKS: tuple[tuple[str, Any], ...] = (
     (style.BLUE, "-"),
-    (style.ORANGE, (0, (6, 2))),
-    (style.GREEN, (0, (3, 1, 1, 1))),
-    (style.GREY, (0, (1, 1.5))),
+    (style.ORANGE, style.DASHED),
+    (style.GREEN, style.DASH_DOT),
+    (style.GREY, style.DOTTED),
 )
 
 
@@ -43,6 +44,7 @@ LOOKS: tuple[tuple[str, Any], ...] = (
 class Result:
     """Exact policies, and those of training on samples."""
 
+    liked: Floats  # (4,)  q
     flips: Floats  # (e,)
     odds: Floats  # (s,)  times that answer 2 is sampled as often as under the reference
     flipped: dict[str, Floats]  # (e, 4)
@@ -50,40 +52,59 @@ class Result:
     trained: dict[str, Floats]  # (3, 4)  mean of the last tenth of training, over runs
 
 
-def world(flips: float) -> Bandit:
+def _world(liked: Floats, reference: tuple[float, ...], flips: float) -> Bandit:
     """Labels flipped at this rate: chances that KTO reads, rewards that DRO reads."""
-    seen = flips + (1 - 2 * flips) * LIKED
-    return Bandit(seen, reference=REFERENCE, desirable=seen)
+    seen = flips + (1 - 2 * flips) * liked
+    return Bandit(seen, reference=reference, desirable=seen)
 
 
-def sampler(odds: float) -> Offline:
+def _sampler(reference: Floats, odds: float) -> Offline:
     """The reference, with the second answer so much more often."""
-    weight = REFERENCE * np.where(np.arange(4) == 1, odds, 1.0)
+    weight = reference * np.where(np.arange(len(reference)) == 1, odds, 1.0)
     return Offline(weight / weight.sum())
 
 
-def run(progress: bool = False) -> Result:
-    """Solve both for every rate and every sampler; train at three rates."""
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    liked: tuple[float, ...] = LIKED,
+    reference: tuple[float, ...] = REFERENCE,
+    steps: int = 1200,
+) -> Result:
+    """Solve both for every rate and every sampler; train at three rates.
+
+    Args:
+        beta: strength of the KL to the reference.
+        liked: the chance of a good label, of each of the four answers.
+        reference: probabilities of the answers at the start.
+        steps: of training on samples.
+    """
+    world = partial(_world, np.array(liked), reference)
     flips, odds = np.linspace(0, 0.49, 50), np.geomspace(1 / 8, 8, 49)
-    both: dict[str, DRO | KTO] = {"DRO": DRO(BETA), "KTO": KTO(BETA)}
-    ends = {name: [fixed_point(a, world(e), sampler(1)).policy for e in flips] for name, a in both.items()}
-    skewed = {name: [fixed_point(a, world(0), sampler(s)).policy for s in odds] for name, a in both.items()}
+    both: dict[str, DRO | KTO] = {"DRO": DRO(beta), "KTO": KTO(beta)}
+    still = world(0.0)
+    laws = [_sampler(still.reference, s) for s in odds]
+    plain = _sampler(still.reference, 1)
+    ends = {name: [fixed_point(a, world(e), plain).policy for e in flips] for name, a in both.items()}
+    skewed = {name: [fixed_point(a, still, law).policy for law in laws] for name, a in both.items()}
     return Result(
+        liked=np.array(liked),
         flips=flips,
         odds=odds,
         flipped={name: np.stack(found) for name, found in ends.items()},
         skewed={name: np.stack(found) for name, found in skewed.items()},
-        trained={name: np.stack([_trained(a, e) for e in TRAINED]) for name, a in both.items()},
+        trained={name: np.stack([_trained(a, world(e), steps) for e in TRAINED]) for name, a in both.items()},
     )
 
 
-def _trained(algorithm: DRO | KTO, flips: float) -> Floats:
+def _trained(algorithm: DRO | KTO, world: Bandit, steps: int) -> Floats:
     """Mean policy at the end of training on drawn labels; DRO's rewards have a label's spread."""
     trace = simulate(
         algorithm,
-        world(flips),
-        sampler(1),
-        steps=1200,
+        world,
+        _sampler(world.reference, 1),
+        steps=steps,
         batch_size=64,
         learning_rate=0.5 if isinstance(algorithm, DRO) else 12.0,
         rng=np.random.default_rng(0),
@@ -97,7 +118,7 @@ def _trained(algorithm: DRO | KTO, flips: float) -> Floats:
 def claims(result: Result) -> list[Claim]:
     """Who moves with what."""
     dro, kto = result.flipped["DRO"], result.flipped["KTO"]
-    tilt = REFERENCE * np.exp(LIKED / BETA)
+    tilt = np.array(REFERENCE) * np.exp(result.liked / BETA)
     return [
         Claim(
             "KTO: largest move of an answer over all rates of flips", np.ptp(kto, axis=0).max(), 0.0, 1e-12
@@ -123,10 +144,10 @@ def draw(result: Result) -> Figure:
     """A row for what changes, a column an algorithm, a line an answer."""
     with style.house_style():
         figure, ((a, b), (c, d)) = plt.subplots(2, 2, figsize=(9, 6.2), sharey=True)
-        _lines(a, result.flips, result.flipped["DRO"], "DRO: noisy labels lead back to the reference")
-        _lines(b, result.flips, result.flipped["KTO"], "KTO: they only slow it down")
-        _lines(c, result.odds, result.skewed["DRO"], "DRO: whoever sampled")
-        _lines(d, result.odds, result.skewed["KTO"], "KTO: what is sampled more gets more")
+        _lines(a, result, result.flips, result.flipped["DRO"], "DRO: noisy labels lead back to the reference")
+        _lines(b, result, result.flips, result.flipped["KTO"], "KTO: they only slow it down")
+        _lines(c, result, result.odds, result.skewed["DRO"], "DRO: whoever sampled")
+        _lines(d, result, result.odds, result.skewed["KTO"], "KTO: what is sampled more gets more")
         for axes, name in ((a, "DRO"), (b, "KTO")):
             for arm, (color, _) in enumerate(LOOKS):
                 label = "sampled training" if arm == 0 else None
@@ -141,9 +162,9 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, x: Floats, policies: Floats, title: str) -> None:
+def _lines(axes: Axes, result: Result, x: Floats, policies: Floats, title: str) -> None:
     for arm, (color, line) in enumerate(LOOKS):
-        label = f"answer {arm + 1}, liked {LIKED[arm]:.0%}"
+        label = f"answer {arm + 1}, liked {result.liked[arm]:.0%}"
         axes.plot(x, policies[:, arm], color=color, linestyle=line, label=label)
     axes.set_title(title)
     axes.set_ylim(-0.03, 1.03)

@@ -40,19 +40,25 @@ class Result:
     dice_scores: dict[str, Floats]  # (3,)  DPO's policy by sampling law
 
 
-def run(progress: bool = False) -> Result:
-    """Everything in closed form; nothing is sampled."""
+def run(progress: bool = False, *, beta: float = BETA, mu: tuple[float, ...] = SKEWED) -> Result:
+    """Everything in closed form; nothing is sampled.
+
+    Args:
+        beta: DPO's.
+        mu: chances of the dice in the skewed pairs.
+    """
     world, game = elo(), dice()
     weight = np.linspace(0, 1, 101)
     policies = np.stack([(1 - weight) * 2 / 3, (1 - weight) / 3, weight], axis=-1)
-    laws = {"uniform pairs": (1 / 3, 1 / 3, 1 / 3), "pairs from (.6, .3, .1)": SKEWED}
+    skewed = ", ".join(f"{share:g}".removeprefix("0") for share in mu)
+    laws = {"uniform pairs": (1 / 3, 1 / 3, 1 / 3), f"pairs from ({skewed})": mu}
     return Result(
         weight=weight,
         score=policies @ world.needed_reward(),
         win_rate=world.win_rate(policies, [0.0, 0.0, 1.0]),
         dice=game.preference,
         dice_nash=von_neumann_winner(game.preference),
-        dice_scores={name: fixed_point(DPO(BETA), game, Offline(mu)).policy for name, mu in laws.items()},
+        dice_scores={name: fixed_point(DPO(beta), game, Offline(law)).policy for name, law in laws.items()},
     )
 
 
@@ -84,8 +90,14 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
         left.plot(result.weight, result.score, color=style.ORANGE, label="expected Elo score")
-        left.plot(result.weight, result.win_rate, color=style.BLUE, label="win rate against (0, 0, 1)")
-        left.axhline(0.5, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1)
+        left.plot(
+            result.weight,
+            result.win_rate,
+            color=style.BLUE,
+            linestyle=style.DASHED,
+            label="win rate against (0, 0, 1)",
+        )
+        left.axhline(0.5, color=style.BLACK, linestyle=style.DOTTED, linewidth=1)
         left.plot(
             0,
             result.score[0],

@@ -10,6 +10,7 @@ end in the mask CoPG and DPO stop at pi*.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +28,7 @@ from bandits.solution import NotConverged
 
 BETA, LAST = 0.5, 1e4
 OPTIMAL_AT_ONCE = 0.2185  # by enumeration: ref exp(r / beta) / Z
-ALGORITHMS: dict[str, Algorithm] = {"CoPG": CoPG(BETA), "DPO": DPO(BETA)}
+ALGORITHMS: dict[str, type[CoPG | DPO]] = {"CoPG": CoPG, "DPO": DPO}
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,43 @@ class Result:
     reference: Floats  # (2,)
 
 
-def world() -> tuple[TokenTable, Bandit, Floats]:
+def world(seed: int = 4) -> tuple[TokenTable, Bandit, Floats]:
     """Two words and an end, at most three tokens; rewards fall with the length, but for noise."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seed)
     table = TokenTable(np.log([0.35, 0.25, 0.4]), length=3, end=2)
     reward = 0.5 * rng.normal(size=len(table.sequences)) - 0.3 * table.lengths
     mu = np.exp(0.4 * rng.normal(size=len(reward)))
     return table, table.bandit(reward), mu / mu.sum()
 
 
-def run(progress: bool = False) -> Result:
-    """Two flows with the end in the mask, two without."""
-    table, bandit, mu = world()
+def run(progress: bool = False, *, beta: float = BETA, seed: int = 4) -> Result:
+    """Two flows with the end in the mask, two without.
+
+    Args:
+        beta: strength of the KL to the reference.
+        seed: of the world's rewards, and of who sampled.
+    """
+    table, bandit, mu = world(seed)
     times = np.concatenate([[0.0], np.geomspace(0.1, LAST, 40)])
+    trained = {name: each(beta) for name, each in ALGORITHMS.items()}
     masks = {"with the end": table.mask, "without the end": table.mask_without_end}
     seen = np.column_stack([table.lengths, table.lengths == 1])
     paths = {
         which: {
             name: np.exp(table.log_prob(table_flow(each, table, bandit, Offline(mu), times, mask=mask)))
-            for name, each in ALGORITHMS.items()
+            for name, each in trained.items()
         }
         for which, mask in masks.items()
     }
     return Result(
-        beta=BETA,
+        beta=beta,
         times=times,
         length={which: {name: path @ seen[:, 0] for name, path in of.items()} for which, of in paths.items()},
         at_once={
             which: {name: path @ seen[:, 1] for name, path in of.items()} for which, of in paths.items()
         },
-        limit={name: _limit(each, table, bandit, mu) @ seen for name, each in ALGORITHMS.items()},
-        optimum=bandit.optimal_policy(BETA) @ seen,
+        limit={name: _limit(each, table, bandit, mu) @ seen for name, each in trained.items()},
+        optimum=bandit.optimal_policy(beta) @ seen,
         reference=bandit.reference @ seen,
     )
 
@@ -83,7 +90,8 @@ def _limit(algorithm: Algorithm, table: TokenTable, bandit: Bandit, mu: Floats) 
     try:
         return table_fixed_point(algorithm, table, bandit, Offline(mu), mask=table.mask_without_end).policy
     except NotConverged as error:
-        assert error.reason == "runs away"
+        if error.reason != "runs away":
+            raise
         return error.solution.policy
 
 
@@ -109,17 +117,16 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, panels = plt.subplots(1, 2, figsize=(9.2, 3.8))
         for axes, curves, column in zip(panels, (result.length, result.at_once), (0, 1), strict=True):
-            for which, line in (("with the end", "-"), ("without the end", (0, (5, 2)))):
-                for name in ALGORITHMS:
-                    color, label = style.COLORS[name], f"{name}, mask {which}"
-                    axes.semilogx(
-                        result.times[1:], curves[which][name][1:], color=color, linestyle=line, label=label
-                    )
-            axes.axhline(result.optimum[column], color=style.BLACK, linestyle=":", label="π*")
+            for which, line in (("with the end", "-"), ("without the end", style.DASHED)):
+                for start, (name, marker) in enumerate((("CoPG", "o"), ("DPO", "s"))):
+                    look: dict[str, Any] = {"color": style.COLORS[name], "linestyle": line, "marker": marker}
+                    look |= {"markersize": 4, "markevery": (3 * start, 6), "label": f"{name}, mask {which}"}
+                    axes.semilogx(result.times[1:], curves[which][name][1:], **look)
+            axes.axhline(result.optimum[column], color=style.BLACK, linestyle=style.DOTTED, label="π*")
             axes.axhline(
                 result.limit["CoPG"][column],
                 color=style.RED,
-                linestyle="-.",
+                linestyle=style.DASH_DOT,
                 linewidth=1,
                 label="limit without the end",
             )

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bandits.algorithms import DPO, NashMD
+from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.examples import three_raters
 from bandits.experiments.record import Claim
@@ -40,21 +41,26 @@ class Result:
     skewed: Floats  # (e, 3)  DPO, pairs that favour arm 1
 
 
-def run(progress: bool = False) -> Result:
-    """Solve all for every epsilon; nothing is sampled."""
+def run(progress: bool = False, *, beta: float = SMALL, mu: tuple[float, ...] = SKEWED) -> Result:
+    """Solve all for every epsilon; nothing is sampled.
+
+    Args:
+        beta: strength of the KL, so small that DPO nearly takes the best score only.
+        mu: chances of the arms in the skewed pairs.
+    """
     epsilon = np.setdiff1d(np.linspace(-0.2, 0.2, 81).round(4), [0.0])
-    worlds = [three_raters(e) for e in epsilon]
+    worlds = Bandit(preference=[three_raters(e).preference for e in epsilon])  # a context for each epsilon
 
     def ends(algorithm: Algorithm, sampling: Sampling) -> Floats:
-        return np.stack([fixed_point(algorithm, world, sampling).policy for world in worlds])
+        return fixed_point(algorithm, worlds, sampling).policy
 
     return Result(
-        beta=SMALL,
+        beta=beta,
         epsilon=epsilon,
-        nash=ends(NashMD(beta=SMALL), OnPolicy()),
-        winner=np.stack([von_neumann_winner(world.preference) for world in worlds]),
-        uniform=ends(DPO(beta=SMALL), Offline(UNIFORM)),
-        skewed=ends(DPO(beta=SMALL), Offline(SKEWED)),
+        nash=ends(NashMD(beta=beta), OnPolicy()),
+        winner=np.stack([von_neumann_winner(preference) for preference in worlds.preference]),
+        uniform=ends(DPO(beta=beta), Offline(UNIFORM)),
+        skewed=ends(DPO(beta=beta), Offline(mu)),
     )
 
 
@@ -91,7 +97,7 @@ def draw(result: Result) -> Figure:
     )
     with style.house_style():
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.5), sharey=True)
-        looks = ((style.BLUE, "-"), (style.ORANGE, (0, (5, 2))), (style.GREY, (0, (1, 1.5))))
+        looks = ((style.BLUE, "-"), (style.ORANGE, style.DASHED), (style.GREY, style.DOTTED))
         for axes, (title, policies) in zip(panels, panels_of, strict=True):
             for arm, (color, line) in enumerate(looks):
                 axes.plot(

@@ -25,7 +25,7 @@ from bandits.sampling.rules import OnPolicy
 from bandits.sequences import KLInLoss, KLInReward, TokenTable, k1, k2, k3, own_cost, table_fixed_point
 from bandits.sequences.token_kl import forgetful_optimum
 
-BETAS = np.array([0.1, 0.14, 0.2, 0.28, 0.4, 0.8, 1.6])
+BETAS, SAFE = (0.1, 0.14, 0.2, 0.28, 0.4, 0.8, 1.6), 0.6
 ENDS: dict[str, Callable[[float], TokenAlgorithm]] = {
     "k1 in the reward, whole answer": lambda beta: KLInReward(beta),
     "k1 in the reward, own token": lambda beta: KLInReward(beta, k1, own_cost),
@@ -35,8 +35,8 @@ ENDS: dict[str, Callable[[float], TokenAlgorithm]] = {
 LOOKS = {
     "k1 in the reward, whole answer": (style.BLUE, "-", "o"),
     "k1 in the reward, own token": (style.ORANGE, "-", "s"),
-    "k2 as a loss": (style.BLACK, (0, (2, 2)), "x"),
-    "k3 as a loss": (style.GREEN, (0, (5, 2)), "^"),
+    "k2 as a loss": (style.BLACK, style.SQUARES, "x"),
+    "k3 as a loss": (style.GREEN, style.DASHED, "^"),
 }
 
 
@@ -51,35 +51,40 @@ class Result:
     optimal_first: Floats  # (n,)
 
 
-def world() -> tuple[TokenTable, Bandit, Floats]:
+def world(safe: float = SAFE) -> tuple[TokenTable, Bandit, Floats]:
     """Word 0 is safe; behind word 1 only one unlikely answer is worth its while."""
     table = TokenTable(
         np.log([[0.7, 0.3], [0.5, 0.5], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5], [0.1, 0.9], [0.5, 0.5]]), length=3
     )
-    reward = np.array([0.6 if y[0] == 0 else 1.0 if y == (1, 0, 0) else 0.0 for y in table.sequences])
+    reward = np.array([safe if y[0] == 0 else 1.0 if y == (1, 0, 0) else 0.0 for y in table.sequences])
     risky = np.array([float(y[0] == 1) for y in table.sequences])
     return table, table.bandit(reward), risky
 
 
-def run(progress: bool = False) -> Result:
-    """Each end at each beta, by the solver; the forgetful one also by backward induction."""
-    table, bandit, risky = world()
+def run(progress: bool = False, *, betas: tuple[float, ...] = BETAS, safe: float = SAFE) -> Result:
+    """Each end at each beta, by the solver; the forgetful one also by backward induction.
+
+    Args:
+        betas: strengths of the KL, in rising order.
+        safe: reward of the answers behind the safe word; that of the risky one is 1.
+    """
+    table, bandit, risky = world(safe)
     policies = {}
     for name, made in ENDS.items():
         start, found = None, []
-        for beta in BETAS[::-1]:
-            fit = table_fixed_point(made(float(beta)), table, bandit, OnPolicy(), start)
+        for beta in betas[::-1]:
+            fit = table_fixed_point(made(beta), table, bandit, OnPolicy(), start)
             start = fit.logits
             found.append(fit.policy)
         policies[name] = np.array(found[::-1])
-    backward = np.exp([forgetful_optimum(table, bandit.needed_reward(), beta) for beta in BETAS])
-    best = np.array([bandit.optimal_policy(beta) for beta in BETAS])
+    backward = np.exp([forgetful_optimum(table, bandit.needed_reward(), beta) for beta in betas])
+    best = np.array([bandit.optimal_policy(beta) for beta in betas])
 
     def regret(each: Floats) -> Floats:
-        return np.array([float(bandit.regret(p, beta)) for p, beta in zip(each, BETAS, strict=True)])
+        return np.array([float(bandit.regret(p, beta)) for p, beta in zip(each, betas, strict=True)])
 
     return Result(
-        betas=BETAS,
+        betas=np.array(betas),
         regret={name: regret(each) for name, each in policies.items()},
         forgetful=regret(backward),
         first={name: each @ risky for name, each in policies.items()},
@@ -128,7 +133,7 @@ def draw(result: Result) -> Figure:
             result.betas,
             result.optimal_first,
             color=style.RED,
-            linestyle=":",
+            linestyle=style.DOTTED,
             linewidth=3,
             label="π*",
             zorder=0,

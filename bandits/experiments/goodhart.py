@@ -34,11 +34,11 @@ COMPARISONS, SIZES = 200, (50, 100, 200, 400, 800)
 RIDGES, WIDTH = (0.1, 1.0), 2.0  # the width of about one standard deviation near a tie
 NEAR, FAR = 1.2, 4.0  # nats: the fall is counted from the one to the end, gains at the other
 LOOKS = {
-    "gold standard": (style.BLACK, "-"),
-    "pessimism, r̂ − Γ": (style.GREEN, "-"),
-    "fitted preferences, P̂": (style.ORANGE, "-"),
-    "fitted reward, r̂": (style.BLUE, "-"),
-    "r̂, as r̂ sees it": (style.BLUE, (0, (4, 3))),
+    "gold standard": (style.BLACK, style.SOLID),
+    "pessimism, r̂ − Γ": (style.GREEN, style.DASHED),
+    "fitted preferences, P̂": (style.ORANGE, style.DASH_DOT),
+    "fitted reward, r̂": (style.BLUE, style.LONG_SHORT),
+    "r̂, as r̂ sees it": (style.BLUE, style.DOTTED),
 }
 
 
@@ -47,24 +47,38 @@ class Result:
     """Lower end, mean and upper end of 95 % intervals over the worlds."""
 
     kl: Floats  # (distances,)  nats
-    win_rate: dict[str, Floats]  # (3, distances)  over the reference, N = 200, ridge = .1
+    win_rate: dict[str, Floats]  # (3, distances)  over the reference, ridge = .1
     fall: dict[str, Floats]  # (3,)  from 1.2 nats to 6
     sizes: Floats  # (sizes,)  N
     gain: dict[str, Floats]  # (3, sizes)  of pessimism four nats away, by the ridge
     believed_falls: float  # largest fall of what r^ believes, over worlds and distances
 
 
-def run(progress: bool = False) -> Result:
-    """Draw the worlds and their comparisons; everything else is exact."""
+def run(
+    progress: bool = False,
+    *,
+    worlds: int = WORLDS,
+    comparisons: int = COMPARISONS,
+    correlation: float = CORRELATION,
+    width: float = WIDTH,
+) -> Result:
+    """Draw the worlds and their comparisons; everything else is exact.
+
+    Args:
+        worlds: over which is averaged.
+        comparisons: N, left.
+        correlation: of the reward with the logarithm of the reference.
+        width: of pessimism, in standard deviations of the fit.
+    """
     distances = np.linspace(0.0, 6.0, 31)
     each: dict[str, list[Floats]] = {name: [] for name in LOOKS}
     gains: dict[str, list[list[float]]] = {f"ridge = {ridge:g}": [] for ridge in RIDGES}
-    for seed in range(WORLDS):
-        world, rng = _world(seed)
-        for name, found in _curves(world, rng, distances).items():
+    for seed in range(worlds):
+        world, rng = _world(seed, correlation)
+        for name, found in _curves(world, rng, distances, comparisons, width).items():
             each[name].append(found)
         for ridge, name in zip(RIDGES, gains, strict=True):
-            gains[name].append([_gain(world, rng, size, ridge) for size in SIZES])
+            gains[name].append([_gain(world, rng, size, ridge, width) for size in SIZES])
     rates = {name: np.array(found) for name, found in each.items()}
     near = int(np.argmin(np.abs(distances - NEAR)))
     return Result(
@@ -77,33 +91,35 @@ def run(progress: bool = False) -> Result:
     )
 
 
-def _world(seed: int) -> tuple[Bandit, np.random.Generator]:
+def _world(seed: int, correlation: float) -> tuple[Bandit, np.random.Generator]:
     """A reference of log-normal probabilities that is mostly right, and its source of comparisons."""
     rng = np.random.default_rng([seed, 1405])
     habit, other = rng.normal(size=(2, ARMS))
     reference = np.exp(2 * habit)
-    reward = CORRELATION * habit + np.sqrt(1 - CORRELATION**2) * other
+    reward = correlation * habit + np.sqrt(1 - correlation**2) * other
     return Bandit(reward, reference=reference / reference.sum()), rng
 
 
-def _curves(world: Bandit, rng: np.random.Generator, distances: Floats) -> dict[str, Floats]:
+def _curves(
+    world: Bandit, rng: np.random.Generator, distances: Floats, comparisons: int, width: float
+) -> dict[str, Floats]:
     ref = world.reference
-    wins = draw_wins(world, ref, ref, COMPARISONS, rng)
+    wins = draw_wins(world, ref, ref, comparisons, rng)
     reward, gold = fitted_reward(wins, RIDGES[0]), world.preference_over(ref)
     spread = uncertainty(np.eye(ARMS), ref, wins, RIDGES[0])
-    scores = (gold, reward - WIDTH * spread, fitted_preference(wins) @ ref, reward)
+    scores = (gold, reward - width * spread, fitted_preference(wins) @ ref, reward)
     policies = [at_distance(world.log_reference, score, distances) for score in scores]
     believed = Bandit(reward, reference=ref).preference_over(ref)
     return dict(zip(LOOKS, [*(policy @ gold for policy in policies), policies[-1] @ believed], strict=True))
 
 
-def _gain(world: Bandit, rng: np.random.Generator, size: int, ridge: float) -> float:
+def _gain(world: Bandit, rng: np.random.Generator, size: int, ridge: float, width: float) -> float:
     """Gold win rate of r^ - Gamma less that of r^, on the same comparisons, at the same distance."""
     ref = world.reference
     wins = draw_wins(world, ref, ref, size, rng)
     reward, spread = fitted_reward(wins, ridge), uncertainty(np.eye(ARMS), ref, wins, ridge)
     far, gold = np.array([FAR]), world.preference_over(ref)
-    plain, careful = (at_distance(world.log_reference, s, far)[0] for s in (reward, reward - WIDTH * spread))
+    plain, careful = (at_distance(world.log_reference, s, far)[0] for s in (reward, reward - width * spread))
     return float((careful - plain) @ gold)
 
 

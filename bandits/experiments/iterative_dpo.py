@@ -49,45 +49,55 @@ class Result:
     by_hand: dict[str, Floats]  # "fixed", "moving": K = 4, labels sure
 
 
-def run(progress: bool = False) -> Result:
-    """Every round by its closed form; nothing is sampled."""
+def run(
+    progress: bool = False, *, beta: float = BETA, smoothing: float = SMOOTHING, rounds: int = ROUNDS
+) -> Result:
+    """Every round by its closed form; nothing is sampled.
+
+    Args:
+        beta: DPO's.
+        smoothing: eps, of the labels on the right.
+        rounds: of sampling, ranking and training.
+    """
     kinds = {"fixed": False, "moving": True}
-    drawn = {kind: _log_odds(_rounds(DPO(BETA), DRAWN, CHECKED, moving)) for kind, moving in kinds.items()}
+    drawn = {
+        kind: _log_odds(_rounds(DPO(beta), DRAWN, CHECKED, moving, rounds)) for kind, moving in kinds.items()
+    }
     sure = {
-        f"{kind}, K = {K}": _log_odds(_rounds(DPO(BETA, SMOOTHING), SURE, K, moving))
+        f"{kind}, K = {K}": _log_odds(_rounds(DPO(beta, smoothing), SURE, K, moving, rounds))
         for kind, moving in kinds.items()
         for K in GROUPS
     }
-    hand = {kind: _log_odds(_by_hand(moving)) for kind, moving in kinds.items()}
-    return Result(BETA, SMOOTHING, drawn, sure, hand)
+    hand = {kind: _log_odds(_by_hand(beta, smoothing, rounds, moving)) for kind, moving in kinds.items()}
+    return Result(beta, smoothing, drawn, sure, hand)
 
 
-def _rounds(algorithm: DPO, world: Bandit, K: int, moving: bool) -> Floats:
+def _rounds(algorithm: DPO, world: Bandit, K: int, moving: bool, rounds: int) -> Floats:
     def pairs(policy: Floats) -> Pairs:
         return Pairs(best_versus_worst(REWARD, policy, K))
 
-    return np.log(iterated(algorithm, world, pairs, ROUNDS, moving=moving))
+    return np.log(iterated(algorithm, world, pairs, rounds, moving=moving))
 
 
 def _log_odds(log_policy: Floats) -> Floats:
     return log_policy[:, 0] - np.logaddexp.reduce(log_policy[:, 1:], axis=1)
 
 
-def _by_hand(moving: bool) -> Floats:
+def _by_hand(beta: float, smoothing: float, rounds: int, moving: bool) -> Floats:
     """log pi of each round, from every group of answers and descent on the likelihood."""
     groups = np.array(list(itertools.product(range(4), repeat=CHECKED)))
     log_policy = [np.log(REFERENCE)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         joint = np.zeros((4, 4))
         weight = np.exp(log_policy[-1][groups].sum(axis=1))
         np.add.at(joint, (groups.min(axis=1), groups.max(axis=1)), weight)  # arms are in order of reward
-        wins = (1 - SMOOTHING) * joint + SMOOTHING * joint.T
+        wins = (1 - smoothing) * joint + smoothing * joint.T
         np.fill_diagonal(wins, 0)
         scale, x = wins.sum(axis=1) + wins.sum(axis=0), np.zeros(4)
         for _ in range(STEPS):
             flow = wins * expit(x - x[:, None])
             x = x + STEP / 2 * (flow.sum(axis=1) - flow.sum(axis=0)) / scale
-        log_policy.append(log_softmax(log_policy[-1 if moving else 0] + x / BETA))
+        log_policy.append(log_softmax(log_policy[-1 if moving else 0] + x / beta))
     return np.stack(log_policy)
 
 
@@ -111,15 +121,16 @@ def claims(result: Result) -> list[Claim]:
 
 def draw(result: Result) -> Figure:
     """Log-odds of the best arm against the round, a panel for each kind of label."""
-    rounds = np.arange(ROUNDS + 1)
+    rounds = np.arange(len(result.drawn["fixed"]))
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
-        for kind, color in (("fixed", style.BLUE), ("moving", style.RED)):
-            left.plot(rounds, result.drawn[kind], "o-", color=color, markersize=4, label=f"{kind} reference")
-            for K, line in zip(GROUPS, ("-", (0, (5, 2)), (0, (1, 1.5))), strict=True):
+        for kind, color, marker in (("fixed", style.BLUE, "o"), ("moving", style.RED, "s")):
+            look = {"color": color, "marker": marker, "markersize": 4}
+            left.plot(rounds, result.drawn[kind], label=f"{kind} reference", **look)
+            for K, line in zip(GROUPS, ("-", style.DASHED, style.DOTTED), strict=True):
                 x = result.sure[f"{kind}, K = {K}"]
-                right.plot(rounds, x, color=color, linestyle=line, label=f"{kind}, K = {K}")
-            marks = right.plot(rounds, result.by_hand[kind], "x", color=color, markersize=6)
+                right.plot(rounds, x, linestyle=line, label=f"{kind}, K = {K}", **look)
+            marks = right.plot(rounds, result.by_hand[kind], "x", color=style.BLACK, markersize=6, zorder=4)
         marks[0].set_label("K = 4, every group by hand")
         left.set_title("labels drawn by Bradley–Terry, any K", loc="center")
         right.set_title("the best has won, labels smoothed", loc="center")

@@ -39,10 +39,10 @@ CASES: dict[str, tuple[Any, Estimator]] = {
 }
 LOOKS = {
     "k1 in the reward": (style.BLACK, "-"),
-    "k2 as a loss": (style.BLUE, (0, (5, 2))),
-    "k3 as a loss": (style.ORANGE, "-"),
-    "k3 in the reward": (style.RED, (0, (2, 1.5))),
-    "k1 as a loss": (style.GREY, (0, (1, 1))),
+    "k2 as a loss": (style.BLUE, style.DASHED),
+    "k3 as a loss": (style.ORANGE, style.DASH_DOT),
+    "k3 in the reward": (style.RED, style.SQUARES),
+    "k1 as a loss": (style.GREY, style.DOTTED),
 }
 ENDS = ("k1 in the reward", "k2 as a loss", "k3 as a loss")
 
@@ -59,10 +59,17 @@ class Result:
     regret: dict[str, Floats]  # (n,)  J* - J of the end
 
 
-def run(progress: bool = False) -> Result:
-    """Nothing is sampled."""
-    still, world = Bandit(np.zeros(4), reference=REFERENCE), Bandit(REWARD, reference=REFERENCE)
-    policies = np.exp([tilt(still.log_reference, REWARD, 1 / float(t)) for t in TILTS])
+def run(
+    progress: bool = False, *, reward: tuple[float, ...] = REWARD, reference: tuple[float, ...] = REFERENCE
+) -> Result:
+    """Nothing is sampled.
+
+    Args:
+        reward: of each arm; policies tilt along it.
+        reference: probabilities of the arms that the KL is taken to.
+    """
+    still, world = Bandit(np.zeros(len(reward)), reference=reference), Bandit(reward, reference=reference)
+    policies = np.exp([tilt(still.log_reference, reward, 1 / float(t)) for t in TILTS])
     h = np.log(policies / still.reference)
     distance = (policies * h).sum(axis=1)
     down = -policies * (h - distance[:, None])

@@ -44,25 +44,37 @@ class Result:
     regret: Floats  # (b,)  smallest regret among the attractors
 
 
-def run(progress: bool = False) -> Result:
-    """Enumerate all attractors of every baseline; nothing is sampled."""
-    bandit, law = Bandit(REWARD), Offline(MU)
-    optimal_value = float(bandit.optimal_value(BETA))
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    reward: tuple[float, ...] = REWARD,
+    mu: tuple[float, ...] = MU,
+) -> Result:
+    """Enumerate all attractors of every baseline; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        reward: of each arm.
+        mu: chances of the arms in the samples.
+    """
+    bandit, law = Bandit(reward), Offline(mu)
+    optimal_value = float(bandit.optimal_value(beta))
     shown = {"b = 0": 0.0, "b = J*": optimal_value, "b = J* + 3": optimal_value + 3}
-    attractors = {name: _ends(bandit, law, b) for name, b in shown.items()}
+    attractors = {name: _ends(bandit, law, beta, b) for name, b in shown.items()}
     baselines = np.linspace(0, 6, 121)
-    ends = [_ends(bandit, law, b) for b in baselines]
+    ends = [_ends(bandit, law, beta, b) for b in baselines]
     return Result(
-        beta=BETA,
-        reward=np.array(REWARD),
-        behavior=np.array(MU),
-        optimum=bandit.optimal_policy(BETA),
+        beta=beta,
+        reward=np.array(reward),
+        behavior=np.array(mu),
+        optimum=bandit.optimal_policy(beta),
         optimal_value=optimal_value,
         shown=shown,
         attractors=attractors,
         baselines=baselines,
         count=np.array([float(len(policies)) for policies in ends]),
-        regret=np.array([bandit.regret(policies, BETA).min() for policies in ends]),
+        regret=np.array([bandit.regret(policies, beta).min() for policies in ends]),
     )
 
 
@@ -86,7 +98,7 @@ def draw(result: Result) -> Figure:
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.7))
         for axes, title, (name, b) in zip(panels, titles, result.shown.items(), strict=True):
             algorithm = PolicyGradient(beta=result.beta, baseline=b)
-            simplex.frame(axes, ("r = 2.5", "r = 2", "r = 1"))
+            simplex.frame(axes, [f"r = {r:g}" for r in result.reward])
             axes.set_xlim(-0.22, 1.22)  # the names of neighbouring corners stay apart
             shades = simplex.level_sets(
                 axes, lambda p: bandit.regret(p, result.beta), levels=np.linspace(0, 1, 6)
@@ -102,6 +114,6 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _ends(bandit: Bandit, law: Offline, b: float) -> Floats:
-    algorithm = PolicyGradient(beta=BETA, baseline=b)
+def _ends(bandit: Bandit, law: Offline, beta: float, b: float) -> Floats:
+    algorithm = PolicyGradient(beta=beta, baseline=b)
     return np.stack([solution.policy for solution in fixed_points(algorithm, bandit, law)])

@@ -57,38 +57,52 @@ def world() -> Bandit:
     return Bandit(REWARD, reference=REFERENCE, length=LENGTH, desirable=DESIRABLE)
 
 
-def made(cls: type) -> Algorithm:
-    """With beta where it asks for one, else at its defaults."""
+def made(cls: type, strength: float = BETA) -> Algorithm:
+    """With beta of this strength where it asks for one, else at its defaults."""
     parameters = inspect.signature(cls).parameters
     beta = parameters.get("beta")
     if "algorithm" in parameters:
-        return made_around(cls)
-    algorithm: Algorithm = cls() if beta is None or beta.default is not beta.empty else cls(BETA)
+        return made_around(cls, strength)
+    algorithm: Algorithm = cls() if beta is None or beta.default is not beta.empty else cls(strength)
     return algorithm
 
 
-def made_around(cls: type) -> Algorithm:
+def made_around(cls: type, strength: float) -> Algorithm:
     """What takes an algorithm takes policy gradient."""
-    algorithm: Algorithm = cls(PolicyGradient(BETA))
+    algorithm: Algorithm = cls(PolicyGradient(strength))
     return algorithm
 
 
-def sampling_of(algorithm: Algorithm) -> Sampling:
+def sampling_of(algorithm: Algorithm, mu: tuple[float, ...] = MU) -> Sampling:
     """Its own samples where it takes no others, or a clip would stop it on others; else mu's."""
     takes_clip = "clip" in inspect.signature(type(algorithm)).parameters
     clipped = takes_clip and getattr(algorithm, "weighted", False)
     own = getattr(algorithm, "needs_on_policy", False) or clipped
-    return OnPolicy() if own else Offline(MU)
+    return OnPolicy() if own else Offline(mu)
 
 
-def run(progress: bool = False) -> Result:
-    """Solve for every algorithm; nothing is sampled."""
-    bandit = world()
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    reward: tuple[float, ...] = REWARD,
+    reference: tuple[float, ...] = REFERENCE,
+    mu: tuple[float, ...] = MU,
+) -> Result:
+    """Solve for every algorithm; nothing is sampled.
+
+    Args:
+        beta: of all that take one.
+        reward: of the three answers.
+        reference: their probabilities at the start.
+        mu: their chances in the samples.
+    """
+    bandit = Bandit(reward, reference=reference, length=LENGTH, desirable=DESIRABLE)
     ends: dict[str, Floats] = {}
     nowhere, own = {}, {}
     for cls in ALGORITHMS:
-        algorithm, name = made(cls), cls.__name__
-        rule = sampling_of(algorithm)
+        algorithm, name = made(cls, beta), cls.__name__
+        rule = sampling_of(algorithm, mu)
         own[name] = rule.on_policy
         try:
             ends[name] = fixed_point(algorithm, bandit, rule).policy
@@ -100,11 +114,11 @@ def run(progress: bool = False) -> Result:
             else:
                 ends[name] = error.solution.policy  # the limit
     return Result(
-        beta=BETA,
-        reward=np.array(REWARD),
+        beta=beta,
+        reward=np.array(reward),
         reference=bandit.reference,
-        behavior=np.array(MU),
-        optimum=bandit.optimal_policy(BETA),
+        behavior=np.array(mu),
+        optimum=bandit.optimal_policy(beta),
         ends=ends,
         own=own,
         nowhere=nowhere,
@@ -131,9 +145,8 @@ def draw(result: Result) -> Figure:
     groups = together(result)
     with style.house_style():
         figure, (axes, names) = plt.subplots(1, 2, figsize=(10.5, 6.2), width_ratios=[1.5, 1])
-        best, middle, worst = (f"r = {r:g}" for r in result.reward)
-        simplex.frame(axes, (best, middle, worst))
-        regret = world().regret
+        simplex.frame(axes, [f"r = {r:g}" for r in result.reward])
+        regret = Bandit(result.reward, reference=result.reference).regret
         simplex.level_sets(axes, lambda p: regret(p, result.beta), levels=np.linspace(0, 1, 6))
         simplex.point(axes, result.reference, color=style.GREY, marker="s", label="ref")
         simplex.point(axes, result.behavior, color=style.GREEN, marker="D", label="μ, who samples")

@@ -22,7 +22,6 @@ from bandits.experiments.record import Claim
 from bandits.log_linear.best_in_class import class_optimum
 from bandits.log_linear.fixed_point import log_linear_fixed_point
 from bandits.plots import style
-from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline
 
 BETA = 0.5
@@ -30,7 +29,7 @@ REWARD = (1.2, 1.0, 0.1, -0.4)
 FEATURES = np.array([[1.0, 0.2], [-0.5, 1.0], [0.3, -0.8], [-0.8, -0.4]])
 FULL = np.eye(4)[:, :3]  # one feature less than arms spans everything up to constants
 FLOOR = 1e-16  # regret that is zero to rounding is drawn here, in a band of its own
-METHODS: dict[str, Algorithm] = {"CoPG": CoPG(beta=BETA), "IPO": IPO(beta=BETA)}
+METHODS: dict[str, type[CoPG | IPO]] = {"CoPG": CoPG, "IPO": IPO}
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,14 @@ class Result:
     best_regret: float  # of the best policy in the class
 
 
-def run(progress: bool = False) -> Result:
-    """Solve exactly for every law; nothing is sampled."""
-    bandit = Bandit(REWARD)
+def run(progress: bool = False, *, beta: float = BETA, reward: tuple[float, ...] = REWARD) -> Result:
+    """Solve exactly for every law; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        reward: of the four arms; the first one's share is varied.
+    """
+    bandit = Bandit(reward)
     share = np.append(np.linspace(0.02, 0.98, 49), 0.25)
     share.sort()
     laws = [Offline(skewed_to(0, 4, s)) for s in share]
@@ -56,20 +60,23 @@ def run(progress: bool = False) -> Result:
     def along(features: Floats) -> dict[str, Floats]:
         return {
             name: np.array(
-                [bandit.regret(log_linear_fixed_point(a, bandit, law, features).policy, BETA) for law in laws]
+                [
+                    bandit.regret(log_linear_fixed_point(kind(beta), bandit, law, features).policy, beta)
+                    for law in laws
+                ]
             )
-            for name, a in METHODS.items()
+            for name, kind in METHODS.items()
         }
 
-    best = class_optimum(bandit, FEATURES, BETA)[0]
+    best = class_optimum(bandit, FEATURES, beta)[0]
     return Result(
-        beta=BETA,
-        reward=np.array(REWARD),
+        beta=beta,
+        reward=np.array(reward),
         features=FEATURES,
         share=share,
         regret=along(FEATURES),
         full_regret=along(FULL),
-        best_regret=float(bandit.regret(best.policy, BETA)),
+        best_regret=float(bandit.regret(best.policy, beta)),
     )
 
 
@@ -104,7 +111,7 @@ def draw(result: Result) -> Figure:
         left.axhline(
             result.best_regret,
             color=style.BLACK,
-            linestyle=(0, (4, 3)),
+            linestyle=style.DASHED,
             linewidth=1,
             label="best in the class (on-policy)",
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,9 +34,11 @@ from bandits.solvers.paths import Step
 
 BETA, START = 0.1, (0.90, 0.06, 0.04)
 ETA, TINY = 0.5, 1e-6  # step of the trajectories; a beta so small that self-play is unregularised
-STEPS = 3000
+STEPS, DRAWN = 3000, 150  # below left, and on the triangles
 CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])  # T6.8: winner (.3, .3, .4)
 GAMES = {"three raters, ε = 0.1": three_raters(0.1), "uneven cycle": CYCLE}
+
+LOOKS = ((style.BLUE, style.SOLID, "o"), (style.ORANGE, style.DASHED, "s"))
 
 
 @dataclass(frozen=True)
@@ -54,32 +57,51 @@ class Result:
     limit_error: float  # largest distance between the iterated and the solved limit
 
 
-def run(progress: bool = False) -> Result:
-    """Iterate the maps exactly and solve for their limits; nothing is sampled."""
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    start: tuple[float, ...] = START,
+    learning_rate: float = ETA,
+    steps: int = STEPS,
+) -> Result:
+    """Iterate the maps exactly and solve for their limits; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        start: of the paths above.
+        learning_rate: eta, of the paths above.
+        steps: of the decreasing sizes, below left.
+    """
     star = {
-        name: np.log(equilibrium(game.preference, game.log_reference, BETA).policy)
+        name: np.log(equilibrium(game.preference, game.log_reference, beta).policy)
         for name, game in GAMES.items()
     }
-    iterations = np.unique(np.geomspace(1, STEPS, 60).astype(int))
+    iterations = np.unique(np.geomspace(1, steps, 60).astype(int))
     etas = np.geomspace(0.02, 2.0, 13)
     limits = {
-        name: [fixed_point(NashMD(BETA, eta * BETA), game, OnPolicy()) for eta in etas]
+        name: [fixed_point(NashMD(beta, eta * beta), game, OnPolicy()) for eta in etas]
         for name, game in GAMES.items()
     }
     return Result(
-        beta=BETA,
+        beta=beta,
         nash={name: np.exp(policy) for name, policy in star.items()},
-        nash_md={name: _path(nash_md(game, BETA, ETA), 150) for name, game in GAMES.items()},
-        unregularised={name: _path(mirror_descent(game, TINY, ETA), 150) for name, game in GAMES.items()},
+        nash_md={name: _path(nash_md(game, beta, learning_rate), start) for name, game in GAMES.items()},
+        unregularised={
+            name: _path(mirror_descent(game, TINY, learning_rate), start) for name, game in GAMES.items()
+        },
         iterations=iterations.astype(float),
-        decreasing={name: kl(star[name], _decreasing(game)[iterations - 1]) for name, game in GAMES.items()},
-        bound=nash_md_bound(BETA, iterations),
+        decreasing={
+            name: kl(star[name], _decreasing(game, beta, steps)[iterations - 1])
+            for name, game in GAMES.items()
+        },
+        bound=nash_md_bound(beta, iterations),
         etas=etas,
         bias={
             name: np.array([kl(star[name], np.log(s.policy)) for s in found])
             for name, found in limits.items()
         },
-        limit_error=max(_iterated_error(game, eta) for game in GAMES.values() for eta in (0.1, 1.0)),
+        limit_error=max(_iterated_error(beta, eta) for eta in (0.1, 1.0)),
     )
 
 
@@ -104,37 +126,44 @@ def claims(result: Result) -> list[Claim]:
 
 def draw(result: Result) -> Figure:
     """Two triangles, the bound, the bias."""
-    colors = dict(zip(GAMES, (style.BLUE, style.ORANGE), strict=True))
+    looks = dict(zip(GAMES, LOOKS, strict=True))
     with style.house_style():
         figure, panels = plt.subplots(2, 2, figsize=(9.0, 7.4), height_ratios=(1.25, 1))
-        for axes, (name, color) in zip(panels[0], colors.items(), strict=True):
+        for axes, (name, (color, _, _)) in zip(panels[0], looks.items(), strict=True):
             simplex.frame(axes, ("arm 1", "arm 2", "arm 3"))
-            simplex.trajectory(axes, result.unregularised[name], color=style.GREY, label="self-play, no KL")
+            simplex.trajectory(
+                axes,
+                result.unregularised[name],
+                color=style.GREY,
+                linestyle=style.DOTTED,
+                label="self-play, no KL",
+            )
             simplex.trajectory(axes, result.nash_md[name], color=color, label="Nash-MD")
             simplex.point(axes, result.nash[name], color=style.RED, label="equilibrium")
-            axes.set_title(f"{name}, β = 0.1: Nash-MD comes in", loc="center")
+            axes.set_title(f"{name}, β = {result.beta:g}: Nash-MD comes in", loc="center")
             axes.legend(loc="upper left", bbox_to_anchor=(-0.06, 1.0))
-        _draw_distances(panels[1], result, colors)
+        _draw_distances(panels[1], result, looks)
     return figure
 
 
-def _draw_distances(panels: Sequence[Axes], result: Result, colors: dict[str, str]) -> None:
+def _draw_distances(
+    panels: Sequence[Axes], result: Result, looks: dict[str, tuple[str, style.Line, str]]
+) -> None:
     """Distance to the equilibrium along the iterations, and what a constant step leaves of it."""
     left, right = panels
     left.loglog(
         result.iterations,
         result.bound,
         color=style.BLACK,
-        linestyle=(0, (4, 3)),
+        linestyle=style.DOTTED,
         label="Theorem 1's bound",
     )
-    for name, color in colors.items():
-        left.loglog(result.iterations, np.maximum(result.decreasing[name], 1e-18), color=color, label=name)
-        right.loglog(
-            result.etas, np.maximum(result.bias[name], 1e-18), "o-", color=color, markersize=4, label=name
-        )
+    for name, (color, line, marker) in looks.items():
+        look: dict[str, Any] = {"color": color, "linestyle": line, "label": name}
+        left.loglog(result.iterations, np.maximum(result.decreasing[name], 1e-18), **look)
+        right.loglog(result.etas, np.maximum(result.bias[name], 1e-18), marker=marker, markersize=4, **look)
     guide = result.bias[next(iter(GAMES))][0] * (result.etas / result.etas[0]) ** 2 * 3
-    right.loglog(result.etas, guide, color=style.BLACK, linestyle=(0, (4, 3)), label="slope 2")
+    right.loglog(result.etas, guide, color=style.BLACK, linestyle=style.DOTTED, label="slope 2")
     left.set_xlabel("iteration T, step 2 / (β (T + 2))")
     left.set_ylabel("KL(π* ‖ π_T)  [nats]")
     left.set_title("The bound is loose")
@@ -145,27 +174,28 @@ def _draw_distances(panels: Sequence[Axes], result: Result, colors: dict[str, st
         axes.legend()
 
 
-def _path(step: Step, iterations: int) -> Floats:
-    path = [np.log(np.array(START))]
-    for _ in range(iterations):
+def _path(step: Step, start: tuple[float, ...]) -> Floats:
+    path = [np.log(np.array(start))]
+    for _ in range(DRAWN):
         path.append(step(path[-1]))
     return np.exp(path)
 
 
-def _decreasing(game: Bandit) -> Floats:
-    """log pi_1 ... log pi_STEPS from the reference, with Theorem 1's step."""
+def _decreasing(game: Bandit, beta: float, steps: int) -> Floats:
+    """log pi_1 ... log pi_steps from the reference, with Theorem 1's step."""
     log_policy, path = game.log_reference, []
-    for t in range(STEPS):
-        log_policy = nash_md(game, BETA, nash_md_rate(BETA, t))(log_policy)
+    for t in range(steps):
+        log_policy = nash_md(game, beta, nash_md_rate(beta, t))(log_policy)
         path.append(log_policy)
     return np.stack(path)
 
 
-def _iterated_error(game: Bandit, eta: float) -> float:
+def _iterated_error(beta: float, eta: float) -> float:
     """Distance between Nash-MD iterated to rest and the fixed point of the mixture with weight eta beta."""
-    step, log_policy = nash_md(game, BETA, eta), game.log_reference
-    for _ in range(int(400 / (eta * BETA))):
+    games = Bandit(preference=[game.preference for game in GAMES.values()])
+    step, log_policy = nash_md(games, beta, eta), games.log_reference
+    for _ in range(int(60 / (eta * beta))):  # what is left of the start is e^-60
         log_policy = step(log_policy)
     return float(
-        np.abs(np.exp(log_policy) - fixed_point(NashMD(BETA, eta * BETA), game, OnPolicy()).policy).max()
+        np.abs(np.exp(log_policy) - fixed_point(NashMD(beta, eta * beta), games, OnPolicy()).policy).max()
     )

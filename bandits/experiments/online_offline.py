@@ -20,6 +20,7 @@ Source: Tang et al. 2024, arXiv:2405.08448.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,8 +65,22 @@ class Result:
     ahead: dict[str, Floats]  # (3, sizes)  offline's regret less this way's, world by world
 
 
-def run(progress: bool = False) -> Result:
-    """Exact ends on the left and in the middle; only the comparisons on the right are drawn."""
+def run(
+    progress: bool = False,
+    *,
+    worlds: int = WORLDS,
+    beta: float = BETA,
+    ridge: float = RIDGE,
+    width: float = WIDTH,
+) -> Result:
+    """Exact ends on the left and in the middle; only the comparisons on the right are drawn.
+
+    Args:
+        worlds: on the right, over which is averaged.
+        beta: strength of the KL, on the right.
+        ridge: of the fit.
+        width: of the explorer, in standard deviations of the fit.
+    """
     kinds = ("any", "Bradley–Terry")
     leads = {kind: np.array([_leads(kind, seed) for seed in range(FEWER)]) for kind in kinds}
     fine = np.geomspace(0.04, 1.0, 120)
@@ -74,7 +89,8 @@ def run(progress: bool = False) -> Result:
         "offline": np.array([world.best_response(world.reference, beta) for beta in fine]),
         "online": np.array([world.nash_policy(beta) for beta in fine]),
     }
-    each = np.array([[_spend(way, seed) for way in WAYS] for seed in range(WORLDS)])  # (worlds, ways, sizes)
+    spend = partial(_spend, beta=beta, ridge=ridge, width=width)
+    each = np.array([[spend(way, seed) for way in WAYS] for seed in range(worlds)])  # (worlds, ways, sizes)
     return Result(
         betas=BETAS,
         offline_lead={kind: mean_interval(found[:, 0]) for kind, found in leads.items()},
@@ -107,27 +123,26 @@ def _leads(kind: str, seed: int) -> Floats:
     return np.array([(offline - online) @ over_reference, duels])
 
 
-def _spend(way: str, seed: int) -> Floats:
+def _spend(way: str, seed: int, *, beta: float, ridge: float, width: float) -> Floats:
     """The regret of the fit's policy after each round, (sizes,)."""
     rng = np.random.default_rng([seed, 2312])
     reference = np.exp(2 * rng.normal(size=ARMS))
     world = Bandit(rng.normal(size=ARMS), reference=reference / reference.sum())
     wins, main, spent, regret = np.zeros((ARMS, ARMS)), world.reference, 0, []
     for size in SIZES:
-        pair = _compared(way, main, wins, world.reference)
+        ahead = explorer(main, wins, beta, width=width, ridge=ridge) if way == "online, explorer" else main
+        pair = _compared(way, main, ahead, world.reference)
         wins, spent = wins + draw_wins(world, *pair, size - spent, rng), size
-        main, _ = hybrid_step(wins, world.reference, BETA, ridge=RIDGE)
-        regret.append(float(world.regret(main, BETA)))
+        main, _ = hybrid_step(wins, world.reference, beta, ridge=ridge)
+        regret.append(float(world.regret(main, beta)))
     return np.array(regret)
 
 
-def _compared(way: str, main: Floats, wins: Floats, reference: Floats) -> tuple[Floats, Floats]:
+def _compared(way: str, main: Floats, ahead: Floats, reference: Floats) -> tuple[Floats, Floats]:
     """Who answers next."""
     if way == "offline":
         return reference, reference
-    if way == "online, explorer":
-        return main, explorer(main, wins, BETA, width=WIDTH, ridge=RIDGE)
-    return main, reference if way == "hybrid" else main
+    return main, reference if way == "hybrid" else ahead
 
 
 def claims(result: Result) -> list[Claim]:
@@ -152,24 +167,29 @@ def draw(result: Result) -> Figure:
     """Leads at one KL; accuracy against beta; regret against N."""
     with style.house_style():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.0, 4.2))
-        for kind, line in (("any", "-"), ("Bradley–Terry", (0, (4, 3)))):
+        for kind, *lines in (
+            ("any", style.SOLID, style.DASH_DOT),
+            ("Bradley–Terry", style.DASHED, style.DOTTED),
+        ):
             leads = (result.offline_lead[kind], result.online_lead[kind])
             names = ("offline beats ref more often", "online beats offline, less ½")
-            colors = (style.BLUE, style.GREEN)
-            for name, color, (low, mean, high) in zip(names, colors, leads, strict=True):
+            looks = zip((style.BLUE, style.GREEN), lines, strict=True)
+            for name, (color, line), (low, mean, high) in zip(names, looks, leads, strict=True):
                 left.plot(result.betas, 100 * mean, color=color, linestyle=line, label=f"{name}: {kind}")
                 curves.band(left, result.betas, 100 * low, 100 * high, color=color)
         left.set(xscale="log", xlabel="β of online IPO; offline at the same KL")
         left.set_ylabel("lead  [% of comparisons]")
         left.set_title("Exact, at one KL: each wins its own game")
         left.legend(loc="upper right", title="preferences", alignment="left")
-        for name, color in (("offline", style.BLUE), ("online", style.GREEN)):
-            middle.plot(
-                result.fine_betas, result.accuracy[name], color=color, label=f"{name}: accuracy (a tie is ½)"
-            )
+        for name, color, line in (
+            ("offline", style.BLUE, style.SOLID),
+            ("online", style.GREEN, style.DASH_DOT),
+        ):
+            label = f"{name}: accuracy (a tie is ½)"
+            middle.plot(result.fine_betas, result.accuracy[name], color=color, linestyle=line, label=label)
         beaten = result.online_beats_offline
         name = "P(online beats offline)"
-        middle.plot(result.fine_betas, beaten, color=style.BLACK, linestyle=":", label=name)
+        middle.plot(result.fine_betas, beaten, color=style.BLACK, linestyle=style.DOTTED, label=name)
         middle.set(xscale="log", xlabel="β", ylabel="share of pairs ordered right; win rate", ylim=(0, 1))
         middle.set_title("A better generator, a worse classifier")
         middle.legend(loc="lower right")

@@ -11,12 +11,13 @@ only if "i beat j at least once" is strongly connected (Ford 1957); IPO's needs 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from bandits.algorithms import DPO, IPO
@@ -30,8 +31,9 @@ from bandits.sampling.rules import Offline
 from bandits.solution import NoFixedPoint
 
 BETAS = (0.25, 1.0, 4.0)
-REWARD = np.array([2.0, 1.0, 0.5, 0.0, -1.0])
+REWARD = (2.0, 1.0, 0.5, 0.0, -1.0)
 DATA_SETS = 2000
+MARKERS = {"DPO": "o", "IPO": "s"}
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,37 @@ class Result:
     exists_ipo: Floats  # (sizes,)
 
 
-def run(progress: bool = False) -> Result:
-    """Solve exactly on the left; count data sets that satisfy the two conditions on the right."""
+def run(
+    progress: bool = False,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    reward: tuple[float, ...] = REWARD,
+    data_sets: int = DATA_SETS,
+) -> Result:
+    """Solve exactly on the left; count data sets that satisfy the two conditions on the right.
+
+    Args:
+        betas: of both algorithms, left.
+        reward: of the arms that are compared, right.
+        data_sets: that are drawn of each size, right.
+    """
     p = np.linspace(0.5, 0.999, 100)
-    worlds, law = [_preferred(q) for q in p], Offline([0.5, 0.5])
+    worlds, law = _preferred(p), Offline([0.5, 0.5])
     ends = {
-        kind: np.array([[fixed_point(kind(beta=b), w, law).policy[0] for w in worlds] for b in BETAS])
+        kind: np.array([fixed_point(kind(beta=b), worlds, law).policy[:, 0] for b in betas])
         for kind in (DPO, IPO)
     }
     sizes = np.array([4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256])
     rng = np.random.default_rng(7)
-    shares = np.array([_share_with_an_end(n, rng) for n in sizes])
+    shares = np.array([_share_with_an_end(np.array(reward), n, data_sets, rng) for n in sizes])
     return Result(
-        betas=np.array(BETAS),
+        betas=np.array(betas),
         p=p,
         dpo=ends[DPO],
         ipo=ends[IPO],
-        dpo_at_one=np.array([_limit(DPO(beta=b)) for b in BETAS]),
-        ipo_at_one=np.array([fixed_point(IPO(beta=b), two_arms(), law).policy[0] for b in BETAS]),
-        reward=REWARD,
+        dpo_at_one=np.array([_limit(DPO(beta=b)) for b in betas]),
+        ipo_at_one=np.array([fixed_point(IPO(beta=b), two_arms(), law).policy[0] for b in betas]),
+        reward=np.array(reward),
         comparisons=sizes.astype(float),
         exists_dpo=shares[:, 0],
         exists_ipo=shares[:, 1],
@@ -96,19 +110,21 @@ def draw(result: Result) -> Figure:
     """Left: pi(a) against p.  Right: share of data sets with a minimiser."""
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
-        for i, (beta, line) in enumerate(zip(result.betas, ("-", (0, (5, 2)), (0, (1, 1.5))), strict=True)):
+        for i, (beta, line) in enumerate(
+            zip(result.betas, cycle(("-", style.DASHED, style.DOTTED)), strict=False)
+        ):
             for name, inside, at_one in (
                 ("DPO", result.dpo[i], result.dpo_at_one[i]),
                 ("IPO", result.ipo[i], result.ipo_at_one[i]),
             ):
-                curve, color = np.append(inside, at_one), style.COLORS[name]
-                p = np.append(result.p, 1.0)
-                left.plot(p, curve, color=color, linestyle=line, label=f"{name}, β = {beta:g}")
-        for column, color in (
-            (result.dpo_at_one, style.COLORS["DPO"]),
-            (result.ipo_at_one, style.COLORS["IPO"]),
-        ):
-            left.plot(np.ones_like(column), column, "o", color=color, clip_on=False, zorder=5)
+                look: dict[str, Any] = {
+                    "color": style.COLORS[name],
+                    "marker": MARKERS[name],
+                    "linestyle": line,
+                }
+                look |= {"markevery": [20, 60, len(inside)], "markersize": 5, "clip_on": False}
+                curve, p = np.append(inside, at_one), np.append(result.p, 1.0)
+                left.plot(p, curve, label=f"{name}, β = {beta:g}", **look)
         left.set_xlabel("p(a beats b)")
         left.set_ylabel("π(a) at the fixed point")
         left.set_title("A sure preference: DPO forgets β, IPO does not")
@@ -116,17 +132,24 @@ def draw(result: Result) -> Figure:
         left.set_ylim(0.48, 1.02)
         for share, name in ((result.exists_ipo, "IPO"), (result.exists_dpo, "DPO")):
             right.semilogx(
-                result.comparisons, share, "o-", color=style.COLORS[name], markersize=4, label=name
+                result.comparisons,
+                share,
+                color=style.COLORS[name],
+                marker=MARKERS[name],
+                markersize=4,
+                label=name,
             )
-        right.set_xlabel("comparisons in the data set (5 arms)")
+        right.set_xlabel(f"comparisons in the data set ({len(result.reward)} arms)")
         right.set_ylabel("share of data sets with a minimiser")
         right.set_title("Small data: DPO's loss has no minimiser")
         right.legend(loc="center right")
     return figure
 
 
-def _preferred(p: float) -> Bandit:
-    return Bandit(preference=[[0.5, p], [1 - p, 0.5]])
+def _preferred(p: Floats) -> Bandit:
+    """Two arms, the first preferred with probability p: a context for each."""
+    half = np.full_like(p, 0.5)
+    return Bandit(preference=np.stack([half, p, 1 - p, half], axis=-1).reshape(-1, 2, 2))
 
 
 def _limit(algorithm: DPO) -> float:
@@ -138,16 +161,23 @@ def _limit(algorithm: DPO) -> float:
     return float(solution.policy[0])
 
 
-def _share_with_an_end(comparisons: int, rng: np.random.Generator) -> tuple[float, float]:
+def _share_with_an_end(
+    reward: Floats, comparisons: int, data_sets: int, rng: np.random.Generator
+) -> tuple[float, float]:
     """Share of random data sets on which DPO (strongly connected) and IPO (connected) have a minimiser."""
-    arms = len(REWARD)
-    strong = weak = 0
-    for _ in range(DATA_SETS):
+    arms = len(reward)
+    beaten = np.zeros((data_sets, arms, arms), dtype=bool)
+    for i in range(data_sets):
         first = rng.integers(arms, size=comparisons)
         second = (first + rng.integers(1, arms, size=comparisons)) % arms
-        won = rng.random(comparisons) < expit(REWARD[first] - REWARD[second])
-        edges = (np.where(won, first, second), np.where(won, second, first))
-        beaten = sparse.csr_array((np.ones(comparisons), edges), shape=(arms, arms))
-        strong += connected_components(beaten, connection="strong")[0] == 1
-        weak += connected_components(beaten, connection="weak")[0] == 1
-    return strong / DATA_SETS, weak / DATA_SETS
+        won = rng.random(comparisons) < expit(reward[first] - reward[second])
+        beaten[i, np.where(won, first, second), np.where(won, second, first)] = True
+    return _connected(beaten), _connected(beaten | np.swapaxes(beaten, 1, 2))
+
+
+def _connected(edges: NDArray[np.bool_]) -> float:
+    """Share of graphs, (n, A, A), with a path from every arm to every arm."""
+    reached = edges | np.eye(edges.shape[-1], dtype=bool)
+    for _ in range(edges.shape[-1].bit_length()):  # paths of twice the length
+        reached = reached @ reached
+    return float(reached.all(axis=(1, 2)).mean())

@@ -33,7 +33,7 @@ TAILS = np.array(
 SAMPLED = np.array([0.0, 0.2, 1 / 3])
 COUNTS = (1, 2, 3, 5, 8, 13, 21, 34)
 LAWS: dict[str, float] = {"normal": 0.0, "Student, 3 degrees": 1 / 3, "Student, 2.2 degrees": 1 / 2.2}
-HUES = (style.GREEN, style.BLUE, style.RED)
+LOOKS = ((style.GREEN, "o"), (style.BLUE, "s"), (style.RED, "^"))
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,22 @@ class Result:
     printed: Floats  # (2,)  T12.5's last pair
 
 
-def run(progress: bool = False) -> Result:
-    """Dynamic programming and formulas; a few sampled runs beside them."""
+def run(progress: bool = False, *, learning_rate: float = STEP, runs: int = RUNS) -> Result:
+    """Dynamic programming and formulas; a few sampled runs beside them.
+
+    Args:
+        learning_rate: the constant step of both, middle and right.
+        runs: that are sampled, left.
+    """
     corners, rng = quantile_td.fixed_points(COINS, LEVELS), np.random.default_rng(12)
     law = COINS.returns(steps=9)[0]
-    runs = np.zeros((RUNS, 2, 8))
+    at = np.zeros((runs, 2, 8))
     for rate in (0.1, 0.03, 0.01, 0.003):
         last = quantile_td.simulate(
-            COINS, LEVELS, steps=[1200], learning_rate=rate, rng=rng, runs=RUNS, start=runs
+            COINS, LEVELS, steps=[1200], learning_rate=rate, rng=rng, runs=runs, start=at
         )
-        runs = last[0]
-    inside = np.clip(runs, corners[0], corners[-1])
+        at = last[0]
+    inside = np.clip(at, corners[0], corners[-1])
     return Result(
         levels=LEVELS,
         values=law.values,
@@ -79,20 +84,25 @@ def run(progress: bool = False) -> Result:
         greatest=corners[-1, 0],
         means=corners[[0, -1], 0].mean(axis=1),
         corners=len(corners),
-        runs=runs[:, 0],
-        outside=float(np.abs(runs - inside).max()),
+        runs=at[:, 0],
+        outside=float(np.abs(at - inside).max()),
         contraction=_contraction(rng),
         tails=TAILS,
         by_tail={
-            "TD": np.array([td.mean_squared_error(_one_state(each), STEP)[0] for each in TAILS]),
-            "5 quantiles": np.array([_error(each, 5) for each in TAILS]),
-            "21 quantiles": np.array([_error(each, 21) for each in TAILS]),
+            "TD": np.array([td.mean_squared_error(_one_state(each), learning_rate)[0] for each in TAILS]),
+            "5 quantiles": np.array([_error(each, 5, learning_rate) for each in TAILS]),
+            "21 quantiles": np.array([_error(each, 21, learning_rate) for each in TAILS]),
         },
         sampled_tails=SAMPLED,
-        sampled=_sampled(rng),
+        sampled=_sampled(rng, learning_rate),
         counts=np.array(COUNTS, dtype=float),
-        by_count={name: np.array([_error(tail, m) for m in COUNTS]) for name, tail in LAWS.items()},
-        of_td={name: float(td.mean_squared_error(_one_state(tail), STEP)[0]) for name, tail in LAWS.items()},
+        by_count={
+            name: np.array([_error(tail, m, learning_rate) for m in COUNTS]) for name, tail in LAWS.items()
+        },
+        of_td={
+            name: float(td.mean_squared_error(_one_state(tail), learning_rate)[0])
+            for name, tail in LAWS.items()
+        },
         printed=_printed(),
     )
 
@@ -127,22 +137,30 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 3.9))
         _draw_ends(left, result)
-        hues = {"TD": style.RED, "5 quantiles": style.SKY, "21 quantiles": style.BLUE}
+        looks = {
+            "TD": (style.RED, style.SOLID),
+            "5 quantiles": (style.SKY, style.DASHED),
+            "21 quantiles": (style.BLUE, style.DASH_DOT),
+        }
         for name, curve in result.by_tail.items():
-            middle.semilogy(result.tails, curve, color=hues[name], label=f"{name}, exact")
+            hue, line = looks[name]
+            middle.semilogy(result.tails, curve, color=hue, linestyle=line, label=f"{name}, exact")
             if name in result.sampled:
                 middle.semilogy(
-                    result.sampled_tails, result.sampled[name], "o", color=hues[name], markeredgecolor="white"
+                    result.sampled_tails, result.sampled[name], "o", color=hue, markeredgecolor="white"
                 )
-        middle.axvline(0.5, color=style.BLACK, linestyle=(0, (1, 1.5)), linewidth=1)
+        middle.axvline(0.5, color=style.BLACK, linestyle=style.DOTTED, linewidth=1)
         middle.text(0.494, 0.006, "no variance beyond", rotation=90, ha="right", va="bottom", fontsize=8)
         middle.plot([], [], "o", color=style.GREY, label="1000 sampled runs")
         middle.set(title="Heavy tails ruin TD only", xlabel="heaviness of the tail, 1 / degrees of freedom")
         middle.set_ylabel("mean squared error of the value")
-        for hue, (name, curve) in zip(HUES, result.by_count.items(), strict=True):
-            right.loglog(result.counts, curve, "o-", markersize=4, color=hue, label=name)
-            right.axhline(result.of_td[name], color=hue, linestyle=(0, (4, 3)), linewidth=1.2)
-        right.plot([], [], color=style.GREY, linestyle=(0, (4, 3)), linewidth=1.2, label="TD on each")
+        for (hue, marker), (name, curve) in zip(LOOKS, result.by_count.items(), strict=True):
+            right.loglog(result.counts, curve, marker=marker, markersize=4, color=hue, label=name)
+            ends, of_td = result.counts[[0, -1]], [result.of_td[name]] * 2
+            right.plot(
+                ends, of_td, color=hue, linestyle=style.DASHED, linewidth=1.2, marker=marker, markersize=4
+            )
+        right.plot([], [], color=style.GREY, linestyle=style.DASHED, linewidth=1.2, label="TD on each")
         right.set(title="A few quantiles are enough", xlabel="number of quantiles m", ylim=middle.get_ylim())
         for axes in (left, middle, right):
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
@@ -162,7 +180,14 @@ def _draw_ends(axes: Axes, result: Result) -> None:
         np.repeat(result.levels[None], len(result.runs), axis=0)
         + np.linspace(-0.02, 0.02, len(result.runs))[:, None]
     )
-    axes.plot(x.ravel(), result.runs.ravel(), "o", color=style.ORANGE, markersize=3, label="12 sampled runs")
+    axes.plot(
+        x.ravel(),
+        result.runs.ravel(),
+        "o",
+        color=style.ORANGE,
+        markersize=3,
+        label=f"{len(result.runs)} sampled runs",
+    )
     middle, half = (result.least + result.greatest) / 2, (result.greatest - result.least) / 2
     axes.errorbar(
         result.levels,
@@ -182,8 +207,9 @@ def _one_state(tail: float) -> MarkovRewardProcess:
     return MarkovRewardProcess([[1.0]], reward, 0.0)
 
 
-def _error(tail: float, m: int) -> float:
-    return float(quantile_td.mean_squared_error(_one_state(tail), quantile_td.midpoints(m), STEP)[0])
+def _error(tail: float, m: int, learning_rate: float) -> float:
+    levels = quantile_td.midpoints(m)
+    return float(quantile_td.mean_squared_error(_one_state(tail), levels, learning_rate)[0])
 
 
 def _printed() -> Floats:
@@ -193,15 +219,15 @@ def _printed() -> Floats:
     return np.concatenate(both)
 
 
-def _sampled(rng: np.random.Generator) -> dict[str, Floats]:
+def _sampled(rng: np.random.Generator, learning_rate: float) -> dict[str, Floats]:
     """Mean squared errors of 1000 runs that start at the end."""
     levels, found = quantile_td.midpoints(5), np.empty((2, len(SAMPLED)))
     for i, tail in enumerate(SAMPLED):
         process = _one_state(tail)
         start = quantile_td.fixed_point(process, levels)
-        V = td.simulate(process, steps=[400], learning_rate=STEP, rng=rng, runs=1000)
+        V = td.simulate(process, steps=[400], learning_rate=learning_rate, rng=rng, runs=1000)
         z = quantile_td.simulate(
-            process, levels, steps=[1500], learning_rate=STEP, rng=rng, runs=1000, start=start
+            process, levels, steps=[1500], learning_rate=learning_rate, rng=rng, runs=1000, start=start
         )
         found[:, i] = (V**2).mean(), (z.mean(axis=-1) ** 2).mean()
     return {"TD": found[0], "5 quantiles": found[1]}

@@ -30,13 +30,13 @@ from bandits.simulation.simulate import simulate
 
 REWARD = np.array([-1.0, -0.4, 0.0, 0.3, 0.8, 1.2, 1.7, 2.2])
 REFERENCE = np.array([0.3, 0.25, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01])
-NOISE = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0])
+NOISE = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 ERRORS, RUNS = 400, 40
 ONE, THREE, RLOO_ = "best of 8, once", "best of 2, three rounds", "RLOO, the same KL"
 LOOKS = {
     ONE: (style.RED, "-", "o"),
-    THREE: (style.ORANGE, (0, (5, 2)), "s"),
-    RLOO_: (style.BLUE, (0, (2, 1.5)), "^"),
+    THREE: (style.ORANGE, style.DASHED, "s"),
+    RLOO_: (style.BLUE, style.SQUARES, "^"),
 }
 
 
@@ -52,23 +52,31 @@ class Result:
     ahead: Floats  # (s, 2)  true reward of RLOO less that of the best of 8: mean, its standard error
 
 
-def run(progress: bool = False) -> Result:
-    """Both kinds of noise."""
+def run(
+    progress: bool = False, *, noise: tuple[float, ...] = NOISE, errors: int = ERRORS, runs: int = RUNS
+) -> Result:
+    """Both kinds of noise.
+
+    Args:
+        noise: standard deviations, of the noise and of the errors.
+        errors: that stay, over which is averaged.
+        runs: of RLOO on noisy rewards.
+    """
     best, log_ref = best_of_n(REWARD, REFERENCE, 8), np.log(REFERENCE)
     spent = float(kl(np.log(best), log_ref))
     beta = brentq(lambda b: float(kl(tilt(log_ref, REWARD, b), log_ref)) - spent, 0.05, 10, xtol=1e-13)
     optimum = float(np.exp(tilt(log_ref, REWARD, beta)) @ REWARD)
     fresh = {
-        ONE: np.array([chosen(REFERENCE, 8, s) @ REWARD for s in NOISE]),
-        THREE: np.array([rounds(float(s)) @ REWARD for s in NOISE]),
-        RLOO_: np.full(len(NOISE), optimum),
+        ONE: np.array([chosen(REFERENCE, 8, s) @ REWARD for s in noise]),
+        THREE: np.array([rounds(s) @ REWARD for s in noise]),
+        RLOO_: np.full(len(noise), optimum),
     }
-    errors = np.random.default_rng(9).normal(size=(ERRORS, len(REWARD)))
-    ends = [ends_of(REWARD + s * errors, beta) for s in NOISE]
+    off = np.random.default_rng(9).normal(size=(errors, len(REWARD)))
+    ends = [ends_of(REWARD + s * off, beta) for s in noise]
     staying = {name: np.array([end[name].mean() for end in ends]) for name in (ONE, RLOO_)}
     ahead = np.array([_mean(end[RLOO_] - end[ONE]) for end in ends])
-    trained = np.array([_mean(rloo_on_noise(beta, float(s))) for s in NOISE])
-    return Result(NOISE, float(beta), fresh, trained, staying, ahead)
+    trained = np.array([_mean(rloo_on_noise(beta, s, runs)) for s in noise])
+    return Result(np.array(noise), float(beta), fresh, trained, staying, ahead)
 
 
 def chosen(policy: Floats, n: int, noise: float) -> Floats:
@@ -95,7 +103,7 @@ def ends_of(shown: Floats, beta: float) -> dict[str, Floats]:
     return {ONE: np.array([best_of_n(r, REFERENCE, 8) @ REWARD for r in shown]), RLOO_: optima @ REWARD}
 
 
-def rloo_on_noise(beta: float, noise: float) -> Floats:
+def rloo_on_noise(beta: float, noise: float, runs: int) -> Floats:
     """True reward where runs on freshly noisy rewards come to, averaged over their last half, (runs,)."""
     trace = simulate(
         RLOO(beta),
@@ -105,7 +113,7 @@ def rloo_on_noise(beta: float, noise: float) -> Floats:
         batch_size=32,
         learning_rate=0.3,
         rng=np.random.default_rng(4),
-        runs=RUNS,
+        runs=runs,
         record=20,
         reward_noise=noise,
     )

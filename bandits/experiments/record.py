@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +17,12 @@ import numpy as np
 
 CAPTIONS = """# The figures
 
-One question a figure; `python -m bandits figures NAME` makes it again, with its numbers. This page is made
-from the docstrings in `bandits/experiments/` by `python -m bandits figures`."""
+One question a figure; `python -m bandits figures NAME` makes it again, with its numbers, and with others if
+they are said: `python -m bandits figures copg_toy --beta 0.3`; `--list` says which. This page is made from the
+docstrings in `bandits/experiments/` by `python -m bandits figures`."""
 CODE = re.compile(r"(`[^`]+`)")
 DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
+DECIMALS = 12  # and none behind, where sums end in rounding, which differs between processors
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ def escaped(prose: str) -> str:
     return "".join(p if p[:1] == "`" else marks.sub(r"\\\1", p) for p in CODE.split(prose))
 
 
-def as_json(result: Any, claims: Sequence[Claim]) -> str:
-    """The result's arrays and parameters, its claims, and the versions that computed them."""
-    record = {
+def as_json(result: Any, claims: Sequence[Claim], asked: Mapping[str, Any] | None = None) -> str:
+    """The result's arrays and parameters, its claims, the versions that computed them; and what was asked."""
+    record = ({"asked": _plain(dict(asked))} if asked else {}) | {
         "result": _plain(asdict(result)),
         "claims": [_plain(asdict(claim)) | {"ok": claim.ok} for claim in claims],
         "versions": {name: version(name) for name in ("numpy", "scipy", "matplotlib")},
@@ -120,4 +122,10 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, np.generic):
         return _plain(value.item())
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return _rounded(value) if isinstance(value, float) else value
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits, or twelve decimals where these are fewer; never -0."""
+    few = abs(value) < 10.0 ** (DIGITS - DECIMALS - 1)
+    return round(value, DECIMALS) + 0.0 if few else float(f"{value:.{DIGITS}g}")

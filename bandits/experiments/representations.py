@@ -36,8 +36,8 @@ MIXED = 0.5 * np.eye(5)[[1, 2, 3, 4, 0]] + 0.3 * np.eye(5)[[2, 0, 1, 4, 3]] + 0.
 STARTS, PAIRS = 60, 15
 LOOKS = {
     "predictor solved": (style.BLUE, "-"),
-    "target differentiated": (style.ORANGE, (0, (5, 2))),
-    "predictor frozen": (style.RED, (0, (3, 1, 1, 1))),
+    "target differentiated": (style.ORANGE, style.DASHED),
+    "predictor frozen": (style.RED, style.DASH_DOT),
 }
 
 
@@ -56,16 +56,22 @@ class Result:
     falls: Floats  # (2,)  T12.8's chain that is not symmetric: first and last objective
 
 
-def run(progress: bool = False) -> Result:
-    """Integrate the flows, all starts at once."""
-    rng, times = np.random.default_rng(3), np.linspace(0, 8, 81)
+def run(progress: bool = False, *, starts: int = STARTS, pairs: int = PAIRS, seed: int = 3) -> Result:
+    """Integrate the flows, all starts at once.
+
+    Args:
+        starts: random ones, of the walk round five states.
+        pairs: of random starts, in both directions.
+        seed: of all starts.
+    """
+    rng, times = np.random.default_rng(seed), np.linspace(0, 8, 81)
     start = _orthonormal(rng, 1)[0]
     solved = sp.flow(UNEVEN, start, times)
     frozen, _ = sp.flow_of_both(UNEVEN, start, times, 0.0, np.eye(2))
     through = sp.flow_without_stop_gradient(UNEVEN, start, times)
     long = np.concatenate([[0.0], np.geomspace(0.05, 120, 70)])
-    path = sp.flow(ROUND, _orthonormal(rng, STARTS), long)
-    both = sp.bidirectional_flow(MIXED, _orthonormal(rng, PAIRS), _orthonormal(rng, PAIRS), long)
+    path = sp.flow(ROUND, _orthonormal(rng, starts), long)
+    both = sp.bidirectional_flow(MIXED, _orthonormal(rng, pairs), _orthonormal(rng, pairs), long)
     fall = sp.flow([[1, 0], [1, 0]], np.array([[1.0], [0.5]]) / np.sqrt(1.25), [0.0, 80.0])
     return Result(
         times=times,
@@ -130,10 +136,10 @@ def draw(result: Result) -> Figure:
         left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
         _draw_ends(middle, result)
         right.semilogx(result.long_times[1:], result.both[1:], color=style.GREEN, linewidth=0.9, alpha=0.8)
-        right.axhline(result.top, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1.2)
-        right.plot([], [], color=style.GREEN, label=f"{PAIRS} random starts")
+        right.axhline(result.top, color=style.BLACK, linestyle=style.DASHED, linewidth=1.2)
+        right.plot([], [], color=style.GREEN, label=f"{result.both.shape[1]} random starts")
         right.plot(
-            [], [], color=style.BLACK, linestyle=(0, (4, 3)), label="two largest squared singular values"
+            [], [], color=style.BLACK, linestyle=style.DASHED, label="two largest squared singular values"
         )
         right.set(title="In both directions: one end", xlabel="time", ylabel="‖ΦᵀPΦ̃‖²")
         right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17))
@@ -143,11 +149,18 @@ def draw(result: Result) -> Figure:
 def _draw_ends(axes: Axes, result: Result) -> None:
     """Each path in the colour of its end, and how many there are."""
     last = result.objective[-1]
-    for hue, (name, f) in zip((style.BLUE, style.ORANGE, style.RED), result.stable.items(), strict=True):
+    for (hue, line), (name, f) in zip(LOOKS.values(), result.stable.items(), strict=True):
         here = np.abs(last - f) < 1e-4
-        axes.semilogx(result.long_times[1:], result.objective[1:, here], color=hue, linewidth=0.8, alpha=0.7)
-        axes.axhline(f, color=style.BLACK, linestyle=(0, (4, 3)), linewidth=1.0)
-        axes.plot([], [], color=hue, label=f"{name}: {int(here.sum())} of {len(last)} starts")
+        axes.semilogx(
+            result.long_times[1:],
+            result.objective[1:, here],
+            color=hue,
+            linestyle=line,
+            linewidth=0.8,
+            alpha=0.7,
+        )
+        axes.axhline(f, color=style.BLACK, linestyle=style.DASHED, linewidth=1.0)
+        axes.plot([], [], color=hue, linestyle=line, label=f"{name}: {int(here.sum())} of {len(last)} starts")
     axes.set(title="In one direction: three ends", xlabel="time", ylabel="objective tr(MᵀM)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17))
 

@@ -21,11 +21,10 @@ from bandits.examples import skewed_to, srpo_spirit
 from bandits.experiments.record import Claim
 from bandits.fixed_point import fixed_point
 from bandits.plots import style
-from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline
 
 BETA = 0.1
-METHODS: dict[str, Algorithm] = {"SRPO": SRPO(beta=BETA), "IPO": IPO(beta=BETA), "DPO": DPO(beta=BETA)}
+METHODS: dict[str, type[SRPO | IPO | DPO]] = {"SRPO": SRPO, "IPO": IPO, "DPO": DPO}
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,20 @@ class Result:
     policy: dict[str, Floats]  # (shares, 3)
 
 
-def run(progress: bool = False) -> Result:
-    """Solve all three methods for every share; nothing is sampled."""
+def run(progress: bool = False, *, beta: float = BETA) -> Result:
+    """Solve all three methods for every share; nothing is sampled.
+
+    Args:
+        beta: strength of the KL, of all three.
+    """
     share = np.append(np.linspace(0.02, 0.98, 49), [1 / 3, 0.9])
     share.sort()
     laws = [Offline(skewed_to(1, 3, s)) for s in share]
     policy = {
-        name: np.stack([fixed_point(method, srpo_spirit(), law).policy for law in laws])
+        name: np.stack([fixed_point(method(beta), srpo_spirit(), law).policy for law in laws])
         for name, method in METHODS.items()
     }
-    return Result(BETA, share, policy)
+    return Result(beta, share, policy)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -73,7 +76,7 @@ def draw(result: Result) -> Figure:
         figure, panels = plt.subplots(1, 2, figsize=(9.0, 3.6), sharey=True)
         for axes, arm in zip(panels, (0, 2), strict=True):
             for name, policy in result.policy.items():
-                axes.plot(result.share, policy[:, arm], color=style.COLORS[name], label=name)
+                axes.plot(result.share, policy[:, arm], label=name, **style.LOOKS[name]._asdict())
             axes.set_xlabel("share of arm 1 (the loser) in the samples")
             axes.set_title(f"π(arm {arm})", loc="center")
             axes.set_ylim(0, 1)

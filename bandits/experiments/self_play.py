@@ -31,16 +31,10 @@ from bandits.solvers.paths import Step, integrate, iterate
 BETA, START, STEPS = 0.03, (0.8, 0.15, 0.05), 3000
 SHORT, LONG, DECAY = 1.0, 15.0, 0.9  # steps of mirror descent; share of the past that an average keeps
 CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
-LOOKS: dict[str, tuple[str, Any]] = {
-    "mirror descent, η = 1": (style.BLUE, "-"),
-    "mirror descent, η = 15": (style.ORANGE, (0, (5, 2))),
-    "lagging opponent, η = 1": (style.GREEN, (0, (3, 1, 1, 1))),
-    "fictitious play": (style.PURPLE, (0, (5, 2))),
-    "regret matching": (style.RED, "-"),
-    "self-play": (style.BLUE, "-"),
-    "against an average": (style.GREEN, (0, (3, 1, 1, 1))),
-    "best response": (style.PURPLE, (0, (5, 2))),
-}
+Looks = tuple[tuple[str, Any], ...]
+WITH_KL: Looks = ((style.BLUE, "-"), (style.ORANGE, style.DASHED), (style.GREEN, style.DASH_DOT))
+WITHOUT: Looks = ((style.PURPLE, style.DASHED), (style.RED, "-"))
+FLOWS: Looks = ((style.BLUE, "-"), (style.GREEN, style.DASH_DOT), (style.PURPLE, style.DASHED))
 CIRCLING = ("mirror descent, η = 15", "lagging opponent, η = 1")
 
 
@@ -58,42 +52,59 @@ class Result:
     flows: dict[str, Floats]  # (times, 3)  in continuous time, with the KL
 
 
-def run(progress: bool = False) -> Result:
-    """Iterate the maps and integrate the flows."""
-    at = np.unique(np.geomspace(1, STEPS, 80).astype(int))
-    nash = equilibrium(CYCLE.preference, CYCLE.log_reference, BETA).policy
-    lagging = games.nash_ema(CYCLE, BETA, SHORT, DECAY)
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    start: tuple[float, ...] = START,
+    short: float = SHORT,
+    long: float = LONG,
+    decay: float = DECAY,
+    steps: int = STEPS,
+) -> Result:
+    """Iterate the maps and integrate the flows.
+
+    Args:
+        beta: strength of the KL to the reference.
+        start: of every path.
+        short: eta, the step of mirror descent.
+        long: another, on which it should circle.
+        decay: share of the past that the lagging opponent keeps.
+        steps: of every iteration.
+    """
+    at = np.unique(np.geomspace(1, steps, 80).astype(int))
+    nash = equilibrium(CYCLE.preference, CYCLE.log_reference, beta).policy
+    lagging = games.nash_ema(CYCLE, beta, short, decay)
     with_kl = {
-        "mirror descent, η = 1": _path(repeat(games.mirror_descent(CYCLE, BETA, SHORT), STEPS), START),
-        "mirror descent, η = 15": _path(repeat(games.mirror_descent(CYCLE, BETA, LONG), STEPS), START),
-        "lagging opponent, η = 1": _path(repeat(lagging, STEPS), [START, START])[:, 0],
-    }
-    rates = [1 / (t + 1) for t in range(1, STEPS + 1)]
+        f"mirror descent, η = {eta:g}": _path(repeat(games.mirror_descent(CYCLE, beta, eta), steps), start)
+        for eta in (short, long)
+    } | {f"lagging opponent, η = {short:g}": _path(repeat(lagging, steps), [start, start])[:, 0]}
+    rates = [1 / (t + 1) for t in range(1, steps + 1)]
     without = {
-        "fictitious play": _path((games.fictitious_play(CYCLE, rate) for rate in rates), START),
-        "regret matching": _path((games.regret_matching(CYCLE, rate) for rate in rates), START),
+        "fictitious play": _path((games.fictitious_play(CYCLE, rate) for rate in rates), start),
+        "regret matching": _path((games.regret_matching(CYCLE, rate) for rate in rates), start),
     }
     return Result(
-        beta=BETA,
+        beta=beta,
         nash=nash,
         winner=von_neumann_winner(CYCLE.preference),
         iterations=at.astype(float),
-        gap={name: CYCLE.duality_gap(path[at], BETA) for name, path in with_kl.items()},
+        gap={name: CYCLE.duality_gap(path[at], beta) for name, path in with_kl.items()},
         exploitability={name: games.exploitability(CYCLE, path[at - 1]) for name, path in without.items()},
         bound=np.sqrt(3 / at) / 2,
-        flows=_flows(),
+        flows=_flows(beta, start),
     )
 
 
-def _flows() -> dict[str, Floats]:
+def _flows(beta: float, start: tuple[float, ...]) -> dict[str, Floats]:
     times = np.concatenate(
         [np.linspace(0, 12, 60), np.linspace(13, 180, 200), [600.0]]
     )  # drawn, but the last
-    both = integrate(games.averaged_play(CYCLE, BETA, rate=1.0), [START, START], times)
+    both = integrate(games.averaged_play(CYCLE, beta, rate=1.0), [start, start], times)
     return {
-        "self-play": integrate(games.self_play(CYCLE, BETA), START, times),
+        "self-play": integrate(games.self_play(CYCLE, beta), start, times),
         "against an average": both[:, 0],
-        "best response": integrate(games.best_response_flow(CYCLE, BETA), START, times),
+        "best response": integrate(games.best_response_flow(CYCLE, beta), start, times),
     }
 
 
@@ -126,15 +137,14 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 3.9))
         simplex.frame(left, ("arm 1", "arm 2", "arm 3"))
-        for name, path in result.flows.items():
-            color, line = LOOKS[name]
+        for (color, line), (name, path) in zip(FLOWS, result.flows.items(), strict=True):
             simplex.trajectory(left, path[:-1], color=color, linestyle=line, label=name)
         simplex.point(left, result.nash, color=style.RED, label="equilibrium")
         left.set_title("Continuous time: only the lag circles", loc="center")
-        _draw_curves(middle, result.iterations, result.gap)
-        _draw_curves(right, result.iterations, result.exploitability)
+        _draw_curves(middle, result.iterations, result.gap, WITH_KL)
+        _draw_curves(right, result.iterations, result.exploitability, WITHOUT)
         right.loglog(
-            result.iterations, result.bound, color=style.BLACK, linestyle=(0, (1, 1.5)), label="√(A/T) / 2"
+            result.iterations, result.bound, color=style.BLACK, linestyle=style.DOTTED, label="√(A/T) / 2"
         )
         middle.set_title("With a KL: long steps and lags circle")
         middle.set_ylabel("duality gap of the policy")
@@ -146,8 +156,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _draw_curves(axes: Axes, iterations: Floats, curves: dict[str, Floats]) -> None:
-    for name, curve in curves.items():
-        color, line = LOOKS[name]
+def _draw_curves(axes: Axes, iterations: Floats, curves: dict[str, Floats], looks: Looks) -> None:
+    for (color, line), (name, curve) in zip(looks, curves.items(), strict=False):
         axes.loglog(iterations, np.maximum(curve, 1e-17), color=color, linestyle=line, label=name)
     axes.set_xlabel("iteration T")

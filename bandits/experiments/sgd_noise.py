@@ -28,10 +28,10 @@ from bandits.simulation.simulate import simulate
 BETA, STEP, STEPS, EVERY, RUNS = 0.5, 0.1, 600, 5, 2000
 REWARD, MU = (1.5, 1.0, 0.0), (0.2, 0.3, 0.5)
 CONTRAST = np.array([1.0, 0.0, -1.0])
-CASES: dict[str, tuple[Any, float, dict[str, Any]]] = {
-    "CoPG, rewards exact": (CoPG(beta=BETA), STEP, {"reward_noise": 0.0}),
-    "CoPG, rewards ± 1": (CoPG(beta=BETA), STEP, {"reward_noise": 1.0}),
-    "IPO, 0/1 labels": (IPO(beta=BETA), STEP / 4, {"label_noise": True}),
+CASES: dict[str, tuple[type[CoPG | IPO], float, dict[str, Any]]] = {  # with its share of the learning rate
+    "CoPG, rewards exact": (CoPG, 1.0, {"reward_noise": 0.0}),
+    "CoPG, rewards ± 1": (CoPG, 1.0, {"reward_noise": 1.0}),
+    "IPO, 0/1 labels": (IPO, 0.25, {"label_noise": True}),
 }
 
 
@@ -49,13 +49,32 @@ class Result:
     runs: int
 
 
-def run(progress: bool = False) -> Result:
-    """Two routes for each case: the recursion of moments, and sampled runs."""
-    bandit, law = Bandit(REWARD), Offline(MU)
-    steps = np.arange(0, STEPS + 1, EVERY)
+def run(
+    progress: bool = False,
+    *,
+    beta: float = BETA,
+    learning_rate: float = STEP,
+    reward: tuple[float, ...] = REWARD,
+    mu: tuple[float, ...] = MU,
+    steps: int = STEPS,
+    runs: int = RUNS,
+) -> Result:
+    """Two routes for each case: the recursion of moments, and sampled runs.
+
+    Args:
+        beta: strength of the KL to the reference.
+        learning_rate: CoPG's; IPO takes a quarter of it.
+        reward: of the three arms.
+        mu: chances of the arms in the samples.
+        steps: of training, one pair each.
+        runs: that are sampled.
+    """
+    bandit, law = Bandit(reward), Offline(mu)
+    at = np.arange(0, steps + 1, EVERY)
     mean, deviation, sampled_mean, sampled_deviation, settled, limit = {}, {}, {}, {}, {}, {}
-    for name, (algorithm, rate, noise) in CASES.items():
-        moments = sgd_moments(algorithm, bandit, law, rate, steps, **noise)
+    for name, (kind, share, noise) in CASES.items():
+        algorithm, rate = kind(beta), share * learning_rate
+        moments = sgd_moments(algorithm, bandit, law, rate, at, **noise)
         mean[name] = moments.mean @ CONTRAST
         deviation[name] = _deviation(moments.covariance)
         settled[name] = float(_deviation(stationary_covariance(algorithm, bandit, law, rate, **noise)))
@@ -63,11 +82,11 @@ def run(progress: bool = False) -> Result:
             algorithm,
             bandit,
             law,
-            steps=STEPS,
+            steps=steps,
             batch_size=1,
             learning_rate=rate,
             rng=np.random.default_rng(35),
-            runs=RUNS,
+            runs=runs,
             record=EVERY,
             progress=progress,
             **noise,
@@ -75,7 +94,7 @@ def run(progress: bool = False) -> Result:
         odds = np.log(trace.policies) @ CONTRAST
         sampled_mean[name], sampled_deviation[name] = odds.mean(axis=1), odds.std(axis=1)
         limit[name] = float(fixed_point(algorithm, bandit, law).log_policy @ CONTRAST)
-    return Result(steps.astype(float), mean, deviation, sampled_mean, sampled_deviation, settled, limit, RUNS)
+    return Result(at.astype(float), mean, deviation, sampled_mean, sampled_deviation, settled, limit, runs)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -105,8 +124,8 @@ def draw(result: Result) -> Figure:
     titles = ("noise dies out", "noise remains", "labels are noise")
     with style.house_style():
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.6))
-        for axes, title, (name, (algorithm, _, _)) in zip(panels, titles, CASES.items(), strict=True):
-            color = style.COLORS[type(algorithm).__name__]
+        for axes, title, (name, (kind, _, _)) in zip(panels, titles, CASES.items(), strict=True):
+            color = style.COLORS[kind.__name__]
             mean, spread = result.mean[name], result.deviation[name]
             axes.plot(result.steps, mean, color=color, label="exact mean")
             axes.fill_between(
@@ -124,7 +143,7 @@ def draw(result: Result) -> Figure:
                 label=f"{result.runs} runs, mean ± sd",
             )
             axes.axhline(
-                result.limit[name], color=color, linestyle=(0, (4, 3)), linewidth=1, label="fixed point"
+                result.limit[name], color=color, linestyle=style.DASHED, linewidth=1, label="fixed point"
             )
             axes.set_title(f"{name}: {title}", fontsize=9)
             axes.set_xlabel("SGD step (one pair each)")

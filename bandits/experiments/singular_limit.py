@@ -30,9 +30,9 @@ V = 0.2
 SLOW = 1e-4  # beta of the flow
 LOOKS = (
     (style.BLUE, "-"),
-    (style.ORANGE, (0, (5, 2))),
-    (style.GREEN, (0, (2, 1.5))),
-    (style.GREY, (0, (1, 1))),
+    (style.ORANGE, style.DASHED),
+    (style.GREEN, style.SQUARES),
+    (style.GREY, style.DOTTED),
 )
 
 
@@ -40,6 +40,7 @@ LOOKS = (
 class Result:
     """Exact ends against beta, their limit, the end without a KL, and a flow that sees both."""
 
+    reward: Floats  # (4,)
     baseline: float
     beta: Floats  # (n,)
     ends: Floats  # (n, 4)
@@ -50,21 +51,36 @@ class Result:
     path: Floats  # (t, 4)
 
 
-def run(progress: bool = False) -> Result:
-    """Nothing is sampled."""
-    world, sampling = Bandit(REWARD, reference=np.full(4, 0.25)), Offline(MU)
+def run(
+    progress: bool = False,
+    *,
+    reward: tuple[float, ...] = REWARD,
+    mu: tuple[float, ...] = MU,
+    baseline: float = V,
+    slow_beta: float = SLOW,
+) -> Result:
+    """Nothing is sampled.
+
+    Args:
+        reward: of the four arms, the best first.
+        mu: chances of the arms in the samples.
+        baseline: V, below the mean reward of the samples.
+        slow_beta: strength of the KL along the flow.
+    """
+    world, sampling = Bandit(reward, reference=np.full(len(mu), 1 / len(mu))), Offline(mu)
     beta, times = np.geomspace(1e-6, 3.0, 60), np.geomspace(0.1, 1e7, 100)
-    ends = [fixed_point(AsymRE(float(each), V), world, sampling).policy for each in beta]
-    pull = np.maximum(np.array(MU) * (np.array(REWARD) - V), 0)
+    ends = [fixed_point(AsymRE(float(each), baseline), world, sampling).policy for each in beta]
+    pull = np.maximum(np.array(mu) * (np.array(reward) - baseline), 0)
     return Result(
-        baseline=V,
+        reward=np.array(reward),
+        baseline=baseline,
         beta=beta,
         ends=np.stack(ends),
         limit=pull / pull.sum(),
-        at_zero=fixed_point(AsymRE(baseline=V), world, sampling).policy,
-        slow_beta=SLOW,
+        at_zero=fixed_point(AsymRE(baseline=baseline), world, sampling).policy,
+        slow_beta=slow_beta,
         times=times,
-        path=flow(AsymRE(SLOW, V), world, sampling, times),
+        path=flow(AsymRE(slow_beta, baseline), world, sampling, times),
     )
 
 
@@ -88,14 +104,14 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.0), sharey=True)
         for arm, (color, line) in enumerate(LOOKS):
-            label = f"arm {arm + 1}, r = {REWARD[arm]:g}"
+            label = f"arm {arm + 1}, r = {result.reward[arm]:g}"
             left.plot(result.beta, result.ends[:, arm], color=color, linestyle=line, label=label)
             right.plot(result.times, result.path[:, arm], color=color, linestyle=line)
             left.plot(3e-8, result.at_zero[arm], "o", color=color, clip_on=False)
             for axes in (left, right):
                 axes.axhline(result.limit[arm], color=color, linewidth=0.6, alpha=0.5)
         for arm in (0, 1):
-            right.axhline(result.at_zero[arm], color=LOOKS[arm][0], linewidth=0.8, linestyle=(0, (1, 2)))
+            right.axhline(result.at_zero[arm], color=LOOKS[arm][0], linewidth=0.8, linestyle=style.DOTTED)
         left.set_xscale("log")
         left.set_xlim(1e-8, 4)
         left.set_xticks([3e-8, 1e-6, 1e-4, 1e-2, 1], ["0", "1e-6", "1e-4", "0.01", "1"])

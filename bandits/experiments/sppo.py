@@ -29,12 +29,12 @@ from bandits.solvers.paths import iterate
 ETA, BETA, START, ROUNDS = 1.0, 0.02, (0.36, 0.34, 0.3), 400
 DRAWN = 160  # rounds on the simplex
 CYCLE = Bandit(preference=[[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
-LOOKS: dict[str, tuple[str, Any]] = {
-    "SPPO": (style.RED, "-"),
-    "exponential weights": (style.ORANGE, (0, (5, 2))),
-    "optimistic weights": (style.BLUE, "-"),
-    "EGPO, β = 0.02": (style.GREEN, (0, (3, 1, 1, 1))),
-}
+LOOKS: tuple[tuple[str, Any], ...] = (
+    (style.RED, "-"),
+    (style.ORANGE, style.DASHED),
+    (style.BLUE, style.SQUARES),
+    (style.GREEN, style.DASH_DOT),
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,36 @@ class Result:
     distance: dict[str, Floats]  # (rounds + 1,)  largest difference to the own equilibrium
 
 
-def run(progress: bool = False) -> Result:
-    """Iterate the four maps."""
-    winner, nash = von_neumann_winner(CYCLE.preference), CYCLE.nash_policy(BETA)
+def run(
+    progress: bool = False,
+    *,
+    learning_rate: float = ETA,
+    beta: float = BETA,
+    start: tuple[float, ...] = START,
+    rounds: int = ROUNDS,
+) -> Result:
+    """Iterate the four maps.
+
+    Args:
+        learning_rate: eta, of all four.
+        beta: strength of EGPO's KL.
+        start: of all four.
+        rounds: of all four.
+    """
+    winner, nash = von_neumann_winner(CYCLE.preference), CYCLE.nash_policy(beta)
     covariance = np.diag(winner) - np.outer(winner, winner)
-    omega = ETA * np.abs(np.linalg.eigvals((CYCLE.preference - 0.5) @ covariance).imag).max()
-    optimistic = iterate(repeat(games.optimistic_weights(CYCLE, ETA), ROUNDS), [START, START])[:, 0]
+    omega = learning_rate * np.abs(np.linalg.eigvals((CYCLE.preference - 0.5) @ covariance).imag).max()
+    maps = {
+        "SPPO": games.sppo(CYCLE, learning_rate),
+        "exponential weights": games.exponential_weights(CYCLE, learning_rate),
+        "optimistic weights": games.optimistic_weights(CYCLE, learning_rate),
+        f"EGPO, β = {beta:g}": games.extragradient(CYCLE, beta, learning_rate),
+    }
     paths = {
-        "SPPO": iterate(repeat(games.sppo(CYCLE, ETA), ROUNDS), START),
-        "exponential weights": iterate(repeat(games.exponential_weights(CYCLE, ETA), ROUNDS), START),
-        "optimistic weights": optimistic,
-        "EGPO, β = 0.02": iterate(repeat(games.extragradient(CYCLE, BETA, ETA), ROUNDS), START),
+        name: iterate(repeat(step, rounds), [start, start])[:, 0]
+        if name == "optimistic weights"
+        else iterate(repeat(step, rounds), start)
+        for name, step in maps.items()
     }
     ends = {name: nash if "β" in name else winner for name in paths}
     return Result(
@@ -95,16 +114,15 @@ def draw(result: Result) -> Figure:
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1, 1.15))
         simplex.frame(left, ("arm 1", "arm 2", "arm 3"))
-        for name, path in result.paths.items():
-            color, line = LOOKS[name]
+        for (color, line), (name, path) in zip(LOOKS, result.paths.items(), strict=True):
             if name != "exponential weights":
                 simplex.trajectory(left, path[:DRAWN], color=color, linestyle=line)
             right.semilogy(np.maximum(result.distance[name], 1e-12), color=color, linestyle=line, label=name)
         simplex.point(left, result.winner, color=style.BLACK)
         left.set_title("SPPO circles where optimistic weights arrive", loc="center")
         rounds = np.arange(len(result.distance["SPPO"]))
-        look: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
-        for rate, until in ((result.modulus, 60), (result.optimistic, ROUNDS)):
+        look: dict[str, Any] = {"color": style.BLACK, "linestyle": style.DOTTED, "linewidth": 1.2}
+        for rate, until in ((result.modulus, 60), (result.optimistic, len(rounds))):
             line = result.distance["SPPO"][0] * rate ** rounds[:until]
             right.semilogy(rounds[:until], line, **look, label="theory, at the equilibrium" * (rate < 1))
         right.set_title("A factor above 1 a round, and below")

@@ -10,6 +10,7 @@ the fixed point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -27,28 +28,27 @@ from bandits.samples import Algorithm
 from bandits.sampling.rules import Offline, OnPolicy, Sampling
 
 BETA = 0.5
-REWARD = np.array([2.5, 2.0, 1.0])
-OFF_POLICY = softmax(REWARD)  # the policy whose gradient is estimated on the right
-ON_POLICY: dict[str, tuple[Algorithm, int]] = {
-    "PG, b = 0": (PolicyGradient(beta=BETA), 1),
-    "ReMax": (ReMax(beta=BETA), 2),
-    "RLOO, k = 2": (RLOO(beta=BETA, k=2), 2),
-    "RLOO, k = 4": (RLOO(beta=BETA, k=4), 4),
+REWARD = (2.5, 2.0, 1.0)
+ON_POLICY: dict[str, tuple[Callable[[float], Algorithm], int]] = {  # with the samples that one takes
+    "PG, b = 0": (lambda beta: PolicyGradient(beta), 1),
+    "ReMax": (lambda beta: ReMax(beta), 2),
+    "RLOO, k = 2": (lambda beta: RLOO(beta, k=2), 2),
+    "RLOO, k = 4": (lambda beta: RLOO(beta, k=4), 4),
 }
-WEIGHTED: dict[str, Algorithm] = {
-    "PG, weighted": ImportanceWeighted(PolicyGradient(beta=BETA)),
-    "RLOO, weighted": ImportanceWeighted(RLOO(beta=BETA, k=2)),
-    "CoPG (halved), no weights": CoPG(beta=BETA),
+WEIGHTED: dict[str, Callable[[float], Algorithm]] = {
+    "PG, weighted": lambda beta: ImportanceWeighted(PolicyGradient(beta)),
+    "RLOO, weighted": lambda beta: ImportanceWeighted(RLOO(beta, k=2)),
+    "CoPG (halved), no weights": lambda beta: CoPG(beta),
 }
 LOOKS = {
-    "PG, b = 0": (style.GREY, "-"),
-    "best constant baseline": (style.BLACK, (0, (1, 1.5))),
-    "ReMax": (style.SKY, "-"),
-    "RLOO, k = 2": (style.GREEN, (0, (5, 2))),
-    "RLOO, k = 4": (style.GREEN, "-"),
-    "PG, weighted": (style.GREY, "-"),
-    "RLOO, weighted": (style.GREEN, "-"),
-    "CoPG (halved), no weights": (style.BLUE, "-"),
+    "PG, b = 0": style.CURVES["PG, b = 0"],
+    "best constant baseline": style.Look(style.BLACK, style.SQUARES),
+    "ReMax": style.LOOKS["ReMax"],
+    "RLOO, k = 2": style.LOOKS["RLOO"],
+    "RLOO, k = 4": style.Look(style.GREEN, style.SOLID),
+    "PG, weighted": style.LOOKS["PolicyGradient"],
+    "RLOO, weighted": style.LOOKS["RLOO"],
+    "CoPG (halved), no weights": style.LOOKS["CoPG"],
 }
 
 
@@ -66,29 +66,38 @@ class Result:
     z2: Floats  # (t,)
 
 
-def run(progress: bool = False) -> Result:
-    """Enumerate all groups of arms at every policy; nothing is sampled."""
-    bandit = Bandit(REWARD)
-    near = np.geomspace(1e-3, 0.09, 9)  # at t = 2, pi*, the contrast has no variance: no cliffs beside it
-    greediness = np.sort(np.concatenate([np.linspace(0, 4, 41), 2 - near, 2 + near]))
-    policies = softmax(greediness[:, None] * REWARD, axis=-1)
+def run(progress: bool = False, *, beta: float = BETA, reward: tuple[float, ...] = REWARD) -> Result:
+    """Enumerate all groups of arms at every policy; nothing is sampled.
+
+    Args:
+        beta: strength of the KL to the reference.
+        reward: of the three arms.
+    """
+    bandit, optimal = Bandit(reward), 1 / beta
+    near = np.geomspace(
+        1e-3, 0.09, 9
+    )  # at t = 1 / beta, pi*, the contrast has no variance: no cliffs beside it
+    greediness = np.sort(np.concatenate([np.linspace(0, 2 * optimal, 41), optimal - near, optimal + near]))
+    policies = softmax(greediness[:, None] * np.array(reward), axis=-1)
+    estimated = softmax(np.array(reward))  # the policy whose gradient is estimated on the right
     cost = {
-        name: n * np.array([_trace(algorithm, bandit, OnPolicy(), pi) for pi in policies])
-        for name, (algorithm, n) in ON_POLICY.items()
+        name: n * np.array([_trace(kind(beta), bandit, OnPolicy(), pi) for pi in policies])
+        for name, (kind, n) in ON_POLICY.items()
     }
-    best = [PolicyGradient(beta=BETA, baseline=_best_baseline(bandit, pi)) for pi in policies]
+    best = [PolicyGradient(beta, baseline=_best_baseline(bandit, beta, pi)) for pi in policies]
     cost["best constant baseline"] = np.array(
         [_trace(a, bandit, OnPolicy(), pi) for a, pi in zip(best, policies, strict=True)]
     )
     share = np.geomspace(0.5, 0.002, 30)
     laws = [Offline([s, (1 - s) / 2, (1 - s) / 2]) for s in share]
     off_policy = {
-        name: np.array([_trace(a, bandit, law, OFF_POLICY) for law in laws]) for name, a in WEIGHTED.items()
+        name: np.array([_trace(kind(beta), bandit, law, estimated) for law in laws])
+        for name, kind in WEIGHTED.items()
     }
     off_policy["PG, weighted"] /= 2  # the mean of two independent samples: all methods take a pair
     off_policy["CoPG (halved), no weights"] /= 4  # CoPG's expected update is twice the gradient (T3.7)
-    z1, z2 = np.transpose([_rloo_terms(bandit, pi) for pi in policies])
-    return Result(BETA, REWARD, greediness, cost, share, off_policy, z1, z2)
+    z1, z2 = np.transpose([_rloo_terms(bandit, beta, pi) for pi in policies])
+    return Result(beta, np.array(reward), greediness, cost, share, off_policy, z1, z2)
 
 
 def claims(result: Result) -> list[Claim]:
@@ -120,9 +129,7 @@ def draw(result: Result) -> Figure:
         left.set_ylabel("variance × samples  [reward²]")
         left.set_yscale("log")
         left.set_ylim(1e-4, 10)
-        left.annotate(
-            "π*: contrast has\nno variance", (2.05, 2e-4), xytext=(2.45, 2e-4), va="center", fontsize=8
-        )
+        left.annotate("π*: contrast has\nno variance", (1.1 / result.beta, 2e-4), va="center", fontsize=8)
         left.set_title("On-policy: every baseline helps here")
         left.legend(loc="lower left")
         for name, variance in result.off_policy.items():
@@ -145,17 +152,17 @@ def _scores(policy: Floats) -> Floats:
     return np.eye(len(policy)) - policy
 
 
-def _best_baseline(bandit: Bandit, policy: Floats) -> float:
+def _best_baseline(bandit: Bandit, beta: float, policy: Floats) -> float:
     """b = E_pi[R |s|^2] / E_pi[|s|^2]  (T2.3)."""
-    R = REWARD - BETA * np.log(policy / bandit.reference)
+    R = bandit.needed_reward() - beta * np.log(policy / bandit.reference)
     weight = policy * np.sum(_scores(policy) ** 2, axis=-1)
     return float(weight @ R / weight.sum())
 
 
-def _rloo_terms(bandit: Bandit, policy: Floats) -> tuple[float, float]:
+def _rloo_terms(bandit: Bandit, beta: float, policy: Floats) -> tuple[float, float]:
     """z1 = tr Var[((R - J) s + grad J)/2] and z2 = tr Var[(R1 - R2)(s1 - s2)/2]  (T2.2)."""
-    R, s = REWARD - BETA * np.log(policy / bandit.reference), _scores(policy)
-    gradient = expected_update(PolicyGradient(beta=BETA), bandit, OnPolicy(), policy)
+    R, s = bandit.needed_reward() - beta * np.log(policy / bandit.reference), _scores(policy)
+    gradient = expected_update(PolicyGradient(beta), bandit, OnPolicy(), policy)
     one = ((R - policy @ R)[:, None] * s + gradient) / 2
     two = (R[:, None, None] - R[None, :, None]) * (s[:, None] - s[None, :]) / 2
     pair = policy[:, None] * policy[None, :]

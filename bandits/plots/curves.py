@@ -5,10 +5,13 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from bandits.checks import Floats
+from bandits.plots import style
+
+LIMIT = style.LONG
 
 
 def mean_and_band(
-    axes: Axes, x: Floats, runs: Floats, *, label: str, color: str, linestyle: str = "-"
+    axes: Axes, x: Floats, runs: Floats, *, label: str, color: str, linestyle: style.Line = "-"
 ) -> None:
     """The mean of `runs`, (records, runs), over the seeds, and the range from the lowest to the highest."""
     axes.plot(x, runs.mean(axis=1), color=color, label=label, linestyle=linestyle)
@@ -21,5 +24,5 @@ def band(axes: Axes, x: Floats, low: Floats, high: Floats, *, color: str) -> Non
 
 
 def exact_limit(axes: Axes, value: float, *, color: str) -> None:
-    """A dashed line at the exact fixed point's value."""
-    axes.axhline(value, color=color, linestyle=(0, (4, 3)), linewidth=1.0)
+    """A line of long dashes at the exact fixed point's value."""
+    axes.axhline(value, color=color, linestyle=LIMIT, linewidth=1.0)

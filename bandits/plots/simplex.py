@@ -116,7 +116,7 @@ def vector_field(axes: Axes, update: Callable[[Floats], Floats], *, resolution: 
 
 
 def trajectory(
-    axes: Axes, policies: Floats, *, color: str, label: str | None = None, linestyle: str = "-"
+    axes: Axes, policies: Floats, *, color: str, label: str | None = None, linestyle: style.Line = "-"
 ) -> None:
     """A path of policies, (times, 3), with a dot where it starts."""
     x, y = project(policies).T

@@ -1,8 +1,9 @@
-"""What do all figures look like?  Colour-blind safe, legible on dark pages, the same bytes.
+"""What do all figures look like?  Colour-blind safe, legible in grey and on dark pages, the same bytes.
 
-Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure; those who share one
-differ in their line.  Both follow from the algorithm's place in `ALGORITHMS`.  The ground is opaque white:
-a page behind it may be dark.
+Colours are Okabe and Ito's (2008), one per algorithm and the same in every figure, and so is the line: no
+two algorithms share both.  Two of these colours can have one grey; so curves that are named in one panel
+differ in their line or their marker, whatever their colours, and take their lines from here
+(tests/test_figures.py looks at every panel).  The ground is opaque white: a page behind it may be dark.
 """
 
 from __future__ import annotations
@@ -32,30 +33,46 @@ GREY = "#6E6E6E"
 
 HUES = (GREY, GREEN, SKY, BLUE, ORANGE, RED, PURPLE, BLACK)  # yellow is too pale for a line on white
 
+Line = str | tuple[float, tuple[float, ...]]
+SOLID: Line = "-"
+DASHED: Line = (0, (6.0, 2.0))
+SHORT: Line = (0, (3.0, 1.5))
+DOTTED: Line = (0, (1.0, 1.3))
+DASH_DOT: Line = (0, (5.0, 1.5, 1.0, 1.5))
+DASH_DOTS: Line = (0, (5.0, 1.5, 1.0, 1.5, 1.0, 1.5))
+LONG_SHORT: Line = (0, (7.0, 1.5, 2.5, 1.5))
+LONG: Line = (0, (10.0, 3.0))
+SQUARES: Line = (0, (2.0, 2.0))
+LINES: tuple[Line, ...] = (DOTTED, DASHED, DASH_DOT, SOLID, SHORT, LONG_SHORT, DASH_DOTS, LONG, SQUARES)
+
 
 class Look(NamedTuple):
     """How the curves of one algorithm are drawn: keywords of `plot`."""
 
     color: str
-    linestyle: str | tuple[float, tuple[float, ...]]
+    linestyle: Line
 
 
 def look(place: int) -> Look:
-    """The look of the algorithm at this place of `ALGORITHMS`: eight hues solid, then dashed, then shorter.
+    """The look of the algorithm at this place of `ALGORITHMS`: one of eight hues and of nine lines, in turn.
 
-    No two places share both, and what is added at the end changes nobody else's.
+    Eight and nine have no common divisor: no two of 72 places share both, neighbours share neither, and what
+    is added at the end changes nobody else's.
 
     Example:
         >>> look(3), look(11)
-        (Look(color='#0072B2', linestyle='-'), Look(color='#0072B2', linestyle=(0, (6.0, 2.0))))
+        (Look(color='#0072B2', linestyle='-'), Look(color='#0072B2', linestyle=(0, (5.0, 1.5, 1.0, 1.5))))
     """
-    turn, hue = divmod(place, len(HUES))
-    return Look(HUES[hue], "-" if turn == 0 else (0, (6 / turn, 2.0)))
+    return Look(HUES[place % len(HUES)], LINES[place % len(LINES)])
 
 
 LOOKS = {algorithm.__name__: look(place) for place, algorithm in enumerate(ALGORITHMS)}
-COLORS = {name: each.color for name, each in LOOKS.items()}
-COLORS |= {"PG, b = 0": COLORS["PolicyGradient"], "PG, value baseline": PURPLE, "Nash-MD": COLORS["NashMD"]}
+CURVES = LOOKS | {  # and the names that curves have in figures
+    "PG, b = 0": LOOKS["PolicyGradient"],
+    "PG, value baseline": Look(PURPLE, DASH_DOTS),
+    "Nash-MD": LOOKS["NashMD"],
+}
+COLORS = {name: each.color for name, each in CURVES.items()}
 
 RC = {
     "font.family": "DejaVu Sans",

@@ -152,7 +152,7 @@ def _variance(axes: Axes, card: Card) -> None:
             ratio, height = row.variance / row.variance_rloo, len(rows) - 1 - i
             axes.plot([1.0, ratio], [height, height], color=_look(i)["color"], linewidth=1.4)
             axes.plot(ratio, height, MARKS[i % len(MARKS)], color=_look(i)["color"], markersize=7)
-    axes.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle=(0, (4, 3)))
+    axes.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle=style.DASHED)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.5), max(high, 2.0))
