@@ -11,9 +11,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from grey import alike_in_grey
 
 from bandits.__main__ import main
 from bandits.experiments import EXPERIMENTS, robustness
@@ -21,7 +19,6 @@ from bandits.experiments.record import Claim, as_json, caption, captions, questi
 from bandits.plots import simplex, style
 
 FIGURES = Path(__file__).parents[1] / "figures"
-PATTERNS = {"none"} | {() if line == style.SOLID else line[1] for line in style.LINES}
 NAMES = [experiment.__name__.rpartition(".")[2] for experiment in EXPERIMENTS]
 
 
@@ -40,32 +37,6 @@ def test_claims_hold_numbers_are_the_committed_ones_and_curves_differ_in_grey(ex
     plt.close("all")
 
 
-def alike_in_grey(figure: Figure) -> list[str]:
-    """Named curves that a panel or a legend tells apart by colour alone, and lines that the table has not."""
-    panels = [axes.get_legend_handles_labels() for axes in figure.axes]
-    legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
-    panels += [(each.legend_handles, [text.get_text() for text in each.get_texts()]) for each in legends]
-    found = []
-    for handles, labels in panels:
-        seen: dict[object, str] = {}
-        for handle, label in zip(handles, labels, strict=True):
-            line = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
-            if not isinstance(line, Line2D):
-                continue  # a surface, a bar, or the bars of an error
-            dashes, marker, face = (
-                line._unscaled_dash_pattern[1],
-                line.get_marker(),
-                line.get_markerfacecolor(),
-            )
-            pattern = "none" if line.get_linestyle() == "None" else tuple(dashes or ())
-            if pattern not in PATTERNS:
-                found.append(f"{label!r} takes its dashes {pattern} from elsewhere than style.LINES")
-            look = (pattern, marker, face == "none")
-            if seen.setdefault(look, label) != label:
-                found.append(f"{label!r} looks like {seen[look]!r}")
-    return found
-
-
 def test_curves_that_differ_in_colour_alone_are_seen() -> None:
     figure, axes = plt.subplots()
     axes.plot([0, 1], color=style.BLUE, label="a")
@@ -74,7 +45,7 @@ def test_curves_that_differ_in_colour_alone_are_seen() -> None:
     axes.plot([0, 0], color=style.BLUE, marker="o", label="d")
     assert alike_in_grey(figure) == [
         "'b' looks like 'a'",
-        "'c' takes its dashes (4.0, 4.0) from elsewhere than style.LINES",
+        "'c' takes its dashes (4, 4) from elsewhere than style.LINES",
     ]
     plt.close("all")
 
