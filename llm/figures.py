@@ -17,6 +17,7 @@ Log = list[dict[str, float]]
 Interval = dict[str, float]  # mean, low, high
 REWARD = "held-out reward"
 KL = "KL to the reference [nats a completion]"
+MARKERS = "os^DvPX*<"  # nine, as hues are eight: no two of 72 policies share both
 NOT_DRAWN = {"step", "epoch", "learning_rate", "surrogate", "total_flos", "rise_low", "rise_high"}
 
 
@@ -52,10 +53,11 @@ def policies(folder: Path) -> Path:
 
     def draw() -> Figure:
         figure, axes = plt.subplots(figsize=(5.6, 3.4))
-        for color, (label, name) in zip(cycle(style.HUES), names.items(), strict=False):
+        looks = zip(cycle(style.HUES), cycle(MARKERS), names.items(), strict=False)
+        for color, marker, (label, name) in looks:
             kl, reward = found[name]["kl"], found[name]["reward"]
             both = {f"{axis}err": reach([x]) for axis, x in (("x", kl), ("y", reward))}
-            axes.errorbar(kl["mean"], reward["mean"], **both, fmt="o", capsize=3, color=color, label=label)
+            axes.errorbar(kl["mean"], reward["mean"], **both, fmt=marker, capsize=3, color=color, label=label)
         axes.set(xlabel=KL, ylabel=REWARD)
         return with_legend(figure)
 

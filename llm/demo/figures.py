@@ -1,34 +1,34 @@
 """What did the demo find?  Drawn after CoPG's Section 6 (Flet-Berliac 2024, arXiv:2406.19185).
 
-    training     held-out reward along training, one panel a method, one line a beta
+    training     held-out reward along training, a panel for each method and beta
     beta         final held-out reward against beta
-    comparison   the methods along training, each at its best beta
+    comparison   along training, each method at its chosen beta
     best         where they end
     frontier     reward against KL to the reference, one point a beta
 
 Everything is drawn from `metrics.json` and the logs: bars and bands are 95 % intervals over prompts, and
-the rise of the reward is measured prompt by prompt against the reference.
+the rise of the reward is measured prompt by prompt against the reference.  A method has a panel of its own,
+in which the others are thin and grey: bands that lie on each other cannot be read.  The chosen beta is that
+of the highest final reward on the very prompts that are shown, so that it flatters; titles say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import cycle
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from bandits.plots import style
-from llm.figures import KL, REWARD, Log, log_of, reach, with_legend, written
+from llm.figures import KL, REWARD, Log, log_of, reach, written
 
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], Log]
 RISE = "held-out reward − reference"
-LINES = ("-", "--", ":", "-.")
+OTHERS: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "zorder": 1}
 
 
 def write_all(folder: Path, metrics: Metrics) -> list[Path]:
@@ -46,47 +46,68 @@ def write_all(folder: Path, metrics: Metrics) -> list[Path]:
 
 def training(metrics: Metrics, logs: Logs) -> Figure:
     methods, betas = list(metrics["best_beta"]), _betas(metrics)
-    figure, panels = plt.subplots(1, len(methods), figsize=(2.5 * len(methods), 3.0), sharey=True)
-    for axes, method in zip(panels, methods, strict=True):
-        for beta, line in zip(betas, cycle(LINES)):
-            _curve(axes, logs[method, beta], style.COLORS[method], f"β = {beta:g}", line)
-        axes.axhline(0, color=style.GREY, linewidth=1)  # the reference on these prompts
-        axes.set(title=method, xlabel="step")
-    panels[0].set_ylabel(RISE)
-    styles = [Line2D([], [], color=style.BLACK, linestyle=line) for _, line in zip(betas, cycle(LINES))]
-    figure.legend(styles, [f"β = {beta:g}" for beta in betas], loc="outside right upper")
+    size = (2.1 * len(methods) + 0.6, 1.5 * len(betas) + 0.8)
+    figure, panels = plt.subplots(
+        len(betas), len(methods), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
+    for row, beta in zip(panels, betas, strict=True):
+        for axes, method in zip(row, methods, strict=True):
+            _curve(axes, logs[method, beta], style.COLORS[method])
+            axes.axhline(0, color=style.GREY, linewidth=1)  # the reference on these prompts
+            chosen = beta == metrics["best_beta"][method]
+            axes.set_title(
+                f"{method}, β = {beta:g}" + ", chosen" * chosen, weight="bold" if chosen else "normal"
+            )
+    for axes in panels[-1]:
+        axes.set_xlabel("step")
+    figure.supylabel(RISE, fontsize=9)
+    above = sum(run["rise_over_reference"]["low"] > 0 for run in metrics["runs"])
+    among = f"{above} of {len(metrics['runs'])}"
+    _title(figure, f"{among} runs end above the reference, by the 95 % interval over all held-out prompts")
     return figure
 
 
 def comparison(metrics: Metrics, logs: Logs) -> Figure:
-    figure, axes = plt.subplots(figsize=(5.6, 3.4))
-    for method, beta in metrics["best_beta"].items():
-        _curve(axes, logs[method, beta], style.COLORS[method], f"{method}, β = {beta:g}", "-")
-    axes.axhline(0, color=style.GREY, linewidth=1, label="reference")
-    axes.set(xlabel="step", ylabel=RISE, title="Along training, each at its best β")
-    return with_legend(figure)
+    figure, panels = _panels(metrics, RISE, "step")
+    for axes, shown in zip(panels, metrics["best_beta"], strict=True):
+        for method, beta in metrics["best_beta"].items():
+            if method == shown:
+                _curve(axes, logs[method, beta], style.COLORS[method])
+            else:
+                axes.plot(*_along(logs[method, beta], "step", "eval_rise"), **OTHERS)
+        axes.axhline(0, color=style.GREY, linewidth=1)
+        axes.set_title(f"{shown}, β = {metrics['best_beta'][shown]:g}")
+    _title(figure, f"Along training, each at {_chosen(metrics)}")
+    return figure
 
 
 def reward_against_beta(metrics: Metrics) -> Figure:
-    figure, axes = plt.subplots(figsize=(5.6, 3.4))
-    beside = {
-        method: 1.04 ** (i - 1.5) for i, method in enumerate(metrics["best_beta"])
-    }  # none hides another
-    _rewards(axes, metrics, lambda run: run["beta"] * beside[run["method"]])
-    axes.axhline(metrics["reference"]["reward"]["mean"], color=style.GREY, linewidth=1, label="reference")
-    axes.set_xscale("log")
-    axes.set_xticks(_betas(metrics), [f"{beta:g}" for beta in _betas(metrics)])
-    axes.minorticks_off()
-    axes.set(xlabel="β", ylabel=REWARD, title="Final reward against β")
-    return with_legend(figure)
+    figure, panels = _panels(metrics, REWARD, "β")
+    _rewards(panels, metrics, lambda run: run["beta"])
+    for axes in panels:
+        axes.axhline(metrics["reference"]["reward"]["mean"], color=style.GREY, linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xticks(_betas(metrics), [f"{beta:g}" for beta in _betas(metrics)])
+        axes.minorticks_off()
+    _title(
+        figure,
+        "Final reward against β (line: the reference; ring: the highest, chosen on these very prompts)",
+    )
+    return figure
 
 
 def frontier(metrics: Metrics) -> Figure:
-    figure, axes = plt.subplots(figsize=(5.6, 3.4))
-    _rewards(axes, metrics, lambda run: run["kl"]["mean"])
-    axes.plot(0, metrics["reference"]["reward"]["mean"], "o", color=style.GREY, label="reference")
-    axes.set(xlabel=KL, ylabel=REWARD, title="What a nat of KL buys")
-    return with_legend(figure)
+    figure, panels = _panels(metrics, REWARD, KL)
+    _rewards(panels, metrics, lambda run: run["kl"]["mean"])
+    for axes in panels:
+        axes.plot(0, metrics["reference"]["reward"]["mean"], "s", color=style.GREY)
+    for axes in panels:
+        axes.set_xlabel("KL [nats a completion]")
+    _title(
+        figure,
+        "What a nat of KL to the reference (square) buys; ring: the highest, chosen on these very prompts",
+    )
+    return figure
 
 
 def best_betas(metrics: Metrics) -> Figure:
@@ -98,7 +119,8 @@ def best_betas(metrics: Metrics) -> Figure:
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
     axes.set_xticks(range(len(best)), [f"{run['method']}\nβ = {run['beta']:g}" for run in best])
     lifted = sum(run["rise_over_reference"]["low"] > 0 for run in best)
-    axes.set(ylabel=RISE, title=f"At the end: above 0 for {lifted} of {len(best)} methods")
+    axes.set(ylabel=RISE)
+    _title(figure, f"Above 0 for {lifted} of {len(best)} methods, each at\n{_chosen(metrics)}")
     return figure
 
 
@@ -114,24 +136,56 @@ def table(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _rewards(axes: Axes, metrics: Metrics, x: Callable[[Metrics], float]) -> None:
-    """The final reward of every run against something, one line a method."""
-    for method in metrics["best_beta"]:
-        runs = sorted((run for run in metrics["runs"] if run["method"] == method), key=x)
-        rewards = [run["reward"] for run in runs]
-        how = {"fmt": "o-", "markersize": 4, "capsize": 3, "color": style.COLORS[method], "label": method}
-        axes.errorbar([x(run) for run in runs], [r["mean"] for r in rewards], yerr=reach(rewards), **how)
+def _panels(metrics: Metrics, ylabel: str, xlabel: str) -> tuple[Figure, list[Axes]]:
+    """A panel a method, side by side."""
+    methods = list(metrics["best_beta"])
+    size = (2.1 * len(methods) + 0.6, 2.7)
+    figure, panels = plt.subplots(1, len(methods), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes, method in zip(panels[0], methods, strict=True):
+        axes.set(title=method, xlabel=xlabel)
+    panels[0, 0].set_ylabel(ylabel)
+    return figure, list(panels[0])
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)
+
+
+def _chosen(metrics: Metrics) -> str:
+    """How its beta was chosen, which flatters."""
+    return f"the β of its highest reward, of {len(_betas(metrics))}, on these very prompts"
+
+
+def _rewards(panels: Sequence[Axes], metrics: Metrics, x: Callable[[Metrics], float]) -> None:
+    """The final reward of every run against something: one method a panel, the others thin beside it."""
+    for axes, shown in zip(panels, metrics["best_beta"], strict=True):
+        for method, best in metrics["best_beta"].items():
+            runs = sorted((run for run in metrics["runs"] if run["method"] == method), key=x)
+            at, means = [x(run) for run in runs], [run["reward"]["mean"] for run in runs]
+            if method != shown:
+                axes.plot(at, means, **OTHERS)
+                continue
+            bars: dict[str, Any] = {
+                "yerr": reach([run["reward"] for run in runs]),
+                "markersize": 4,
+                "capsize": 3,
+            }
+            axes.errorbar(at, means, fmt="o-", color=style.COLORS[method], **bars)
+            ring = [(a, b) for a, b, run in zip(at, means, runs, strict=True) if run["beta"] == best]
+            axes.plot(*zip(*ring, strict=True), "o", color=style.BLACK, markersize=10, markerfacecolor="none")
 
 
 def _betas(metrics: Metrics) -> list[float]:
     return sorted({r["beta"] for r in metrics["runs"]})
 
 
-def _curve(axes: Axes, log: Log, color: str, label: str, line: str) -> None:
-    """The rise of the reward along training, where held-out prompts were looked at, with its band."""
-    looks = [entry for entry in log if "eval_rise" in entry]
-    steps, rise, low, high = (
-        [entry[name] for entry in looks] for name in ("step", "eval_rise", "eval_rise_low", "eval_rise_high")
-    )
-    axes.plot(steps, rise, color=color, linestyle=line, label=label)
-    axes.fill_between(steps, low, high, color=color, alpha=0.12, linewidth=0)
+def _along(log: Log, *names: str) -> list[list[float]]:
+    """These quantities along training, where held-out prompts were looked at."""
+    return [[entry[name] for entry in log if "eval_rise" in entry] for name in names]
+
+
+def _curve(axes: Axes, log: Log, color: str) -> None:
+    """The rise of the reward along training, with its band."""
+    steps, rise, low, high = _along(log, "step", "eval_rise", "eval_rise_low", "eval_rise_high")
+    axes.plot(steps, rise, color=color)
+    axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
