@@ -110,13 +110,8 @@ def draw(result: Result) -> Figure:
             left.loglog(
                 result.iterations, result.average[name], color=color, linestyle=line, label=f"average, {name}"
             )
-        left.loglog(
-            result.iterations,
-            result.current,
-            color=style.ORANGE,
-            linestyle=style.DOTTED,
-            label="in play, CFR = ARMAC",
-        )
+        in_play = {"color": style.ORANGE, "linestyle": style.DOTTED, "label": "in play, CFR = ARMAC"}
+        left.loglog(result.iterations, result.current, **in_play)
         left.set(title="Averages arrive, policies in play do not", xlabel="iteration", ylabel="NashConv")
         hues = {"ARMAC": style.BLUE, "ARMAC that replays itself": style.RED}
         for name, apart in result.apart.items():

@@ -10,9 +10,11 @@ uniform, by symmetry  (T6.7 ii, iii).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.algorithms import DPO
@@ -89,41 +91,32 @@ def draw(result: Result) -> Figure:
     """Left: score and win rate along the class.  Right: what each method says of the dice."""
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
+        wins = {"color": style.BLUE, "linestyle": style.DASHED, "label": "win rate against (0, 0, 1)"}
         left.plot(result.weight, result.score, color=style.ORANGE, label="expected Elo score")
-        left.plot(
-            result.weight,
-            result.win_rate,
-            color=style.BLUE,
-            linestyle=style.DASHED,
-            label="win rate against (0, 0, 1)",
-        )
+        left.plot(result.weight, result.win_rate, **wins)
         left.axhline(0.5, color=style.BLACK, linestyle=style.DOTTED, linewidth=1)
-        left.plot(
-            0,
-            result.score[0],
-            "*",
-            color=style.RED,
-            markersize=12,
-            clip_on=False,
-            label="highest score: wins 49/99",
-        )
-        left.plot(0, result.win_rate[0], "o", color=style.RED, clip_on=False)
+        top: dict[str, Any] = {"color": style.RED, "clip_on": False}
+        left.plot(0, result.score[0], "*", markersize=12, label="highest score: wins 49/99", **top)
+        left.plot(0, result.win_rate[0], "o", **top)
         left.set_xlabel("s, in the class (2(1−s)/3, (1−s)/3, s)")
         left.set_ylabel("score  [nats]  or  win rate")
         left.set_ylim(0.44, 0.76)
         left.set_title("The highest score loses")
         left.legend(loc="center")
-        names = ["Nash equilibrium", *(f"DPO, {name}" for name in result.dice_scores)]
-        rows = np.stack([result.dice_nash, *result.dice_scores.values()])
-        before = np.zeros(len(names))
-        for arm, (color, faces) in enumerate(
-            zip((style.BLUE, style.ORANGE, style.GREY), ("2·4·9", "1·6·8", "3·5·7"), strict=True)
-        ):
-            right.barh(names, rows[:, arm], left=before, color=color, edgecolor="white", label=f"die {faces}")
-            before = before + rows[:, arm]
-        right.invert_yaxis()
-        right.set_xlim(0, 1)
-        right.set_xlabel("probability")
-        right.set_title("Dice: a score answers for the sampler")
+        _draw_dice(right, result)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return figure
+
+
+def _draw_dice(axes: Axes, result: Result) -> None:
+    names = ["Nash equilibrium", *(f"DPO, {name}" for name in result.dice_scores)]
+    rows = np.stack([result.dice_nash, *result.dice_scores.values()])
+    before = np.zeros(len(names))
+    looks = zip((style.BLUE, style.ORANGE, style.GREY), ("2·4·9", "1·6·8", "3·5·7"), strict=True)
+    for arm, (color, faces) in enumerate(looks):
+        axes.barh(names, rows[:, arm], left=before, color=color, edgecolor="white", label=f"die {faces}")
+        before = before + rows[:, arm]
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("probability")
+    axes.set_title("Dice: a score answers for the sampler")

@@ -29,7 +29,6 @@ from bandits.fixed_point import fixed_point
 from bandits.plots import simplex, style
 from bandits.policy import kl
 from bandits.sampling.rules import OnPolicy
-from bandits.solvers.equilibrium import equilibrium
 from bandits.solvers.paths import Step
 
 BETA, START = 0.1, (0.90, 0.06, 0.04)
@@ -73,10 +72,7 @@ def run(
         learning_rate: eta, of the paths above.
         steps: of the decreasing sizes, below left.
     """
-    star = {
-        name: np.log(equilibrium(game.preference, game.log_reference, beta).policy)
-        for name, game in GAMES.items()
-    }
+    star = {name: np.log(game.nash_policy(beta)) for name, game in GAMES.items()}
     iterations = np.unique(np.geomspace(1, steps, 60).astype(int))
     etas = np.geomspace(0.02, 2.0, 13)
     limits = {

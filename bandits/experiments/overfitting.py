@@ -33,7 +33,6 @@ from bandits.solution import NoFixedPoint
 BETAS = (0.25, 1.0, 4.0)
 REWARD = (2.0, 1.0, 0.5, 0.0, -1.0)
 DATA_SETS = 2000
-MARKERS = {"DPO": "o", "IPO": "s"}
 
 
 @dataclass(frozen=True)
@@ -108,37 +107,29 @@ def claims(result: Result) -> list[Claim]:
 
 def draw(result: Result) -> Figure:
     """Left: pi(a) against p.  Right: share of data sets with a minimiser."""
+    lines = cycle((style.SOLID, style.DASHED, style.DOTTED))
+    looks: dict[str, dict[str, Any]] = {
+        "DPO": {"color": style.COLORS["DPO"], "marker": "o", "markersize": 4},
+        "IPO": {"color": style.COLORS["IPO"], "marker": "s", "markersize": 4},
+    }
     with style.house_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
-        for i, (beta, line) in enumerate(
-            zip(result.betas, cycle(("-", style.DASHED, style.DOTTED)), strict=False)
-        ):
+        p = np.append(result.p, 1.0)
+        every = {"markevery": [20, 60, len(result.p)], "clip_on": False}
+        for i, (beta, line) in enumerate(zip(result.betas, lines, strict=False)):
             for name, inside, at_one in (
                 ("DPO", result.dpo[i], result.dpo_at_one[i]),
                 ("IPO", result.ipo[i], result.ipo_at_one[i]),
             ):
-                look: dict[str, Any] = {
-                    "color": style.COLORS[name],
-                    "marker": MARKERS[name],
-                    "linestyle": line,
-                }
-                look |= {"markevery": [20, 60, len(inside)], "markersize": 5, "clip_on": False}
-                curve, p = np.append(inside, at_one), np.append(result.p, 1.0)
-                left.plot(p, curve, label=f"{name}, β = {beta:g}", **look)
+                look = {"linestyle": line, "label": f"{name}, β = {beta:g}", **every, **looks[name]}
+                left.plot(p, np.append(inside, at_one), **look)
         left.set_xlabel("p(a beats b)")
         left.set_ylabel("π(a) at the fixed point")
         left.set_title("A sure preference: DPO forgets β, IPO does not")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=6)
         left.set_ylim(0.48, 1.02)
         for share, name in ((result.exists_ipo, "IPO"), (result.exists_dpo, "DPO")):
-            right.semilogx(
-                result.comparisons,
-                share,
-                color=style.COLORS[name],
-                marker=MARKERS[name],
-                markersize=4,
-                label=name,
-            )
+            right.semilogx(result.comparisons, share, label=name, **looks[name])
         right.set_xlabel(f"comparisons in the data set ({len(result.reward)} arms)")
         right.set_ylabel("share of data sets with a minimiser")
         right.set_title("Small data: DPO's loss has no minimiser")

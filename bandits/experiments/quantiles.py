@@ -69,12 +69,7 @@ def run(progress: bool = False, *, learning_rate: float = STEP, runs: int = RUNS
     """
     corners, rng = quantile_td.fixed_points(COINS, LEVELS), np.random.default_rng(12)
     law = COINS.returns(steps=9)[0]
-    at = np.zeros((runs, 2, 8))
-    for rate in (0.1, 0.03, 0.01, 0.003):
-        last = quantile_td.simulate(
-            COINS, LEVELS, steps=[1200], learning_rate=rate, rng=rng, runs=runs, start=at
-        )
-        at = last[0]
+    at = _at_rest(runs, rng)
     inside = np.clip(at, corners[0], corners[-1])
     return Result(
         levels=LEVELS,
@@ -89,7 +84,7 @@ def run(progress: bool = False, *, learning_rate: float = STEP, runs: int = RUNS
         contraction=_contraction(rng),
         tails=TAILS,
         by_tail={
-            "TD": np.array([td.mean_squared_error(_one_state(each), learning_rate)[0] for each in TAILS]),
+            "TD": np.array([_error_of_td(each, learning_rate) for each in TAILS]),
             "5 quantiles": np.array([_error(each, 5, learning_rate) for each in TAILS]),
             "21 quantiles": np.array([_error(each, 21, learning_rate) for each in TAILS]),
         },
@@ -99,10 +94,7 @@ def run(progress: bool = False, *, learning_rate: float = STEP, runs: int = RUNS
         by_count={
             name: np.array([_error(tail, m, learning_rate) for m in COUNTS]) for name, tail in LAWS.items()
         },
-        of_td={
-            name: float(td.mean_squared_error(_one_state(tail), learning_rate)[0])
-            for name, tail in LAWS.items()
-        },
+        of_td={name: _error_of_td(tail, learning_rate) for name, tail in LAWS.items()},
         printed=_printed(),
     )
 
@@ -205,6 +197,20 @@ def _draw_ends(axes: Axes, result: Result) -> None:
 def _one_state(tail: float) -> MarkovRewardProcess:
     reward: Continuous = student(1 / tail) if tail else normal()
     return MarkovRewardProcess([[1.0]], reward, 0.0)
+
+
+def _at_rest(runs: int, rng: np.random.Generator) -> Floats:
+    """Particles where sampled runs come to rest as their step shrinks, (runs, 2, 8)."""
+    at = np.zeros((runs, 2, len(LEVELS)))
+    for rate in (0.1, 0.03, 0.01, 0.003):
+        at = quantile_td.simulate(
+            COINS, LEVELS, steps=[1200], learning_rate=rate, rng=rng, runs=runs, start=at
+        )[0]
+    return at
+
+
+def _error_of_td(tail: float, learning_rate: float) -> float:
+    return float(td.mean_squared_error(_one_state(tail), learning_rate)[0])
 
 
 def _error(tail: float, m: int, learning_rate: float) -> float:

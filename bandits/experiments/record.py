@@ -18,8 +18,8 @@ import numpy as np
 CAPTIONS = """# The figures
 
 One question a figure; `python -m bandits figures NAME` makes it again, with its numbers, and with others if
-they are said: `python -m bandits figures copg_toy --beta 0.3`; `--list` says which. This page is made from the
-docstrings in `bandits/experiments/` by `python -m bandits figures`."""
+they are said: `python -m bandits figures copg_toy --beta 0.3`; `--list` says which. This page is made from
+the docstrings in `bandits/experiments/` by `python -m bandits figures`."""
 CODE = re.compile(r"(`[^`]+`)")
 DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
 DECIMALS = 12  # and none behind, where sums end in rounding, which differs between processors

@@ -69,8 +69,7 @@ def run(
         steps: of training, one pair each.
         runs: that are sampled.
     """
-    bandit, law = Bandit(reward), Offline(mu)
-    at = np.arange(0, steps + 1, EVERY)
+    bandit, law, at = Bandit(reward), Offline(mu), np.arange(0, steps + 1, EVERY)
     mean, deviation, sampled_mean, sampled_deviation, settled, limit = {}, {}, {}, {}, {}, {}
     for name, (kind, share, noise) in CASES.items():
         algorithm, rate = kind(beta), share * learning_rate
