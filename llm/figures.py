@@ -30,7 +30,8 @@ def along_training(folder: Path) -> Path:
     def draw() -> Figure:
         rows = -(-len(shown) // 3)
         figure, panels = plt.subplots(rows, 3, figsize=(8.0, 2.0 * rows), squeeze=False, layout="none")
-        top, bottom = 1 - 0.15 / rows, 0.25 / rows  # margins by hand: a layout that is solved takes as long again
+        # Margins by hand: to solve for them takes as long as to draw.
+        top, bottom = 1 - 0.15 / rows, 0.25 / rows
         figure.subplots_adjust(left=0.09, right=0.98, top=top, bottom=bottom, wspace=0.35, hspace=0.65)
         for axes, name in zip(panels.flat, shown, strict=False):
             for key, look, color in ((name, "-", style.BLUE), (f"eval_{name}", "o", style.RED)):
