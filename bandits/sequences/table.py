@@ -20,11 +20,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 from bandits import checks
 from bandits.bandit import Bandit
 from bandits.checks import Floats
+from bandits.policy import normalised
 
 MAX_SEQUENCES = 10_000
 Prefix = tuple[int, ...]
@@ -139,7 +139,7 @@ class TokenTable:
         Args:
             logits: (..., R, V), by default the reference's.
         """
-        log_prob = log_softmax(self.checked(logits), axis=-1)
+        log_prob = normalised(self.checked(logits).copy())
         return np.where(self.mask > 0, log_prob[..., self.rows, self.tokens], 0.0)
 
     def log_prob(self, logits: ArrayLike | None = None) -> Floats:
@@ -198,7 +198,7 @@ class TokenTable:
         moved = (seen.reshape(*seen.shape[:-2], -1) @ self.entries).reshape(
             *seen.shape[:-2], *self.logits.shape
         )
-        return moved - np.exp(log_softmax(logits, axis=-1)) * moved.sum(axis=-1, keepdims=True)
+        return moved - np.exp(normalised(logits.copy())) * moved.sum(axis=-1, keepdims=True)
 
     def checked(self, logits: ArrayLike | None) -> Floats:
         """Logits (..., R, V), the reference's where none are given.
