@@ -15,7 +15,7 @@ from bandits.explorer.picture import Picture
 from bandits.explorer.state import SAMPLING, rebalanced
 from bandits.explorer.world import rule, world
 from bandits.solution import NoFixedPoint, NotConverged
-from explorer_states import random_state, uneven
+from explorer_states import by_hand, random_state, uneven
 
 RESTS_QUICKLY = {"CoPG", "RLOO", "DRO", "REBEL", "DPO", "IPO", "OnlineIPO", "NashMD", "SRPO", "SPPO"}
 LOCK_IN = {  # off-policy with the baseline far too low: several attractors, one for each start's favourite
@@ -38,16 +38,6 @@ def found():
 
 
 # ---- the answers ------------------------------------------------------------------------------------------
-
-
-def by_hand(state, k):
-    """The world and the sampling rule of a state, a second time; None where the data decide."""
-    r, c = np.array(state["rewards"]), state["cycle"]
-    odds = np.exp(r[:, None] - r[None] + [[0, c, -c], [-c, 0, c], [c, -c, 0]])
-    bandit = Bandit(r, preference=odds / (1 + odds), reference=state["reference"])
-    first, second = state["behavior"], state["second_behavior"]
-    both = Offline(first, second) if k == 2 else Offline(np.mean([first, second], axis=0))
-    return bandit, {"on-policy": OnPolicy(), "one sampler": Offline(first), "two samplers": both}
 
 
 def test_every_answer_is_whole_at_random_states(found):
