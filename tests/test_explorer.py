@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,32 @@ def test_every_answer_is_whole_at_random_states(found):
             assert abs(sum(card["policy"]) - 1) < 1e-12
             regret = by_hand(state, 1)[0].regret(card["policy"], state["beta"])
             assert_allclose(card["regret"], regret, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def campaign():
+    file = Path(__file__).parent / "campaigns" / "explorer.py"
+    spec = importlib.util.spec_from_file_location("campaign_of_the_explorer", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_drawn_ends_and_attractors_hold_their_formula_in_a_sample_of_the_campaign(campaign, found):
+    """One state an algorithm; thirty of each, with their seconds: tests/campaigns/explorer.py."""
+    assert [said for one in found for said in campaign.judged(one)] == []
+
+
+def test_the_campaign_notices(campaign, found):
+    """Wrong twins: an end beside the end, an attractor that is none, and an end that is said not to be."""
+    one = next(one for one in found if one["state"]["algorithm"] == "CoPG")
+    beside = (0.99 * np.array(one["card"]["policy"]) + 0.01 / 3).tolist()
+    for twin in (
+        {"card": one["card"] | {"policy": beside}},
+        {"basins": one["basins"] | {"attractors": [beside]}},
+        {"card": one["card"] | {"end": "none: runs away"}},
+    ):
+        assert len(campaign.judged(one | twin)) == 1
 
 
 @pytest.mark.parametrize("sampling", SAMPLING[:3])
@@ -210,6 +238,11 @@ def test_nonsense_is_refused_in_one_sentence(state, words):
 def test_an_address_that_carries_no_state_is_refused(address):
     with pytest.raises(ValueError, match=r"address must .*link\(state\)"):
         explorer.from_link(address)
+
+
+def test_a_page_that_is_no_string_is_refused():
+    with pytest.raises(ValueError, match="page must be a string, but page = 3; '' is this page"):
+        explorer.link({}, 3)
 
 
 # ---- the widget -------------------------------------------------------------------------------------------

@@ -71,6 +71,20 @@ def test_a_notebook_opens_with_what_it_gives_and_takes(number):
     assert next(cell for cell in rest if cell["cell_type"] == "code")["tags"] == ["setup"]
 
 
+def test_the_fields_questions_stand_as_headings_where_they_are_answered():
+    asked = {
+        "02": "Do I need importance weights?",
+        "04": "Why do both log-probabilities fall?",
+        "06": "Why is k = 2 GRPO special?|Why is my loss zero at the start?",
+        "07": "Which KL estimator?",
+        "10": "Sum or average?",
+    }
+    for number, questions in asked.items():
+        lines = "\n".join(cell["source"] for cell in cells(number) if cell["cell_type"] == "markdown")
+        for question in questions.split("|"):
+            assert re.search(rf"^##+ (\d\. )?{re.escape(question)}$", lines, re.M), question
+
+
 @pytest.mark.parametrize("number", numbers())
 def test_a_notebook_is_stored_as_it_ran(number):
     """From a clean kernel, in order, without errors or addresses; no function is longer than five lines."""

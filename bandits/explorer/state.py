@@ -107,12 +107,14 @@ def link(state: Mapping[str, Any] | None, page: str = "") -> str:
     """An address that carries a state, to be opened or sent.
 
     Raises:
-        ValueError: the state is none.
+        ValueError: the state is none, or the page no string.
 
     Example:
         >>> link({}, "explorer.html")[:36]
         'explorer.html#state=%7B%22rewards%22'
     """
+    if not isinstance(page, str):
+        raise ValueError(f"page must be a string, but page = {checks.shown(page)}; '' is this page")
     return f"{page}#state={quote(json.dumps(checked(state), separators=(',', ':')), safe='')}"
 
 

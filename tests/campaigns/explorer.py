@@ -3,14 +3,14 @@
     python tests/campaigns/explorer.py 30              # minutes, on one core
     python tests/campaigns/explorer.py 30 ChiPO        # one algorithm
 
-Each of `explorer.OFFERED` is put into so many random states (every law of sampling in turn), and what is drawn is
+Each of `explorer.OFFERED` is put into so many random states, with every law of sampling, and what is drawn is
 held against others:
 
-    formula       at a drawn end, and at every attractor of the basins, the row's own words, summed over all groups
-                  in plain Python, move nothing (as in `ends.py`, in a world that is built a second time)
+    formula       at a drawn end, and at every attractor of the basins, the row's own words, summed over all
+                  groups in plain Python, move nothing (as in `ends.py`), in a world built a second time
     fixed_point   it ends there too, to 1e-6, or has no end either
-    the first look    what a moved slider shows is the end that its release shows, unless it says that it does not know
-    seconds       of the processor, compute and drawing: moved and settled, at half, 95 % and all of the states
+    first look    what a moved slider shows is what its release shows, unless it says that it does not know
+    seconds       of the processor, compute and drawing, moved and settled: at 50, 95 and 100 % of the states
 
 Prints one line an algorithm, exits 1 on a disagreement or a 95th percentile beyond its bound.
 """
@@ -24,14 +24,16 @@ from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]  # for the tests' own worlds
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the rows and the worlds of the tests
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ends import held
 
 import bandits as b
 from bandits import explorer
 from bandits.explorer import card
 from bandits.explorer.picture import Picture
 from bandits.testing.enumeration import Case
-from ends import held
 from explorer_states import by_hand, random_state
 from rows import row_of
 
@@ -116,7 +118,10 @@ def main(states: int, only: str = "") -> int:
             none += found["card"]["end"].startswith("none")
         spent = [np.percentile(each[at:], [50, 95, 100]) for each in (moved, settled)]
         seconds = ", ".join(" ".join(f"{s:.3f}" for s in each) for each in spent)
-        print(f"{name:26s} {states - none} ends, {none} without, {len(words)} wrong; seconds {seconds}", flush=True)
+        print(
+            f"{name:26s} {states - none} ends, {none} without, {len(words)} wrong; seconds {seconds}",
+            flush=True,
+        )
         print(*words[:3], sep="\n", end="\n" * bool(words))
         wrong += len(words)
     for what, each, most in (("moved", moved, MOVED), ("settled", settled, SETTLED)):

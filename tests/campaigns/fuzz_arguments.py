@@ -24,11 +24,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import bandits as b
+from bandits import explorer
 
 SECONDS = 10.0  # of one call, of processor time: a busy machine is no hang; the slowest good one takes 2
 Arguments = dict[str, Any]
@@ -152,6 +154,19 @@ def of_algorithms() -> dict[str, list[Arguments]]:
     return found
 
 
+def of_explorer() -> dict[str, list[Arguments]]:
+    """Of a state each entry is an argument, of which `explorer.checked` takes all together."""
+    state = {"state": dict(explorer.DEFAULT)}
+    found = {f"explorer.{name}": [dict(state)] for name in ("compute", "explore")}
+    return {
+        **found,
+        "explorer.checked": [dict(explorer.DEFAULT)],
+        "explorer.moved": [state | {"name": "CoPG"}],
+        "explorer.link": [state | {"page": "page.html"}],
+        "explorer.from_link": [{"address": explorer.link({})}],
+    }
+
+
 def good_arguments() -> dict[str, list[Arguments]]:
     """Sets of good arguments of every public name that can be called."""
     start, times = np.array(POLICY), np.array([0.0, 0.5])
@@ -171,6 +186,7 @@ def good_arguments() -> dict[str, list[Arguments]]:
         ],
         **{f"Bandit.{name}": [arguments] for name, arguments in METHODS.items()},
         **of_algorithms(),
+        **of_explorer(),
         "ALoL": [{"clip": 0.9}],
         "BestOfN": [{"k": 3}],
         "AsymRE": [{"beta": 0.0, "baseline": 0.3, "k": 2}, {"beta": 0.5, "baseline": 0.3, "k": 2}],
@@ -515,14 +531,16 @@ def _ended(call: Call, arguments: Arguments) -> Any:
         return _used(b.Offline(arguments["mu"]))
     if call.name.startswith("Bandit."):
         return getattr(world(), call.name.removeprefix("Bandit."))(**arguments)
-    return _used(getattr(b, call.name)(**arguments))
+    if call.name == "explorer.checked":
+        return explorer.checked(arguments)
+    return _used(attrgetter(call.name)(b)(**arguments))
 
 
 def _used(made: Any) -> Any:
     """An algorithm or a law at work; anything else as it is."""
     if isinstance(made, b.Offline | b.Pairs) or (isinstance(made, b.Dataset) and made.pairs.max() < 3):
         return b.expected_update(b.IPO(0.5), world(), made, POLICY)
-    if hasattr(made, "update") and made.k <= 3:
+    if hasattr(made, "update") and hasattr(made, "k") and made.k <= 3:  # a dictionary has `update`
         sampling = b.OnPolicy() if hasattr(made, "needs_on_policy") else b.Offline(MU)
         return b.expected_update(made, world(), sampling, POLICY)
     return made
@@ -573,9 +591,10 @@ def unnamed() -> set[str]:
     """Public names that the campaign forgets, and parameters that no set of good arguments has."""
     cases = good_arguments()
     names = {name for name in b.__all__ if callable(getattr(b, name))}
+    names |= {f"explorer.{name}" for name in explorer.__all__ if callable(getattr(explorer, name))}
     missing = names - set(cases)
-    for name in names & set(cases) - RECORDS - {"Offline"}:
-        wanted = set(inspect.signature(getattr(b, name)).parameters)
+    for name in names & set(cases) - RECORDS - {"Offline", "explorer.checked"}:
+        wanted = set(inspect.signature(attrgetter(name)(b)).parameters)
         missing |= {f"{name}({p})" for p in wanted - {p for one in cases[name] for p in one}}
     return missing
 
