@@ -191,8 +191,8 @@ GROUPS = [
         claim="A*-PO 2505.20686",
         loss=trl_singles.a2po(VALUE, beta2=BETA),
         against=b.PolicyGradient(BETA, VALUE),
-        notes="on its own samples V* is a constant baseline: whatever it is estimated at, the end is pi*, and "
-        "the noise alone feels it (T2.1)",
+        notes="on its own samples V* is a constant baseline: whatever it is estimated at, the end is pi*, "
+        "and the noise alone feels it (T2.1)",
     ),
     trl_grpo(
         "delta=3",
