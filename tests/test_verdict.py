@@ -325,6 +325,12 @@ def test_the_card_and_the_solver_say_the_same_of_a_wrong_twin(twin):
         assert ends_alike.differ(wrong, someone_elses) == ""
 
 
+def test_arms_that_die_ever_more_slowly_are_no_continuum():
+    """KTO uphill: one arm takes all like 1/t; where nothing moves in double precision nothing rests."""
+    someone_elses, _ = ends_alike.trials(1)
+    assert ends_alike.differ(ends_alike.twins.flipped_sign(b.KTO(0.7)), someone_elses) == ""
+
+
 def test_basins_are_shares_of_the_simplex():
     """Two arms, far baseline: the lock-in's two attractors part the uniform starts between them."""
     world, sampling = b.Bandit([0.4, 0.0], reference=[0.4, 0.6]), b.Offline([0.3, 0.7])

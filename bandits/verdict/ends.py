@@ -41,6 +41,7 @@ JUMP, OFTEN = 0.2, 3  # change of the velocity in one step, relative to it, and 
 EVALUATIONS = 6_000  # of a flow that is followed alone
 HELD = 0.1  # a mean velocity so much below the velocities themselves: they point to and fro
 STILL = 1e-9  # a speed so much below that at the start is rounding
+AROUND = "continuum: other policies around rest as well"
 UNTRUE = "its claims (linear, closed_form, ...) contradict its update, which is what is judged here"
 
 
@@ -191,17 +192,20 @@ def _alone(motions: Motions, x: Floats) -> End:
     """
     x = x if np.ptp(x[0, motions.alive[0]]) < FAR else motions.start
     near = rest.rest_at(motions, x, rest.NEAR)
-    if near.rested[0]:
-        word = "a rest that repels" if near.repels[0] else "continuum: other policies around rest as well"
-        return End("rests", _policy(motions, near.x), words=word)
-    slid = _slid(motions, x)
+    resting = bool(near.rested[0])
+    if resting and near.repels[0]:
+        return End("rests", _policy(motions, near.x), words="a rest that repels")
+    slid = None if resting else _slid(motions, x)
     if slid is not None:
         return slid
+    x = motions.start if resting else x  # a continuum, or arms that die: how it came there will tell
     alive, field = motions.alive[0], _Counted(motions)
     try:
         told = ending(field, x[0, alive], TOLERANCE)
     except _TooLong:
         told = Ending("unfinished", field.last)
+    if resting and told.reason != "runs away":
+        return End("rests", _policy(motions, near.x), words=AROUND)
     full = x.copy()
     full[0, alive] = told.x
     if told.inward and told.cycle is not None:
@@ -212,7 +216,7 @@ def _alone(motions: Motions, x: Floats) -> End:
             return End("rests", policy, words="the flow winds into it very slowly")
     places = np.flatnonzero(alive)
     words = {
-        "rests": "continuum: other policies around rest as well",
+        "rests": AROUND,
         "runs away": f"arms {_listed(places, told.coordinates)} lose their mass, for ever",
         "slides": f"held at a jump of the update, with arms {_listed(places, told.coordinates)} at it",
         "circles": f"one round takes a time of {told.period or 0:.4g}",
