@@ -11,12 +11,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from grey import alike_in_grey
 
 from bandits.__main__ import main
 from bandits.experiments import EXPERIMENTS, robustness
 from bandits.experiments.record import Claim, as_json, caption, captions, question, table, write
 from bandits.plots import simplex, style
+from grey import alike_in_grey
 
 FIGURES = Path(__file__).parents[1] / "figures"
 NAMES = [experiment.__name__.rpartition(".")[2] for experiment in EXPERIMENTS]

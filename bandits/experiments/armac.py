@@ -1,10 +1,11 @@
 """Is ARMAC CFR, and which of its policies arrives?  Kuhn's poker, exactly  (T12.11, T12.12).
 
-Left: NashConv of the average policy falls, that of the policy in play does not, for ARMAC and CFR, whose
-curves are one.  Updates in turn are faster.  Middle: the largest difference between the policies of ARMAC and
-CFR is rounding, as long as the learner does not replay its own past too; if it does, it is another algorithm
-after a few iterations.  Right: the average policies on their way to the line of equilibria, on which player 0
-bets a K three times as often as a J.
+CFR minimises the regret of every decision by itself, ARMAC by a learnt critic that replays its past.  Left:
+NashConv, what all players together would gain by answering best, of the average policy falls, that of the
+policy in play does not, for ARMAC and CFR, whose curves are one.  Updates in turn are faster.  Middle: the
+largest difference between the policies of ARMAC and CFR is rounding, as long as the learner does not replay
+its own past too; if it does, it is another algorithm after a few iterations.  Right: the average policies on
+their way to the line of equilibria, on which player 0 bets a K three times as often as a J.
 """
 
 from __future__ import annotations

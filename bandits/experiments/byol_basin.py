@@ -1,11 +1,13 @@
 """When does BYOL collapse, and what does a graph keep of it?  (T12.10)
 
-Left: one mode of the linear model, noise 1/2 and decay .05, in the plane of s = w^2 and the predictor p.
-The exact edge of the basin parts starts that live from starts that collapse.  Where s is small, a predictor
-that is too large collapses as well as one that is too small.  Middle: the rest points p- and p+ against the
-decay; above 1/6 there is nothing to live for.  Dots are where flows of the matrices end, with the encoder
-itself as target and with its moving average.  Right: BGRL on a ring of twelve nodes, edges kept with
-probability .6, at two decays: each mode of the graph ends at its own p+, or dies.
+BYOL learns features by predicting its own features of another view; if all become zero it has collapsed.
+Left: one mode (eigenvector) of the linear model with encoder w, noise 1/2 and decay .05, in the plane of s =
+w^2 and the predictor p. The exact edge of the basin parts starts that live from starts that collapse.  Where
+s is small, a predictor that is too large collapses as well as one that is too small.  Middle: the rest
+points p- and p+ against the decay; above 1/6 there is nothing to live for.  Dots are where flows of the
+matrices end, with the encoder itself as target and with its moving average.  Right: the same on a graph
+(BGRL), a ring of twelve nodes, edges kept with probability .6, at two decays: each mode of the graph ends at
+its own p+, or dies.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 A rare good arm, sampled by a policy of a while ago.  PPO's upper clip lets it rise to 1 + eps' times what it
 was: there it slides, until eps' is so large that pi* is within reach, whatever the lower clip is (T9.5).  No
-clip stops CISPO's weights, which are capped, and no KL holds it: the cap chooses between cloning by advantage
-and the best arm alone, and the entropy falls to that of the arms that live (T13.10).
+clip stops CISPO's weights, which are capped, and no KL holds it: the cap chooses between cloning by
+advantage (mu r / Z: imitate in proportion to the reward) and the best arm alone, and the entropy falls to
+that of the arms that live (T13.10).
 """
 
 from __future__ import annotations

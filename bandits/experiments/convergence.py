@@ -1,10 +1,10 @@
 """How fast?  CoPG's regret on five sampling graphs: the rate is twice beta lambda_2 (T3.4).
 
-Six arms, beta = 1/2, exact gradient flow from the reference.  Pairs are drawn uniformly from the edges
-of a graph: complete, star, cycle, path, or two triangles joined by a rare edge.  All end at pi*, since
-all are connected; how fast depends on the algebraic connectivity lambda_2 of the graph and nothing
-else.  The regret is a KL divergence, quadratic near its zero, hence it falls like exp(-2 beta lambda_2
-t).
+Six arms, beta = 1/2, exact gradient flow from the reference.  Pairs are drawn uniformly from the edges of a
+graph: complete, star, cycle, path, or two triangles joined by a rare edge.  All end at pi*, since all are
+connected; how fast depends on the graph's algebraic connectivity and nothing else: lambda_2, the second
+smallest eigenvalue of its Laplacian, large where no cut parts the arms cheaply.  The regret is a KL
+divergence, quadratic near its zero, hence it falls like exp(-2 beta lambda_2 t).
 """
 
 from __future__ import annotations

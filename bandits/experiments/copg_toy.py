@@ -3,9 +3,9 @@
 
 Three arms, r = (2.5, 2, 1), beta = 1/2, uniform reference and start.  10^4 pairs, y ~ mu1 = (.1, .2,
 .7) and y' ~ mu2 = (.05, .05, .9), so that the best arm is rare.  Adam with step 1e-3, batches of 512,
-100 epochs of 20 steps; the y axis is the regret J* - J(pi) = beta KL(pi || pi*).  Policy gradient takes
-both answers of the same pairs, without baseline and with b = E_pi[r] exact; IPO takes labels drawn from
-Bradley-Terry  (T3.8).
+100 epochs of 20 steps; the y axis is the regret J* - J(pi) = beta KL(pi || pi*).  Policy gradient (PG) takes
+both answers of the same pairs, without a baseline, b = 0, and with the policy's own mean reward, b = E_pi[r]
+exact ("value baseline"); IPO takes labels drawn from Bradley-Terry  (T3.8).
 
 The paper says that CoPG reaches zero.  With the printed setting it is at .013 after 100 epochs, on its
 way: the right panel follows the same training four times as long.

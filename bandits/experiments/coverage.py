@@ -1,10 +1,11 @@
-"""How much do the samples matter?  The coverage dial: where every algorithm ends as the sampling law skews.
+"""How much do the samples matter?  Where every algorithm ends as the samples cover the good arms less.
 
-Three arms, r = (2.5, 2, 1), beta = 1/2.  The behaviour policy gives a share s to the worst arm and divides
-the rest evenly.  Left: the regret of the exact fixed point, against how rare the other arms are.  What is
-a function of reward differences inside pairs (CoPG, DPO under Bradley-Terry, DRO) stays at zero for every
-s; what is not (IPO, policy gradient with another baseline) moves.  Right: what coverage costs them,
-the rate beta lambda_2(L) at which the exact flow approaches its end  (T3.3, T3.4, T4.1, T2.5).
+Three arms, r = (2.5, 2, 1), beta = 1/2.  Who samples gives a share s to the worst arm and divides the rest
+evenly.  Left: the regret of the exact fixed point, against how rare the other arms are.  What is a function
+of reward differences inside pairs (CoPG, DPO under Bradley-Terry, DRO) stays at zero for every s; what is
+not (IPO, policy gradient with another baseline) moves.  Right: what coverage costs them, the rate at which
+exact training approaches its end (for CoPG beta lambda_2, lambda_2 being how well the sampled pairs connect
+the arms)  (T3.3, T3.4, T4.1, T2.5).
 """
 
 from __future__ import annotations

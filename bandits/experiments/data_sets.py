@@ -4,7 +4,8 @@ Softmax of three logits, uniform reference, Adam with step .01, 18 000 steps, ba
 replacement, 10 seeds.  D1 = {a > b, b > c, a > c} is a total order: DPO ends at a alone for every beta, IPO
 keeps what beta says.  D3 is printed as {a > b, b > a}, which says nothing of c: both methods leave pi(c)
 at 1/3, so it cannot show what the paper's figure shows.  {a > b, b > c} and {a > b, b > a, a > c} can.  The
-beta of the paper's figures are not in the text; dashed lines are the exact optima  (T4.3, T4.5, T5.3).
+beta of the paper's figures are not in the text; long dashes are the exact optima  (T4.3, T4.5, T5.3).
+In titles ab is short for "a was preferred to b"; bands reach from the lowest to the highest seed.
 """
 
 from __future__ import annotations

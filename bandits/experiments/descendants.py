@@ -1,11 +1,11 @@
 """What did CoPG's descendants keep?  The ends of six regressions, against k and against who sampled.
 
 All regress rewards on h = log pi/ref. CoPG, RLOO and REBEL see only differences of R = r - beta h within a
-group, and end at pi* on anybody's samples (T3.3). OAPL, PMD-mean and QRPO keep the h of each sample and
-subtract a value that does not see the policy: unless it is J* itself the end depends on who sampled
-(T2.5). OAPL's log-mean-exp comes near with k, Kimi's mean does not, with or without the sample itself, and
-QRPO needs the exact Z (T13.2, T13.3, T13.5). On samples of pi* any constant will do (T2.5). The rewards are
-their own quantiles, so that all six have one optimum.
+group, and end at pi* on anybody's samples (T3.3). OAPL, PMD-mean (Kimi's) and QRPO keep the h of each sample
+and subtract a value that does not see the policy: unless it is J* itself the end depends on who sampled
+(T2.5). OAPL's value, a log-mean-exp of k rewards, comes near with k, PMD-mean's, their mean, does not, with
+or without the sample itself, and QRPO needs the exact Z (T13.2, T13.3, T13.5). On samples of pi* any
+constant will do (T2.5). The rewards are their own quantiles, so that all six have one optimum.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 What an algorithm does to a prompt that succeeds with probability p is w(p) times the gradient of p. Prompts
 share their parameters, so w says which of them train the model. Curves are closed forms; dots are sums over
-all groups of eight by the algorithms themselves, prompts of different difficulty being contexts of one world.
-RLOO weighs all prompts alike, GRPO both ends, those that imitate successes the hard ones; pass@k gives up on
-all others.
+all groups of eight by the algorithms themselves, prompts of different difficulty being contexts of one
+world. RLOO weighs all prompts alike, GRPO both ends, those that imitate successes the hard ones; pass@k
+(reward the best of k) gives up on all others.
 """
 
 from __future__ import annotations

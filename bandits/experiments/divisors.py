@@ -2,10 +2,10 @@
 
 An answer is good if its first word is right, whatever its length. On-policy the divisors 1/|y| (GRPO), one
 over the tokens of the group (DAPO) and a constant (Dr. GRPO) push tokens of long answers differently,
-against the k3 loss of each token, which is divided too. The mean length of good answers, and of bad ones,
-should stay the reference's, as pi*'s does: what lies above or below is the divisor's doing. Dividing by the
-length rewards short good answers and spares long bad ones; Dr. GRPO's constant leaves both lengths exactly
-alone.
+against the KL loss of each token (k3, see kl_estimators), which is divided too. The mean length of good
+answers, and of bad ones, should stay the reference's, as pi*'s does: what lies above or below is the
+divisor's doing. Dividing by the length rewards short good answers and spares long bad ones; Dr. GRPO's
+constant leaves both lengths exactly alone.
 """
 
 from __future__ import annotations

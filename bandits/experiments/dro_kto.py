@@ -2,7 +2,8 @@
 
 Four answers, each liked with a probability q = (.9, .6, .4, .2); both see single answers of a sampler mu and
 a 0/1 label, no pair.  DRO takes the label for a reward: it ends at pi* = ref exp(q / beta) / Z, whoever
-sampled.  KTO ends inside the face of the answers that are liked more often than not, and shares out by mu.
+sampled.  KTO ends among the answers that are liked more often than not, all others die, and it shares out by
+mu.
 
 Flip labels at the rate epsilon: q becomes epsilon + (1 - 2 epsilon) q.  DRO goes back to the reference; KTO's
 every coefficient shrinks by 1 - 2 epsilon alike, and its end does not move until no label means anything, at

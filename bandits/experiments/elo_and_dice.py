@@ -1,9 +1,11 @@
 """Can a higher score lose?  Constrained Elo, and dice in a circle (Munos 2023, arXiv:2312.00886).
 
-Left: Elo scores (0, ln 9, ln 2), so p(y beats y') = e^{r - r'} / (1 + e^{r - r'}), and a policy class
-with pi_1 = 2 pi_2. The highest expected score in the class is (2/3, 1/3, 0), yet it loses to (0, 0, 1),
-which wins 50/99 against it: even a world that is Bradley-Terry arm by arm is not one policy by policy.
- Right: three dice, each beating the next with 5/9: no score at all orders them; the equilibrium is
+Left: Elo scores, as of chess players, (0, ln 9, ln 2), so p(y beats y') = e^{r - r'} / (1 + e^{r - r'}), and
+a policy class with pi_1 = 2 pi_2. The highest expected score in the class is (2/3, 1/3, 0), yet it loses to
+(0, 0, 1), which wins 50/99 against it: even a world that is Bradley-Terry arm by arm is not one policy by
+policy.
+
+Right: three dice, each beating the next with 5/9: no score at all orders them; the Nash equilibrium is
 uniform, by symmetry  (T6.7 ii, iii).
 """
 

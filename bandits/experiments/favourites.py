@@ -1,9 +1,9 @@
 """Can a score stand for preferences?  Bradley-Terry's favourite against the Nash equilibrium.
 
-Three types of rater (Munos 2023, arXiv:2312.00886) make a game without any score; epsilon tilts it
-slightly.  The unregularised equilibrium is (1/3 + e/2, 1/3 + e/2, 1/3 - e): continuous.  The Bradley-
-Terry fit, which is DPO's answer at small beta, gives everything to one arm, and which one jumps with
-the sign of epsilon and with the sampling law  (T6.7 i, T5.2).
+Three types of rater (Munos 2023, arXiv:2312.00886) make a game without any score; epsilon tilts it slightly.
+Its Nash equilibrium, the policy that no other beats more often than not, is (1/3 + e/2, 1/3 + e/2, 1/3 - e)
+without a KL: continuous.  The Bradley-Terry fit, which is DPO's answer at small beta, gives everything to
+one arm, and which one jumps with the sign of epsilon and with the sampling law  (T6.7 i, T5.2).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What does a token pay for that is charged for its own KL alone?  The per-token KL that forgets the future.
 
-Policy gradient whose reward is charged an estimate of the KL (T9.6, T10.1). Charging each token for the KL
-of the whole answer (k1 in the reward) ends at pi*. Charging it for its own alone, or differentiating k2 of
-each token as a loss, does not count the KL that a token leads to: at each prefix the plain mean of the
-reward stands where the optimum has beta log E exp(Q / beta), which the exact backward induction shows. k3
-as a loss pulls towards KL(ref || pi) of each prefix, another end again.
+Policy gradient whose reward is charged an estimate of the KL: k1, k2 or k3, see kl_estimators (T9.6, T10.1).
+Charging each token for the KL of the whole answer (k1 in the reward) ends at pi*. Charging it for its own
+alone, or differentiating k2 of each token as a loss, does not count the KL that a token leads to: at each
+prefix the plain mean of the reward stands where the optimum has beta log E exp(Q / beta), which the exact
+backward induction shows. k3 as a loss pulls towards KL(ref || pi) of each prefix, another end again.
 """
 
 from __future__ import annotations

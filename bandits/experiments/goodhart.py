@@ -1,8 +1,9 @@
 """How far should a fitted proxy be followed?  Goodhart's law: the exact gold win rate against the exact KL.
 
-Forty worlds of 50 answers, each with N comparisons of pairs from the reference: what the reference seldom
-says is mostly worse (its reward has the correlation .7 with log ref) and seldom compared.  A proxy is fitted
-to the comparisons, and 1/beta swept: pi = ref exp(proxy / beta)/Z at each KL to the reference.
+A proxy is what is optimised in place of the truth, the gold standard.  Forty worlds of 50 answers, each with
+N comparisons of pairs from the reference: what the reference seldom says is mostly worse (its reward has the
+correlation .7 with log ref) and seldom compared.  A proxy is fitted to the comparisons, and 1/beta swept: pi
+= ref exp(proxy / beta)/Z at each KL to the reference.
 
     P^         share of games won, over the reference: IPO's tilt of the fitted preferences  (T4.1, T9.9)
     r^         Bradley-Terry's fit with a ridge: DPO's tilt  (T5.2)

@@ -1,10 +1,12 @@
 """Which estimator of the KL, and where?  Pull, noise and end of k1, k2 and k3 in the reward or as a loss.
 
-Policies tilt away from the reference, ref exp(t r) / Z, and the KL's pull is asked to bring them back (T9.6).
-k1 in the reward and k2 as a loss pull along the gradient of KL(pi || ref).  k3 in the reward pulls with the
-square of the distance: near the reference it does next to nothing, and where pi has left an arm behind it
-pushes that arm away.  k3 as a loss pulls along the other KL; k1 as a loss is noise alone.  The noise is that
-of one sample, by enumeration.  Ends are shown of those that have one at every beta.
+With u = ref/pi at a sampled answer the estimators of KL(pi || ref) are k1 = -log u, k2 = (log u)^2 / 2 and
+k3 = u - 1 - log u.  Policies tilt away from the reference, ref exp(t r) / Z, and the KL's pull is asked to
+bring them back (T9.6). k1 in the reward and k2 as a loss pull along the gradient of KL(pi || ref).  k3 in
+the reward pulls with the square of the distance: near the reference it does next to nothing, and where pi
+has left an arm behind it pushes that arm away.  k3 as a loss pulls along the other KL; k1 as a loss is noise
+alone.  The noise is that of one sample, by enumeration.  Ends are shown of those that have one at every
+beta.
 """
 
 from __future__ import annotations

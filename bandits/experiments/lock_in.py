@@ -1,8 +1,9 @@
-"""What does a baseline do off-policy?  Attractors of policy gradient on the simplex as b varies.
+"""What does a baseline do off-policy?  Where policy gradient can end, as the baseline b varies.
 
-Three arms, r = (2.5, 2, 1), beta = 1/2, samples from mu = (.2, .3, .5), no importance weights.  The update is
-E_mu[(R - b)(e_y - pi)]; all its attractors are enumerated exactly (T2.5).  Below J* there is one, which is
-pi* only at b = J*.  Far above, there is one for each arm: whichever arm the start prefers wins (lock-in).
+Three arms, r = (2.5, 2, 1), beta = 1/2, samples from mu = (.2, .3, .5), no importance weights.  The update
+is E_mu[(R - b)(e_y - pi)]; all its attractors, the ends that it can come to, are enumerated exactly (T2.5).
+Below J* there is one, which is pi* only at b = J*.  Far above, there is one for each arm, and training locks
+in: whichever arm the start prefers wins.
 """
 
 from __future__ import annotations

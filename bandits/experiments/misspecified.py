@@ -3,7 +3,7 @@
 Four arms, two features, pi ~ ref exp(Phi w); r / beta is not in the span of Phi and constants.  On-
 policy gradient finds the best policy of the class.  CoPG fits the differences of rewards on sampled
 pairs, IPO the preferences: their least-squares answers depend on who sampled, and differ from the best
-in the class.  The dial is the share that the behaviour policy gives to the best arm.
+in the class.  The x axis is the share that who samples gives to the best arm.
 """
 
 from __future__ import annotations

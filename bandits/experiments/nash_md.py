@@ -1,11 +1,12 @@
 """Where does Nash-MD end?  Paths, Theorem 1 and the bias of a constant step (Munos 2023,
 arXiv:2312.00886).
 
-Top: the three-rater game and a game whose arms beat one another in a cycle, from a far start on the
-triangle. Unregularised self-play circles for ever; Nash-MD comes in.  Below left: with the decreasing
-step of Theorem 1, KL(pi* || pi_T) against its bound 8 / (beta^2 (T + 1)), which is very loose.  Below
-right: with a constant step eta the limit is not the equilibrium but the fixed point against a mixture
-of weight eta beta: KL O(eta^2)  (T6.4, T6.5).
+Nash-MD plays against a mixture of itself and the reference, one step of mirror descent a round.  Top: the
+game of three raters (see favourites) and one whose arms beat one another in a cycle, from a far start on the
+triangle. Self-play without a KL circles for ever; Nash-MD comes in to the regularised equilibrium.  Below
+left: with the decreasing step of Theorem 1, KL(pi* || pi_T) against its bound 8 / (beta^2 (T + 1)), which is
+very loose.  Below right: with a constant step eta the limit is not the equilibrium but the fixed point
+against a mixture of weight eta beta: KL O(eta^2)  (T6.4, T6.5).
 """
 
 from __future__ import annotations

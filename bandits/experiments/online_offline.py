@@ -1,10 +1,10 @@
 """Is it better to compare answers of one's own?  Online against offline, in theory and with N comparisons.
 
-Left: exact ends in random worlds of 6 answers, at the same KL to the reference.  Offline IPO beats the
-reference more often than any other policy of this KL, online IPO beats offline's: each wins by its own
-measure  (T9.9). Under Bradley-Terry preferences the two hardly differ.  Middle: the preferences of T12.14,
-where the online policy beats the offline one and is the worse classifier of the reference's pairs, up to
-beta = .0558.
+Offline learns from answers of the reference, online from its own.  Left: exact ends in random worlds of 6
+answers, at the same KL to the reference.  Offline IPO beats the reference more often than any other policy
+of this KL, online IPO beats offline's: each wins by its own measure  (T9.9). Under Bradley-Terry preferences
+the two hardly differ.  Middle: the preferences of T12.14, where the online policy beats the offline one and
+is the worse classifier of the reference's pairs, up to beta = .0558.
 
 Right: Bradley-Terry worlds of 6 answers, N comparisons spent in doubling rounds, and what the best policy
 for the fit then loses against pi*  (beta = .1, ridge 1, the rewards' own prior; T9.8).  Who is compared:

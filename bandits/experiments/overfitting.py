@@ -4,8 +4,10 @@ Left: two arms, p(a beats b) = p, uniform reference.  DPO ends at odds (p / (1 -
 = 1 sends pi(a) to 1 whatever beta: the KL term is ignored.  IPO ends at odds exp((p - 1/2) / beta),
 which for p = 1 is pi(a) = sigma(1 / (2 beta)): beta still holds  (T4.4, T5.3).
 
-Right: five arms, N comparisons of random pairs with Bradley-Terry labels.  DPO's loss has a minimiser
-only if "i beat j at least once" is strongly connected (Ford 1957); IPO's needs only a connected graph.
+Right: five arms, N comparisons of random pairs with Bradley-Terry labels.  Draw an arrow from i to j if i
+ever beat j.  DPO's loss has a minimiser only if the arrows lead from every arm to every other (the graph is
+strongly connected: Ford's condition, 1957); for IPO's a connected graph is enough, whichever way arrows
+point.
 """
 
 from __future__ import annotations

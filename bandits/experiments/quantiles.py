@@ -1,11 +1,12 @@
 """Where does quantile TD end, and when is its value better than TD's?  (T12.2, T12.3, T12.5)
 
-Left: eight quantiles of the coins' chain (T12.3).  Four of them lie on flat pieces of their target's
-distribution: there is not one end but a set, whose least and greatest points are drawn as bars, and sampled
-runs come to rest anywhere in it.  Middle and right: one state, no next state, the same constant step .02 for
-both.  The heavier the tail, the worse TD's mean, without bound where the variance is; quantile TD's hardly
-changes.  With one quantile (the median) it is worst.  Steps are not matched for speed: quantile TD also moves
-more slowly, in proportion to the density at each quantile.
+Temporal differences (TD) learn the mean of what is still to come, quantile TD some of its quantiles.  Left:
+eight quantiles of a chain of two states whose rewards are coins (T12.3).  Four of them lie on flat pieces of
+their target's distribution: there is not one end but a set, whose least and greatest points are drawn as
+bars, and sampled runs come to rest anywhere in it.  Middle and right: one state, no next state, the same
+constant step .02 for both.  The heavier the tail, the worse TD's mean, without bound where the variance is;
+quantile TD's hardly changes.  With one quantile (the median) it is worst.  Steps are not matched for speed:
+quantile TD also moves more slowly, in proportion to the density at each quantile.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Which loses more to noise of the rewards, RAFT or RLOO?  Noise of each draw, and errors that stay.
 
-RLOO's beta is such that without noise it spends the KL of the best of eight.  Noise drawn afresh with every
-reward has mean zero, and RLOO's mean update is linear in the rewards: its end stays (dots: trained on noise).
-The best of n prefers lucky draws: its law is an integral over the winner's noisy reward (T9.2); three rounds
-of the best of two, whose luck is drawn anew, lose a little less than one choice among eight.  An error that
+RAFT imitates the best of n samples, RLOO is policy gradient with the other samples' mean as baseline; its
+beta is such that without noise it spends the KL of the best of eight.  Noise drawn afresh with every reward
+has mean zero, and RLOO's mean update is linear in the rewards: its end stays (dots: trained on noise). The
+best of n prefers lucky draws: its law is an integral over the winner's noisy reward (T9.2); three rounds of
+the best of two, whose luck is drawn anew, lose a little less than one choice among eight.  An error that
 stays with its arm, as a reward model's, moves all ends; over the same 400 errors the ends are exact, and
 their differences paired.
 """

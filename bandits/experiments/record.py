@@ -19,7 +19,15 @@ CAPTIONS = """# The figures
 
 One question a figure; `python -m bandits figures NAME` makes it again, with its numbers, and with others if
 they are said: `python -m bandits figures copg_toy --beta 0.3`; `--list` says which. This page is made from
-the docstrings in `bandits/experiments/` by `python -m bandits figures`."""
+the docstrings in `bandits/experiments/` by `python -m bandits figures`.
+
+Words of all of them: **arms** are the answers to one prompt, and a **policy** pi gives them probabilities.
+The **reference** ref is the policy before training, and **beta** the price of leaving it: J(pi) = E\\[r\\] -
+beta KL(pi to ref) is to be maximised, which pi\\* = ref exp(r / beta)/Z does, with the value J\\*. The
+**regret** is J\\* - J(pi). **mu** is who wrote the samples; on-policy it is the policy itself. An **end**,
+or fixed point, is where the expected update is zero. h is log pi/ref, R is r - beta h. **Bradley-Terry**
+preferences follow a score: y beats y' with probability sigma(r - r'). T3.3 and the like are tags of [the
+answer key](../bandits/theory.md); [algorithms by name](../notebooks/book/algorithms.md)."""
 CODE = re.compile(r"(`[^`]+`)")
 DIGITS = 6  # significant digits kept in JSON: enough to compare, short enough to read
 DECIMALS = 12  # and none behind, where sums end in rounding, which differs between processors

@@ -1,11 +1,12 @@
 """Why does a representation that predicts itself not collapse, and where does it go wrong?  (T12.6 to T12.9)
 
-Left: the smallest singular value of two features on an uneven chain of five states.  With the predictor
-solved and the target not differentiated it does not move, by a conservation law.  With the predictor frozen
-it dies; with the target differentiated it shrinks.  Middle: a walk round five states, 60 random starts.  The
-objective only rises, but not always to the top: besides the best pair of eigenvectors {1, -.809} there are
-two others that attract, {-.809, -.809} and {1, .309}.  Right: predicted in both directions, features of a
-chain that is not symmetric end at the leading singular vectors, from every start.
+Features Phi of a state predict, through a linear predictor, those of the next state, the target.  Left: the
+smallest singular value, zero if the features collapse, of two features on an uneven chain of five states.
+With the predictor solved and the target not differentiated it does not move, by a conservation law.  With
+the predictor frozen it dies; with the target differentiated it shrinks.  Middle: a walk round five states,
+60 random starts.  The objective only rises, but not always to the top: besides the best pair of eigenvectors
+{1, -.809} there are two others that attract, {-.809, -.809} and {1, .309}.  Right: predicted in both
+directions, features of a chain that is not symmetric end at the leading singular vectors, from every start.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Does it matter who wrote the answers?  SRPO, IPO and DPO as the behaviour policy changes, in the spirit
 of SRPO's robustness toy (Choi 2024, arXiv:2406.01660; the paper's matrix is not printed).
 
-Three arms with the preferences of `examples.srpo_spirit`, uniform reference, beta = .1.  Pairs are
-i.i.d. from a behaviour policy that gives a share s to arm 1, which nearly always loses.  SRPO's
-policies do not contain the sampling law (T7.2); IPO's favourite flips, because it asks who beats mu
-(T4.1, T7.4).
+Three arms with the preferences of `examples.srpo_spirit`, uniform reference, beta = .1.  Pairs are i.i.d.
+from somebody who gives a share s to arm 1, which nearly always loses.  SRPO's policies do not contain the
+sampling law (T7.2); IPO's favourite flips, because it asks who beats mu (T4.1, T7.4).
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Who circles, who arrives?  Six ways to learn from oneself on an uneven cycle of three arms (T6.5, T6.8).
 
 P = [[.5, .9, .2], [.1, .5, .8], [.8, .2, .5]]: each arm beats one and loses to one.  With a KL to the
-reference (beta = .03) mirror descent arrives at the regularised equilibrium if its step is short, and
-circles for ever if it is long, although the equilibrium rests at any step.  An opponent that lags behind,
-the moving average of the past, makes it circle at the short step too.  Without a KL the policies in play
-never come to rest and only their average does: regret matching's and fictitious play's tend to the von
-Neumann winner (.3, .3, .4).
+reference (beta = .03) mirror descent, pi times exp(eta times its wins), arrives at the regularised
+equilibrium if its step eta is short, and circles for ever if it is long, although the equilibrium rests at
+any step.  An opponent that lags behind, the moving average of the past, makes it circle at the short step
+too.  Without a KL the policies in play never come to rest and only their average does: fictitious play's
+(answer the average) and regret matching's (play in proportion to what one would rather have played) tend to
+the equilibrium (.3, .3, .4).  The duality gap and the exploitability say how much the best answer to a
+policy would win: zero at an equilibrium.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Three arms, beta = 1/2, one pair a step from mu = (.2, .3, .5).  CoPG with noiseless rewards reaches pi*
 exactly, at a constant step: once every pair agrees there is nothing left to move it.  Noisy rewards
 leave a spread proportional to the step size's root; so do IPO's 0/1 labels.  Bands are mean +- one
-standard deviation of the log-odds of arms 0 and 2, computed from a recursion, not from the runs.
+standard deviation of the log-odds of arms 0 and 2, computed from a recursion of moments, not from the runs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Is a vanishing KL no KL?  AsymRE with a constant baseline, as beta goes to zero, and at zero.
 
-Somebody else's samples, V below their mean reward.  As beta goes to zero the end tends to mu (r - V)+ / Z
-(T13.8): what is worse than V dies out and the others keep their proportions.  At beta = 0 it is the Euclidean
-projection of mu (r - V) / (V^mu - V) on the simplex (T13.7), which gathers more on the best arm.  Which of
-them training sees is a question of time: long before 1/beta it follows the flow without a KL to the
-projection, and only then comes back.
+AsymRE is policy gradient on somebody else's samples with a constant baseline V, here below their mean
+reward.  As beta goes to zero the end tends to mu (r - V)+ / Z (T13.8): what is worse than V dies out and the
+others keep their proportions.  At beta = 0 it is the Euclidean projection of mu (r - V) / (V^mu - V) on the
+simplex (T13.7), which gathers more on the best arm.  Which of them training sees is a question of time: long
+before 1/beta it follows the flow without a KL to the projection, and only then comes back.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""What does SPPO do, round after round, and what does two more payoffs a round change?  (T13.13, T13.19)
+"""What does SPPO do, round after round, and what do two more payoffs a round change?  (T13.13, T13.19)
 
-P = [[.5, .9, .2], [.1, .5, .8], [.8, .2, .5]]: each arm beats one and loses to one, no arm (.3, .3, .4).
-Every round of SPPO regresses the log-ratio to the last round's policy on how often an answer wins against it
-(eta = 1).  The map rests at the equilibrium and is repelled by it, by the factor sqrt(1 + eta^2 f^2) a round,
-like exponential weights, its ideal.  Optimistic weights, which count the last payoff twice and take the one
-before back, arrive; extragradient steps (EGPO) with a KL to the reference, beta = .02, arrive at the
-regularised equilibrium.  Everything is exact: infinitely many samples, and each regression solved.
+P = [[.5, .9, .2], [.1, .5, .8], [.8, .2, .5]]: each arm beats one and loses to one, no arm beats (.3, .3,
+.4), the equilibrium. Every round of SPPO regresses the log-ratio to the last round's policy on how often an
+answer wins against it (eta = 1).  The map rests at the equilibrium and is repelled by it, by the factor
+sqrt(1 + eta^2 f^2) a round, f being how fast it circles, like exponential weights, its ideal.  Optimistic
+weights, which count the last payoff twice and take the one before back, arrive; extragradient steps (EGPO)
+with a KL to the reference, beta = .02, arrive at the regularised equilibrium.  Everything is exact:
+infinitely many samples, and each regression solved.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import pytest
-from grey import alike_in_grey
 
+from grey import alike_in_grey
 from llm.demo import figures
 from llm.figures import policies
 
