@@ -90,6 +90,7 @@ RC = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "legend.handlelength": 3.2,  # long enough to show a line's dashes
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.constrained_layout.use": True,
