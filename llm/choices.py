@@ -102,6 +102,10 @@ EVALUATE: Options = {
     **SCORING,
     "model": ([...], "policies to compare"),
     "reference": (..., "the reference"),
+    "frontier": (
+        int,
+        "completions of the reference for each prompt, say 64: what a policy could have at most",
+    ),
 }
 
 

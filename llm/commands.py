@@ -31,6 +31,7 @@ from llm.layouts import preference
 from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context
 from llm.pipeline import align, trained
+from llm.possible import beta_of, possible, reference_rewards, regret_of
 from llm.rewards import Reward, load_scorer, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
@@ -166,8 +167,14 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     people = score(reward, list(rows["prompt"]), list(rows["completion"]), list(rows["completion"])).reward
     found["reference"]["people_preferred_to_reference"] = preferred(people, outcomes["reference"].reward)
     found["reference"]["parameters"] = reference.num_parameters()
+    drawn = _of_the_reference(options, reward, reference, tokenizer, rows)
+    for name in options.model if drawn is not None else []:
+        beta = beta_of(name)
+        found[name] |= {} if beta is None else {"regret": regret_of(drawn, beta, outcomes[name])}
     with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
+        if drawn is not None:
+            write_json(options.out / figures.FRONTIER, possible(drawn))
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
         picture = figures.policies(options.out)
     return [*said, *lines, f"wrote {picture}"]
@@ -199,6 +206,16 @@ def _look(
     """A policy's numbers on rows, always with the same noise, which is not that of training."""
     given, longest = (reference, rows, tokenizer, reward), options.max_new_tokens
     return lambda policy: evaluate(policy, *given, max_new_tokens=longest, seed=options.seed + 1)
+
+
+def _of_the_reference(
+    options: Options, reward: Reward, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Any
+) -> Any:
+    """Rewards of `--frontier` completions of the reference at each prompt; None if nobody asked."""
+    if options.frontier is None:
+        return None
+    given, many = (reference, rows, tokenizer, reward), {"max_new_tokens": options.max_new_tokens}
+    return reference_rewards(*given, samples=options.frontier, seed=options.seed + 2, **many)
 
 
 def _along(

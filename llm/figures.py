@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.plots import style
@@ -17,6 +19,7 @@ Log = list[dict[str, float]]
 Interval = dict[str, float]  # mean, low, high
 REWARD = "held-out reward"
 KL = "KL to the reference [nats a completion]"
+FRONTIER = "frontier.json"  # what `possible` wrote
 MARKERS = "os^DvPX*<"  # nine, as hues are eight: no two of 72 policies share both
 NOT_DRAWN = {"step", "epoch", "learning_rate", "surrogate", "total_flos", "rise_low", "rise_high"}
 
@@ -59,10 +62,42 @@ def policies(folder: Path) -> Path:
             kl, reward = found[name]["kl"], found[name]["reward"]
             both = {f"{axis}err": reach([x]) for axis, x in (("x", kl), ("y", reward))}
             axes.errorbar(kl["mean"], reward["mean"], **both, fmt=marker, capsize=3, color=color, label=label)
+        if (folder / FRONTIER).exists():
+            possible(axes, read_json(folder / FRONTIER))
         axes.set(xlabel=KL, ylabel=REWARD)
         return with_legend(figure)
 
     return written(folder / "frontier.svg", draw)
+
+
+def possible(axes: Axes, found: Mapping[str, Any]) -> None:
+    """What policies can have at most, beside their points: all that is known of it from so many samples.
+
+    A black line, pi* of every beta, as far as enough samples count. From there on the frontier lies between
+    the best of n, whose points are marked, and its last tangent, dotted, whose slope is beta: it is concave.
+    """
+    curve, best = found["frontier"], found["best_of_n"]
+    points = [
+        each for each in zip(curve["kl"], curve["reward"], curve["beta"], strict=True) if None not in each
+    ]
+    chosen = [each for each in zip(best["kl"], best["reward"], best["n"], strict=True) if None not in each]
+    far = max([axes.get_xlim()[1] * 0.95, *(x for x, *_ in chosen)])
+    if points:
+        x, y, beta = max(points)
+        axes.plot(
+            *list(zip(*sorted(points), strict=True))[:2], color=style.BLACK, label=f"π*, β ≥ {beta:.2g}"
+        )
+        ends: dict[str, Any] = {
+            "color": style.BLACK,
+            "linestyle": ":",
+            "linewidth": 1,
+            "label": "no policy is above",
+        }
+        axes.plot([x, far], [y, y + beta * (far - x)], **ends)
+    if chosen:
+        n = chosen[-1][2]
+        look: dict[str, Any] = {"color": style.GREY, "linewidth": 1, "marker": "d", "markersize": 4}
+        axes.plot(*list(zip(*chosen, strict=True))[:2], **look, label=f"best of 1, 2, 4 … {n:.0f}")
 
 
 def log_of(folder: Path) -> Log:

@@ -4,7 +4,7 @@
     beta         final held-out reward against beta
     comparison   along training, each method at its chosen beta
     best         where they end
-    frontier     reward against KL to the reference, one point a beta
+    frontier     reward against KL to the reference, one point a beta, and what could be had at most
 
 Everything is drawn from `metrics.json` and the logs: bars and bands are 95 % intervals over prompts, and
 the rise of the reward is measured prompt by prompt against the reference.  A method has a panel of its own,
@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.plots import style
-from llm.figures import KL, REWARD, Log, log_of, reach, written
+from llm.figures import KL, REWARD, Log, log_of, possible, reach, written
 
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], Log]
@@ -101,8 +101,10 @@ def frontier(metrics: Metrics) -> Figure:
     _rewards(panels, metrics, lambda run: run["kl"]["mean"])
     for axes in panels:
         axes.plot(0, metrics["reference"]["reward"]["mean"], "s", color=style.GREY)
-    for axes in panels:
         axes.set_xlabel("KL [nats a completion]")
+        if "possible" in metrics:
+            possible(axes, metrics["possible"])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     _title(
         figure,
         "What a nat of KL to the reference (square) buys; ring: the highest, chosen on these very prompts",

@@ -31,6 +31,7 @@ from llm.data import first, load_rows
 from llm.demo import figures
 from llm.demo.corpus import TRAINING, VALIDATION, Text, docstrings
 from llm.demo.sizes import HEADS, Size, size_of
+from llm.figures import FRONTIER
 from llm.files import read_json, write_json, write_json_lines
 from llm.inputs import Options
 from llm.layouts import demonstration
@@ -125,7 +126,7 @@ def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
         trained = chosen | looks | _training(steps, size.batch, size.learning_rate)
         yield _line("align", folder / f"{method}-{beta}", source, scored | trained)
     policies = [folder / f"{method}-{beta}/model" for method, beta in runs(size)]
-    measured = scored | {"model": policies, "reference": reference}
+    measured = scored | {"model": policies, "reference": reference, "frontier": size.frontier}
     yield _line("evaluate", folder / "evaluation", data / "held_out.jsonl", measured)
 
 
@@ -164,4 +165,5 @@ def _numbers(folder: Path, size: Size, told: dict[str, Any]) -> dict[str, Any]:
         "runs": [{"method": m, "beta": beta, **found[name]} for (m, beta), name in names.items()],
         "best_beta": best,
         "best_against_each_other": wins,
+        "possible": read_json(folder / "evaluation" / FRONTIER),
     }

@@ -30,6 +30,7 @@ class Size:
     batch: int = 16
     learning_rate: float = 1e-3
     held_out: int = 400
+    frontier: int = 64  # completions of the reference for each of them: what could have been had at most
     watched: int = 80  # held-out prompts that are looked at during training
 
     def __post_init__(self) -> None:
