@@ -73,31 +73,23 @@ def policies(folder: Path) -> Path:
 def possible(axes: Axes, found: Mapping[str, Any]) -> None:
     """What policies can have at most, beside their points: all that is known of it from so many samples.
 
-    A black line, pi* of every beta, as far as enough samples count. From there on the frontier lies between
-    the best of n, whose points are marked, and its last tangent, dotted, whose slope is beta: it is concave.
+    A black line, pi* of every beta, as far down as enough samples count, which the legend says; and, thinner,
+    the best of n, which no policy of its KL is much better than: where the line has ended, it lies above it.
     """
-    curve, best = found["frontier"], found["best_of_n"]
-    points = [
-        each for each in zip(curve["kl"], curve["reward"], curve["beta"], strict=True) if None not in each
-    ]
-    chosen = [each for each in zip(best["kl"], best["reward"], best["n"], strict=True) if None not in each]
-    far = max([axes.get_xlim()[1] * 0.95, *(x for x, *_ in chosen)])
-    if points:
-        x, y, beta = max(points)
-        axes.plot(
-            *list(zip(*sorted(points), strict=True))[:2], color=style.BLACK, label=f"π*, β ≥ {beta:.2g}"
-        )
-        ends: dict[str, Any] = {
-            "color": style.BLACK,
-            "linestyle": ":",
-            "linewidth": 1,
-            "label": "no policy is above",
-        }
-        axes.plot([x, far], [y, y + beta * (far - x)], **ends)
-    if chosen:
-        n = chosen[-1][2]
-        look: dict[str, Any] = {"color": style.GREY, "linewidth": 1, "marker": "d", "markersize": 4}
-        axes.plot(*list(zip(*chosen, strict=True))[:2], **look, label=f"best of 1, 2, 4 … {n:.0f}")
+    lines = []
+    for name, by in (("best_of_n", "n"), ("frontier", "beta")):
+        points = zip(*(found[name][column] for column in ("kl", "reward", by)), strict=True)
+        lines.append(sorted(point for point in points if None not in point))
+    (best, curve), samples = lines, found["samples"]
+    thin: dict[str, Any] = {"color": style.BLACK, "linewidth": 0.8, "marker": "|", "zorder": 1}
+    if best:
+        x, y, sizes = zip(*best, strict=True)
+        axes.plot(x, y, **thin, label=f"best of 1, 2, 4 … {sizes[-1]:.0f}")
+    if curve:
+        x, y, betas = zip(*curve, strict=True)
+        axes.plot(x, y, color=style.BLACK, label=f"π*, β ≥ {min(betas):.2g}")
+    else:
+        axes.plot([], [], " ", label=f"π*: {samples} samples are too few")
 
 
 def log_of(folder: Path) -> Log:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llm.evaluate import Outcome
 from llm.files import read_json
 from llm.frontier import best_of, frontier, regret
-from llm.frontier.optimum import of_mean
+from llm.frontier.optimum import of_mean, scored
 from llm.generate import Sampling, scored_rows
 from llm.rewards import Floats, Reward
 from llm.run_folder import SETTINGS
@@ -50,10 +50,10 @@ def possible(rewards: Floats) -> dict[str, Any]:
 
     The range of beta is that of the rewards: from 8 to 1/4 of their standard deviation at a prompt.
     """
-    n = rewards.shape[1]
+    n = scored(rewards).shape[1]
     spread = float(np.sqrt(rewards.var(axis=1, ddof=1).mean())) or 1.0
     curve = frontier(rewards, spread * np.geomspace(REACH, STEEP, POINTS))
-    best = best_of(rewards, [2**i for i in range(int(np.log2(n)) - 1)])
+    best = best_of(rewards, [2**i for i in range(max(int(np.log2(n)) - 1, 1))])
     return {
         "samples": n,
         "least_ess": of_mean(n),

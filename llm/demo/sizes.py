@@ -41,7 +41,7 @@ class Size:
             if not several or any(type(x) not in kinds or not 0 < x < 1e9 for x in several):
                 rule = "a positive integer" if field.type == "int" else "positive"
                 raise ValueError(f"{field.name} must be {rule}, but is {value!r:.99}")
-        for name in ("k", "held_out", "watched"):
+        for name in ("k", "held_out", "frontier", "watched"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, but is {getattr(self, name)}")
         if self.width % HEADS:
@@ -64,6 +64,7 @@ SIZES = {
         offline_steps=24,
         online_steps=16,
         held_out=192,
+        frontier=16,  # enough for the best of 4
         watched=48,
     ),
     "titles": Size(  # an hour: a vocabulary of 50 000 tokens costs more than the rest of the model

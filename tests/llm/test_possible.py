@@ -51,6 +51,22 @@ def test_rewards_that_are_all_equal_have_a_frontier_too():
     assert curve["kl"] == pytest.approx([0] * 25, abs=1e-14) and curve["reward"] == [0] * 25
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 16])
+def test_few_samples_have_a_file_too(n):
+    """All of pi* is a gap; the best of one is the reference itself."""
+    rewards = np.random.default_rng(2).normal(size=(5, n))
+    found = possible(rewards)
+    assert set(found["frontier"]["reward"]) == {None} and found["best_of_n"]["n"][0] == 1
+    assert found["best_of_n"]["reward"][0] == pytest.approx(rewards.mean(), rel=1e-12)
+
+
+def test_one_sample_is_refused():
+    with pytest.raises(
+        ValueError, match=r"n >= 2 completions of each, but its shape is \(5, 1\); sample more"
+    ):
+        possible(np.zeros((5, 1)))
+
+
 def test_a_regret_is_a_number_or_a_gap():
     rng = np.random.default_rng(1)
     rewards, own, h = rng.normal(size=(20, 64)), rng.normal(size=20), 0.1 * rng.normal(size=20)
