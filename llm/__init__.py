@@ -28,6 +28,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     evaluate     reward, KL and win rates with intervals
     frontier/    what a policy can have at most
     possible     the best that could have been, on the same prompts
+    paired       whether one method is better than another
     pipeline     the steps, each resumed where it was killed
     algorithms   one by name, and what it reads
     figures      what a run logged, where policies end
