@@ -104,7 +104,8 @@ def frontier(metrics: Metrics) -> Figure:
         axes.set_xlabel("KL [nats a completion]")
         if "possible" in metrics:
             possible(axes, metrics["possible"])
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    if "possible" in metrics:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     _title(
         figure,
         "What a nat of KL to the reference (square) buys; ring: the highest, chosen on these very prompts",
