@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from llm import figures
 from llm.evaluate import Outcome
 from llm.files import read_json, write_json
 from llm.frontier import best_of, frontier, regret
@@ -58,6 +60,18 @@ def test_few_samples_have_a_file_too(n):
     found = possible(rewards)
     assert set(found["frontier"]["reward"]) == {None} and found["best_of_n"]["n"][0] == 1
     assert found["best_of_n"]["reward"][0] == pytest.approx(rewards.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "said"), [(64, "π*, β ≥"), (16, "π*: 16 samples are too few")])
+def test_the_curve_that_is_drawn_ends_where_the_samples_do(n, said):
+    """Its points are those that are no gap, in the order of their KL; the legend says where it ends."""
+    found = possible(np.random.default_rng(3).normal(size=(30, n)))
+    axes = Figure().subplots()
+    figures.possible(axes, found)
+    best, curve = axes.get_lines()
+    there = [x for x in found["frontier"]["kl"] if x is not None]
+    assert list(curve.get_xdata()) == sorted(there) and curve.get_label().startswith(said)
+    assert list(best.get_ydata()) == found["best_of_n"]["reward"]
 
 
 def test_one_sample_is_refused():
