@@ -74,7 +74,8 @@ verdicts: $(PEERS)/.alone ## lay other trainers beside the algorithms: figures/v
 	PYTHONPATH=tests $(PEERS)/bin/python -m verdicts
 
 clean: ## remove caches and build output (the set-up goes with `rm -rf .venv*`)
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis notebooks/.hypothesis
+	rm -rf notebooks/.ipynb_checkpoints notebooks/.virtual_documents
 	find . \( -path ./$(VENV) -o -path ./$(PEERS) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The set-up: each stamp says that its step succeeded with these two files.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 
 import bandits
 from bandits import Bandit, CoPG, Offline, Update, fixed_point
-from bandits.teaching import Feedback, Logits, check, exercises
+from bandits.teaching import Feedback, Logits, check, exercises, marking
 from bandits.teaching.__main__ import main
 from bandits.teaching.answers import Array, Choice, Function, Number, Policy
 from bandits.teaching.exercise import TOLERANCE
@@ -312,6 +315,26 @@ def test_nonsense_gets_a_sentence(name):
         assert type(found) is Feedback and not found.ok, found
         assert found.message.startswith(name) and found.message[-1] in ".?" and len(found.message) < 700
         assert found.distance > 0
+
+
+def test_an_endless_loop_is_stopped_and_told(monkeypatch):
+    """Even one that catches what it can; the clock is off afterwards, and a thread has none."""
+
+    class Endless(Fails):
+        def update(self, samples):
+            while True:
+                with contextlib.suppress(Exception):
+                    sum(range(100))
+
+    monkeypatch.setattr(marking, "PATIENCE", 0.2)
+    found = check("01.4", Endless())
+    assert found.message == "01.4: yours was stopped after 0.2 seconds. Look for a loop that does not end."
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGPROF) is signal.SIG_DFL
+    heard: list[Feedback] = []
+    thread = threading.Thread(target=lambda: heard.append(check("01.1", COURSE["01.1"].truth())))
+    thread.start(), thread.join()
+    assert heard[0].ok
 
 
 def test_an_unknown_exercise_names_those_that_there_are():

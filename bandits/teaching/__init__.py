@@ -18,6 +18,7 @@ Read in this order (how to add an exercise stands in `exercise`):
     tokens         what changes when answers are made of tokens?           10
     honest         what does an honest comparison need?                    11
     neighbours     and where do the neighbours with states end?            12
+    patience       how long may an answer take?
     marking        how wrong is this answer?
     handout        what does a learner get?
     __main__       in which folders?

@@ -24,6 +24,7 @@ from bandits.teaching import (
 )
 from bandits.teaching.exercise import Exercise
 from bandits.teaching.feedback import Feedback
+from bandits.teaching.patience import OutOfTime, limited
 
 COURSE: dict[str, Exercise] = {
     **one_bandit.EXERCISES,
@@ -39,6 +40,7 @@ COURSE: dict[str, Exercise] = {
     **honest.EXERCISES,
     **neighbours.EXERCISES,
 }
+PATIENCE = 20.0  # seconds of the processor that an answer may take; the slowest right one takes 3
 QUOTED = 300  # characters of an error that a message quotes
 
 
@@ -76,7 +78,11 @@ def check(exercise: str, answer: Any) -> Feedback:
     with warnings.catch_warnings():  # of the learner's arithmetic: what comes out is judged, not how
         warnings.simplefilter("ignore")
         try:
-            given = asked.kind.read(answer)
+            with limited(PATIENCE):
+                given = asked.kind.read(answer)
+        except OutOfTime:
+            told = f"yours was stopped after {PATIENCE:g} seconds. Look for a loop that does not end."
+            return Feedback(False, np.inf, f"{exercise}: {told}")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the answer's own code raises
             text = f"{exercise} wants {asked.kind.asks}. {_told(error)}"
             return Feedback(False, np.inf, text)
