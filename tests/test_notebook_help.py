@@ -14,7 +14,7 @@ import bandits
 from bandits import ALGORITHMS, Samples, Solution, Trace, Update
 
 WINGS = ("bandits", "bandits.sequences", "bandits.selection", "bandits.estimation", "bandits.plots")
-WINGS += ("bandits.teaching", "llm", "llm.conformance")
+WINGS += ("bandits.explorer", "bandits.teaching", "llm", "llm.conformance")
 
 
 def shown(thing: object) -> object:

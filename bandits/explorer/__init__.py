@@ -28,3 +28,8 @@ from bandits.explorer.start import explore
 from bandits.explorer.state import DEFAULT, checked, from_link, link
 
 __all__ = ["DEFAULT", "OFFERED", "PRESETS", "checked", "compute", "explore", "from_link", "link", "moved"]
+
+
+def __dir__() -> list[str]:
+    """The public names, which are all that <TAB> shows."""
+    return __all__

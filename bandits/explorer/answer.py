@@ -86,6 +86,14 @@ def moved(state: Mapping[str, Any] | None, name: str | None = None) -> dict[str,
 
     Raises:
         ValueError: the state is none, or no such algorithm is offered.
+
+    Example: as in `compute`; the flow starts at the reference.
+
+        >>> found = moved({"algorithm": "CoPG", "rewards": [1.0, 0.0, 0.0], "beta": 1.0})
+        >>> [round(p, 4) for p in found["end"]["policy"]]
+        [0.5761, 0.2119, 0.2119]
+        >>> [round(p, 4) for p in found["flow"]["policies"][0]]
+        [0.3333, 0.3333, 0.3333]
     """
     state = checked(state)
     name = state["algorithm"] if name is None else one_of(name, tuple(OFFERED), "name")

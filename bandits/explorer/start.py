@@ -15,6 +15,11 @@ def explore(state: Mapping[str, Any] | None = None) -> Panel:
     Raises:
         ImportError: ipywidgets is not installed.
         ValueError: the state is none.
+
+    Example:
+        >>> panel = explore({"algorithm": "CoPG", "beta": 2.0})  # the last line of a cell shows it
+        >>> panel.state["beta"]
+        2.0
     """
     try:
         from bandits.explorer.panel import Panel
