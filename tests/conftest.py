@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -27,3 +28,9 @@ settings.register_profile(
     "explore", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now lives to the end: the collector need not search torch after each test."""
+    gc.collect()
+    gc.freeze()

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 import llm.commands
 from llm.__main__ import main
+from llm.demo.sizes import SIZES
 
 OFFLINE = ["CoPG", "DPO", "IPO", "DRO", "DROV", "ALoL", "SRPO", "RLOO"]  # on recorded rows
 TOKEN_WISE = ["TokenGRPO", "TokenPPO", "KLInReward", "KLInLoss"]
@@ -329,8 +331,20 @@ def test_quiet_shows_no_bar(tmp_path, model_folder, pairs, capsys, bars):
     assert "encoding" in shown[0] and "1/1" in shown[0] and shown[1] == ""
 
 
-def test_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys, bars):
+def test_half_of_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys, bars, monkeypatch):
     """The whole pipeline: for each method the 95 % interval of the rise lies above zero at its best beta."""
+    half = replace(
+        SIZES["quick"],
+        completion_tokens=16,
+        fine_tuning_steps=100,
+        comparisons=384,
+        prompts=128,
+        offline_steps=12,
+        online_steps=10,
+        held_out=144,
+        watched=16,
+    )
+    monkeypatch.setitem(SIZES, "quick", half)
     assert main(["demo", "--quick", "--quiet", "--out", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     for method, beta in metrics["best_beta"].items():
