@@ -47,6 +47,8 @@ KINK, AROUND = 1e-9, 100  # how near to a kink, at so many points, its sides are
 SLOW = 1e-6  # rates below this are not told from zero by them
 MOST_ARMS = {1: 8, 2: 8, 3: 5, 4: 4}  # by the size of a group: A^k groups in plain Python
 STEPS = 20_000  # of the flow
+STARTS, STARTS_OF_SLIDES = 64, 8  # what `fixed_points` itself starts from: a slide takes seconds
+LONGEST = 100  # times the first of them
 
 
 class Count(NamedTuple):
@@ -157,7 +159,8 @@ def arrived(name: str, row: Row, seed: int, starts: int) -> Count:
     algorithm = row.make(float(10 ** rng.uniform(-0.5, 0.7)))
     bandit, sampling = world(rng, algorithm, own=False)
     try:
-        ends = [np.asarray(each.policy) for each in b.fixed_points(algorithm, bandit, sampling)]
+        few = STARTS if row.smooth else STARTS_OF_SLIDES
+        ends = [np.asarray(each.policy) for each in b.fixed_points(algorithm, bandit, sampling, starts=few)]
     except (b.NoFixedPoint, b.NotConverged, ValueError):  # none, or a continuum
         return Count(refused=1)
     policy, still = _flow(algorithm, bandit, sampling, rng.normal(0, 1.5, (starts, bandit.arms)))
@@ -169,16 +172,26 @@ def arrived(name: str, row: Row, seed: int, starts: int) -> Count:
 def _flow(
     algorithm: Any, bandit: b.Bandit, sampling: Any, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the starts (n, A) are when the steps are done, and which of them stand still."""
-    step = 0.3 / max(1.0, float(getattr(algorithm, "beta", 1.0)))
+    """Where the starts (n, A) are when the steps are done, and which of them stand still.
+
+    A step that makes the pull smaller is followed by a longer one, any other by one of half its length.
+    """
+    least = 0.3 / max(1.0, float(getattr(algorithm, "beta", 1.0)))
+    step, before = np.full(len(theta), least), np.full(len(theta), np.inf)
+    moving = np.arange(len(theta))
     for _ in range(STEPS):
-        policy = np.exp(theta - np.logaddexp.reduce(theta, axis=1, keepdims=True))
+        logits = theta[moving]
+        policy = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         g = b.expected_update(algorithm, bandit, sampling, policy)
-        still = np.abs(g).max(axis=1) < 1e-10
-        if still.all():
+        pull = np.abs(g).max(axis=1)
+        step = np.clip(np.where(pull < before, 1.05 * step, 0.5 * step), least, LONGEST * least)
+        theta[moving] += step[:, None] * g
+        left = pull >= 1e-10
+        moving, step, before = moving[left], step[left], pull[left]
+        if not len(moving):
             break
-        theta = theta + step * g
-    return policy, still
+    policy = np.exp(theta - np.logaddexp.reduce(theta, axis=1, keepdims=True))
+    return policy, ~np.isin(np.arange(len(theta)), moving)
 
 
 def campaign(name: str, worlds: int, several: int = 0, starts: int = 0) -> Count:
