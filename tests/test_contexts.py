@@ -143,8 +143,9 @@ def checked(question: Question, name: str, rule: str, rng: np.random.Generator, 
     """Together as one by one."""
     algorithm = ALGORITHMS[name]
     case, other = (single(algorithm, rng, rule) for _ in range(2))
+    first = outcome(question, algorithm, case)  # one of the two for most arguments
     for argument, (together, alone) in spread_over_contexts(case, other).items():
-        each = [outcome(question, algorithm, one) for one in alone]
+        each = [first if one is case else outcome(question, algorithm, one) for one in alone]
         found = outcome(question, algorithm, together)
         refused = [one for one in each if isinstance(one, type)]
         if refused:
