@@ -55,9 +55,8 @@ def training(metrics: Metrics, logs: Logs) -> Figure:
             _curve(axes, logs[method, beta], style.COLORS[method])
             axes.axhline(0, color=style.GREY, linewidth=1)  # the reference on these prompts
             chosen = beta == metrics["best_beta"][method]
-            axes.set_title(
-                f"{method}, β = {beta:g}" + ", chosen" * chosen, weight="bold" if chosen else "normal"
-            )
+            word, weight = (", chosen", "bold") if chosen else ("", "normal")
+            axes.set_title(f"{method}, β = {beta:g}{word}", weight=weight)
     for axes in panels[-1]:
         axes.set_xlabel("step")
     figure.supylabel(RISE, fontsize=9)
