@@ -47,7 +47,7 @@ PUSH = 1e-5  # of a logit, for central differences: their error is its square
 KINK, AROUND = 1e-9, 100  # how near to a kink, at so many points, its sides are looked at
 SLOW = 1e-6  # rates below this are not told from zero by them
 MOST_ARMS = {1: 8, 2: 8, 3: 5, 4: 4}  # by the size of a group: A^k groups in plain Python
-STEPS = 20_000  # of the flow
+STEPS = 5_000  # of the flow
 # Their steps jump, and the motion slides where they do: each of many starts takes seconds, and the conditions
 # that `judged` checks stand for the limit.
 SLIDE = ("PPO", "GRPO", "DrGRPO", "DAPO", "GSPO", "MaxRL", "CISPO", "ReMax", "SLiC", "PolicyGradient(greedy")
