@@ -15,6 +15,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     data         files of them, read and checked
     tokens       rows of text as padded token ids
     rule         a truth that is known
+    negatives    answers of people that are hard to tell from right ones
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
     groups       every group of completions, and how likely it is

@@ -6,6 +6,7 @@
     python -m llm sample   --data pairs.jsonl --model sft/model --reward reward/model --out samples
     python -m llm align    --data samples --model sft/model --algorithm CoPG --beta 0.1 --out copg
     python -m llm evaluate --data valid.jsonl --model copg/model --reference sft/model --out eval
+    python -m llm experiment --seeds 5 --out experiment       methods compared at equal KL, hours
 
 Data are JSON Lines (.jsonl, .jsonl.gz), Parquet, a folder of them, a hub id, or what `sample` wrote, with
 the columns `prompt, completion`, or `prompt, chosen, rejected`, or `prompt, completions, rewards`.  Each
@@ -27,16 +28,25 @@ def main(arguments: list[str] | None = None) -> int:
     said: list[str] = []
     try:
         options = parser(__doc__).parse_args(arguments)
-        from llm.commands import RUN, perform  # PyTorch takes seconds, which help does not need
-        from llm.demo.run import run_demo
-
-        said = perform(options, run_demo if options.command == "demo" else RUN[options.command])
+        said = _performed(options)
     except (ValueError, OSError) as error:
         print(f"error: {_as_given(' '.join(str(error).split()), options)}", file=sys.stderr)
         return 2
     finally:
         _say(said)
     return 0
+
+
+def _performed(options: argparse.Namespace) -> list[str]:
+    """Imported here: PyTorch takes seconds, which help does not need."""
+    if options.command == "experiment":
+        from llm.experiment.report import run_experiment
+
+        return run_experiment(options)
+    from llm.commands import RUN, perform
+    from llm.demo.run import run_demo
+
+    return perform(options, run_demo if options.command == "demo" else RUN[options.command])
 
 
 def _as_given(message: str, options: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.demo.sizes import SIZES
+from llm.experiment.plan import FIRST, METHODS
 
 REWARDS = ("rouge_l", "length", "coverage", "density", "rule")
 
@@ -49,6 +50,17 @@ DEMO: Options = {
     "held-out": (str, "with --data: prompts and completions to measure on"),
     "tokenizer": (str, "hub id or folder; without one it is trained"),
 }
+EXPERIMENT: Options = {
+    "size": ("demo", "demo, titles, or a JSON file of changes"),
+    "methods": (list(FIRST), f"of {', '.join(METHODS)}"),
+    "truth": ("learned", "learned, a reward model; or rule, which is known"),
+    "seeds": (1, "how many, from --seed on; each trains everything anew"),
+    "jobs": (int, "processes side by side; by default one a core"),
+    "merge": ([str], "run nothing, join the seeds that are in these folders"),
+    "data": (str, "prompts and completions instead of docstrings"),
+    "held-out": (str, "with --data: prompts and completions to measure on"),
+    "tokenizer": (str, "hub id or folder; without one it is trained"),
+}
 SFT: Options = {
     **DATA,
     **TRAINING,
@@ -65,11 +77,16 @@ REWARD: Options = {
     **TRAINING,
     "model": (..., "causal language model to start from"),
     "test-share": (0.1, "share of comparisons held out; 0 trains on all"),
+    "others": (
+        int,
+        "with samples: so many texts of people for other prompts, those nearest to each, are rejected too",
+    ),
 }
 SAMPLE: Options = {
     **DATA,
     **SCORING,
-    "model": (..., "who samples, and the reference of what follows"),
+    "model": (..., "who samples"),
+    "reference": (str, "the reference of what follows, if it is not who samples"),
     "k": (4, "completions of each prompt"),
     "shard-size": (256, "prompts in a file"),
 }
@@ -88,6 +105,7 @@ ALIGN: Options = {
     "average": (bool, "log-probabilities divided by the number of tokens: another optimum (T4.6)"),
     "beta": (0.1, "strength of the KL to the reference; AsymRE takes 0: none"),
     "k": (4, "completions of each prompt, when sampling (NashMD: half of them the opponent's)"),
+    "ranked": (bool, "preferences made of rewards are their order, instead of Bradley-Terry"),
     "reuse": (1, "when sampling: steps that use the same samples"),
     "clip": (float, "PPO, GRPO, ALoL, RLoL: how far the ratio may go from 1; else 0.2, 0.2, 0.9, 0.9"),
     "mixture": (0.125, "NashMD: weight of the reference in the opponent"),
@@ -116,6 +134,7 @@ COMMANDS = {
     "sample": (SAMPLE, "sample completions and score them"),
     "align": (ALIGN, "train a policy by an algorithm of bandits"),
     "evaluate": (EVALUATE, "measure policies on held-out prompts"),
+    "experiment": (EXPERIMENT, "compare methods at equal KL, with the best that is possible"),
 }
 
 
@@ -156,6 +175,7 @@ def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
             continue
         has_default = one is not ... and not isinstance(one, type)
         of = type(one) if has_default else str if one is ... else one
+        usual = " ".join(str(each).strip() for each in (kind if several else [one]))
         parser.add_argument(
             f"--{name}",
             type=counted if of is int and name != "seed" else of,
@@ -163,5 +183,5 @@ def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
             metavar=METAVARS[of],
             required=one is ...,
             default=kind if has_default else [] if several else None,
-            help=f"{meaning} [{str(one).strip()}]" if has_default else meaning,
+            help=f"{meaning} [{usual}]" if has_default else meaning,
         )

@@ -23,7 +23,7 @@ from llm import figures, inputs
 from llm.algorithms import Needs, algorithm, needs
 from llm.beside import attach_value
 from llm.choices import TRAINING
-from llm.evaluate import Outcome, evaluate, improvement, preferred, sample_table, win_rate
+from llm.evaluate import PROMPTS, Outcome, evaluate, improvement, preferred, sample_table, win_rate
 from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
@@ -32,7 +32,7 @@ from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context
 from llm.pipeline import align, trained
 from llm.possible import beta_of, possible, reference_rewards, regret_of
-from llm.rewards import Reward, load_scorer, score
+from llm.rewards import Reward, Scorer, load_scorer, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
 from llm.tokens import lengths_of, token_ids
@@ -81,7 +81,8 @@ def run_reward(options: Options, settings: Settings) -> list[str]:
     loaded = written or inputs.loaded(options, preference)
     tokenizer = load_tokenizer(options.model, load_config(options.model))
     rows, said = inputs.encoded(loaded, tokenizer, options)
-    train, test = inputs.split(against_samples(rows, tokenizer) if written else rows, options)
+    rows = against_samples(rows, tokenizer, options.others or 0) if written else rows
+    train, test = inputs.split(rows, options)
 
     def trainer() -> CheckedTrainer:
         model = load_scorer(str(options.model), fresh=True).model
@@ -94,21 +95,34 @@ def run_reward(options: Options, settings: Settings) -> list[str]:
     found = trained(options.out, settings, tokenizer, trainer, seed=options.seed)
     scorer = load_scorer(str(found))
     if len(test):
-        answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
-        accuracy = preferred(*(scorer(test["prompt"], texts) for texts in answers))
-        write_json(options.out / "metrics.json", {"accuracy": accuracy, "comparisons": len(test)})
-        said.append(f"prefers the chosen one: {accuracy} of {len(test)} held-out comparisons")
+        found_there = _accuracy(scorer, test)
+        write_json(options.out / "metrics.json", found_there | {"comparisons": len(test)})
+        told = f"prefers the chosen one: {found_there['accuracy']} of {len(test)} held-out comparisons"
+        said += [
+            told,
+            *(f"against {who}: {share}" for who, share in found_there.get("accuracy_against", {}).items()),
+        ]
     return [*said, _picture(options)]
+
+
+def _accuracy(scorer: Scorer, test: datasets.Dataset) -> Settings:
+    """How often the chosen one has the higher reward: in all, and by whose the rejected one is."""
+    answers = [texts_of(ids, scorer.tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
+    chosen, rejected = (scorer(test["prompt"], texts) for texts in answers)
+    whose = np.array(test["rejected_of"] if "rejected_of" in test.column_names else [])
+    each = {name: preferred(chosen[whose == name], rejected[whose == name]) for name in sorted(set(whose))}
+    return {"accuracy": preferred(chosen, rejected)} | ({"accuracy_against": each} if len(each) > 1 else {})
 
 
 def run_sample(options: Options, settings: Settings) -> list[str]:
     """k completions of each prompt, scored, with reference log-probabilities."""
     loaded, reward = inputs.loaded(options), inputs.reward_of(options)
     model, tokenizer = load_model(options.model)
+    reference = None if options.reference is None else load_model(options.reference)[0]
     rows, said = inputs.encoded(loaded, tokenizer, options)
     sampling = Sampling(options.k, options.max_new_tokens, options.seed, options.shard_size)
     given = (options.out, rows, model, tokenizer, reward, sampling)
-    found = write_scored(*given, names=settings, progress=not options.quiet)
+    found = write_scored(*given, reference=reference, names=settings, progress=not options.quiet)
     mean = f"mean reward {np.mean(found['rewards']):.3f}, mean length {np.mean(found['lengths']):.1f} words"
     return [*said, f"{len(found)} prompts, {options.k} completions each: {mean}"]
 
@@ -132,7 +146,7 @@ def run_align(options: Options, settings: Settings) -> list[str]:
     if fresh:
         drawn = (chosen, reference, tokenizer, reward, options.k, options.max_new_tokens, options.seed)
         greedy = "greedy_reward" in asked.fields
-        source: Source = OnPolicy(*drawn, greedy=greedy, reuse=options.reuse)
+        source: Source = OnPolicy(*drawn, greedy=greedy, reuse=options.reuse, ranked=options.ranked)
     else:
         source = _recorded(options, asked, tokenizer, reference)
         if asked.trains_value:
@@ -173,6 +187,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
         found[name] |= {} if beta is None else {"regret": regret_of(drawn, beta, outcomes[name])}
     with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
+        write_json(options.out / PROMPTS, {name: each.numbers() for name, each in outcomes.items()})
         if drawn is not None:
             write_json(options.out / figures.FRONTIER, possible(drawn))
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
@@ -197,7 +212,8 @@ def _recorded(
         value = trained_value if asked.trains_value else mean_reward
         if reference is not None and "desirable" in asked.fields:
             value = Mismatched(reference)
-    return Recorded(revision, value, reference if "token_reference_log_prob" in asked.fields else None)
+    per_token = reference if "token_reference_log_prob" in asked.fields else None
+    return Recorded(revision, value, per_token, options.ranked)
 
 
 def _look(

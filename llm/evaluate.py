@@ -22,6 +22,7 @@ from llm.generate import Sampling, scored_rows
 from llm.rewards import Floats, Reward, rouge_l
 
 NORMAL_95 = 1.959964
+PROMPTS = "prompts.json"  # every number of every prompt, beside the means of metrics.json
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Outcome:
             "entropy": estimate(-self.log_prob),
         }
         return found if self.rouge is None else found | {"rouge": estimate(self.rouge)}
+
+    def numbers(self) -> dict[str, list[float]]:
+        """reward, length and log_ratio of each prompt, for a file."""
+        return {name: getattr(self, name).tolist() for name in ("reward", "length", "log_ratio")}
 
 
 def evaluate(

@@ -8,7 +8,7 @@ on where it stopped and ends with the same bytes.  A row holds
     behavior_log_probs, reference_log_probs             k numbers each, summed over tokens
     reference                                           what people wrote, where the prompt came with it
 
-The sampler is the reference itself, and both log-probabilities are the same.
+The sampler is the reference itself, and both log-probabilities are the same, unless another is named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ from llm.decode import SEQUENCES, sample_completions, uniform_noise
 from llm.files import read_json, write_json_lines
 from llm.layouts import Row, scored
 from llm.log_probs import sequence_log_probs
+from llm.negatives import nearest_others
 from llm.rewards import CutOff, Reward, Scores, Texts, score
 from llm.run_folder import SETTINGS, claimed
 from llm.tokens import pad, token_ids
@@ -57,12 +58,14 @@ def write_scored(
     reward: Reward,
     sampling: Sampling,
     *,
+    reference: PreTrainedModel | None = None,
     names: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Sample, score and write what is not there yet; the whole data set.
 
-    Prompts are rows of `encode`; `names` say what else decides the data (model, reward, prompts).
+    Prompts are rows of `encode`; the reference is the model itself, unless another is given; `names` say what
+    else decides the data (model, reward, prompts).
 
     Raises:
         ValueError, OSError: the folder holds data of other settings or a corrupt shard, or cannot be written
@@ -76,7 +79,7 @@ def write_scored(
             if path.exists():
                 continue
             rows = prompts.select(range(start, min(start + size, len(prompts))))
-            shard = scored_rows(rows, model, tokenizer, reward, sampling, model, first=start)
+            shard = scored_rows(rows, model, tokenizer, reward, sampling, reference or model, first=start)
             path.parent.mkdir(exist_ok=True)
             write_json_lines(path, shard)
     return read_scored(folder)
@@ -157,19 +160,26 @@ def texts_of(ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -
     return [text if whole else CutOff(text) for text, whole in zip(texts, ended, strict=True)]
 
 
-def against_samples(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def against_samples(rows: Dataset, tokenizer: PreTrainedTokenizerBase, others: int = 0) -> Dataset:
     """What people wrote, each preferred to every sample of its prompt that says something, encoded.
 
-    A sample that was cut off has no end here either; ValueError if none says anything.
+    And to what people wrote for other prompts, so many of the nearest (`llm.negatives`); `rejected_of` tells
+    whose the rejected one is, "reference" or "others".  A sample that was cut off has no end here either;
+    ValueError if none says anything.
     """
+    ids = token_ids(tokenizer, rows["reference"], prompts=False)
+    people = [
+        (text, [*each, tokenizer.eos_token_id]) for text, each in zip(rows["reference"], ids, strict=True)
+    ]
+    near = nearest_others(rows["prompt"], rows["reference"], others) if others else [()] * len(rows)
     found = []
-    for row in rows:
-        (chosen,) = token_ids(tokenizer, [row["reference"]], prompts=False)
-        same = {"prompt": row["prompt"], "prompt_ids": row["prompt_ids"], "chosen": row["reference"]}
-        for text, ids in zip(row["completions"], row["completion_ids"], strict=True):
-            if text.strip():
-                both = [[*chosen, tokenizer.eos_token_id], ids]
-                found.append(same | {"rejected": text, "completion_ids": both})
+    for row, (chosen, own), numbers in zip(rows, people, near, strict=True):
+        same = {"prompt": row["prompt"], "prompt_ids": row["prompt_ids"], "chosen": chosen}
+        samples = zip(row["completions"], row["completion_ids"], strict=True)
+        against = [("reference", *sample) for sample in samples if sample[0].strip()]
+        against += [("others", *people[number]) for number in numbers]
+        for whose, text, its in against:
+            found.append(same | {"rejected": text, "completion_ids": [own, its], "rejected_of": whose})
     if not found:
         raise ValueError("the samples are empty completions only, which cannot be compared; sample anew")
     return Dataset.from_list(found)

@@ -80,10 +80,12 @@ def two_level(differences: ArrayLike) -> Difference:
 def at_kl(kl: ArrayLike, reward: ArrayLike, target: float) -> Floats:
     """The reward of a method at one KL, prompt by prompt: between its two betas on either side, (prompts,).
 
-    Nothing is extended: NaN where no beta has so little, or so much.
+    Nothing is extended: NaN where no beta has so little, or so much. Where the KL itself is a mean over
+    prompts, so that chance moves it, each prompt's part of that is taken off along the chord: the mean stays,
+    and the spread over prompts is that of the reward at equal KL (the delta method).
 
     Args:
-        kl: mean KL of the policy of each beta, (betas,).
+        kl: of the policy of each beta, (betas,), or log pi/ref of its samples, (betas, prompts).
         reward: its reward at each prompt, (betas, prompts).
         target: the KL at which methods are compared.
 
@@ -96,19 +98,24 @@ def at_kl(kl: ArrayLike, reward: ArrayLike, target: float) -> Floats:
         (array([1. , 1.5]), array([nan, nan]))
     """
     x, y = checks.floats(kl, "kl"), checks.floats(reward, "reward")
-    if x.ndim != 1 or y.ndim != 2 or len(x) != len(y) or not y.size:
+    if y.ndim != 2 or not y.size or x.shape not in (y.shape, y.shape[:1]):
         raise ValueError(
-            f"kl must be (betas,) and reward (betas, prompts), but they are {x.shape} and {y.shape}"
+            "kl must be (betas,) or (betas, prompts), and reward (betas, prompts), but they are "
+            f"{x.shape} and {y.shape}"
         )
-    goal, order = checks.number(target, "target"), np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    if not x[0] <= goal <= x[-1]:
+    goal, h = checks.number(target, "target"), x.reshape(len(x), -1)  # (betas, prompts or 1)
+    order = np.argsort(h.mean(axis=1), kind="stable")
+    h, y = h[order], y[order]
+    means = h.mean(axis=1)
+    if not means[0] <= goal <= means[-1]:
         return np.full(y.shape[1], np.nan)
-    i = int(np.clip(np.searchsorted(x, goal), 1, max(len(x) - 1, 1)))
-    if len(x) == 1 or x[i] == x[i - 1]:
+    i = int(np.clip(np.searchsorted(means, goal), 1, max(len(means) - 1, 1)))
+    if len(means) == 1 or means[i] == means[i - 1]:
         return np.array(y[i - 1])
-    share = (goal - x[i - 1]) / (x[i] - x[i - 1])
-    return np.asarray((1 - share) * y[i - 1] + share * y[i])
+    run = means[i] - means[i - 1]
+    share, slope = (goal - means[i - 1]) / run, (y[i] - y[i - 1]).mean() / run
+    chance = (1 - share) * h[i - 1] + share * h[i] - goal  # whose mean is zero
+    return np.asarray((1 - share) * y[i - 1] + share * y[i] - slope * chance)
 
 
 def holm(p: ArrayLike) -> Floats:

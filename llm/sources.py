@@ -6,10 +6,10 @@
 
 They are `TokenSamples`: an algorithm of whole answers looks at the sums, a token-wise one at their terms.
 
-Preferences are the data's labels, or Bradley-Terry of the rewards (T0.2).  A V is one of three: in training
-(`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions (`mean_reward`, A-LoL's,
-for completions of the reference), or eliminated, as the mean of R over the completions (DRO, k > 1).
-KTO's reference point goes in the same place: `Mismatched`.
+Preferences are the data's labels, or made of the rewards: Bradley-Terry (T0.2), or their order.  A V is one
+of three: in training (`trained_value`, DRO's, also for k = 1), the mean reward of a prompt's completions
+(`mean_reward`, A-LoL's, for completions of the reference), or eliminated, as the mean of R over the
+completions (DRO, k > 1).  KTO's reference point goes in the same place: `Mismatched`.
 SRPO's reviser is the model itself, and its revision reference the reference.
 
 Fresh samples may be reused for some steps: the policy then moves away from mu, who drew them, and what
@@ -82,6 +82,7 @@ class Recorded:
     revision: Tensor | None = None  # token ids of the instruction to revise, (I,), for SRPO
     value: Callable[[nn.Module, Batch], Tensor] | None = None  # `trained_value`, `mean_reward`, `Mismatched`
     reference: nn.Module | None = None  # for algorithms that look at log ref of each token: a frozen copy
+    ranked: bool = False  # preferences are the order of the rewards
 
     def __call__(self, model: nn.Module, batch: Batch) -> Samples:
         x, y = batch["prompts"], batch["completions"]
@@ -95,7 +96,8 @@ class Recorded:
                 reward=batch.get("rewards"),
                 desirable=batch.get("labels"),
                 behavior_log_prob=batch.get("behavior_log_probs"),
-            )
+            ),
+            self.ranked,
         )
         if self.revision is None:
             return samples
@@ -132,6 +134,7 @@ class OnPolicy:
     seed: int  # the noise is a function of it, of the step and of the prompt's number
     greedy: bool = False  # also score the greedy completion (ReMax)
     reuse: int = 1  # steps that use the same samples
+    ranked: bool = False  # preferences are the order of the rewards
     kept: deque[Drawn] = field(default_factory=deque, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -164,7 +167,7 @@ class OnPolicy:
         found |= drawn.scores
         if self._opponent:  # pairs of the policy's and the opponent's, (B, k / 2, 2)
             found = {name: x.unflatten(1, (2, -1)).transpose(1, 2) for name, x in found.items()}
-        return with_preferences(TokenSamples(**found))
+        return with_preferences(TokenSamples(**found), self.ranked)
 
     @torch.no_grad()
     def _draw(self, model: nn.Module, batch: Batch) -> Drawn:
@@ -207,17 +210,19 @@ def of_tokens(token_log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
     return found | {"mask": mask.to(token_log_prob), "length": length}
 
 
-def with_preferences(samples: Samples) -> Samples:
+def with_preferences(samples: Samples, ranked: bool = False) -> Samples:
     """Preferences within each group, and the group as the population that expectations run over.
 
-    Bradley-Terry where there are rewards; else the data's order, the first completion having won.
+    Where there are rewards Bradley-Terry of them, or, `ranked`, 1 for the higher and 1/2 for a tie; else the
+    data's order, the first completion having won.
     """
     log_prob, size = samples.log_prob, samples.log_prob.shape[-1]
     if samples.reward is None:
         first_won = torch.ones(size, size).triu(1) + torch.eye(size) / 2
         preference = first_won.to(log_prob).expand(*log_prob.shape, size)
     else:
-        preference = bradley_terry(samples.reward.double()).to(log_prob)
+        of_rewards = order if ranked else bradley_terry
+        preference = of_rewards(samples.reward.double()).to(log_prob)
     uniform = torch.full_like(log_prob, -math.log(size))
     everyone = Samples(
         log_prob=log_prob,
@@ -226,6 +231,11 @@ def with_preferences(samples: Samples) -> Samples:
         behavior_log_prob=uniform,
     )
     return replace(samples, preference=preference, population=everyone)
+
+
+def order(reward: Tensor) -> Tensor:
+    """P(y_i beats y_j) of one who always takes the higher reward, (..., k, k)."""
+    return 0.5 + 0.5 * (reward[..., :, None] - reward[..., None, :]).sign()
 
 
 def collate_rows(rows: Sequence[Row]) -> Batch:

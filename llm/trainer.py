@@ -31,6 +31,10 @@ from llm.model import not_finite
 from llm.run_folder import write_log
 
 
+class Diverged(ValueError):
+    """A number is not finite any more."""
+
+
 class CheckedTrainer(Trainer):
     """The Trainer, whose loss, weights and checkpoints are finite and whole."""
 
@@ -61,9 +65,9 @@ class CheckedTrainer(Trainer):
         if bad is not None:
             raise self._diverged(f"{bad} is not finite")
 
-    def _diverged(self, what: str) -> ValueError:
+    def _diverged(self, what: str) -> Diverged:
         rate = self.args.learning_rate
-        return ValueError(
+        return Diverged(
             f"training went wrong: {what} at step {self.state.global_step}, and nothing of it is saved; "
             f"take a learning_rate below {rate:g}"
         )

@@ -15,34 +15,29 @@ Each step is a command of `python -m llm`, said as it is given, and resumed wher
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from llm.choices import parser
-from llm.commands import RUN, Settings, perform
-from llm.data import first, load_rows
+from llm.commands import Settings
+from llm.data import first
 from llm.demo import figures
-from llm.demo.corpus import TRAINING, VALIDATION, Text, docstrings
+from llm.demo.corpus import Text
+from llm.demo.lines import line, performed, training
+from llm.demo.parts import PACKAGES, shuffled, text_of, to_learn, told_of, write_parts
 from llm.demo.sizes import HEADS, Size, size_of
 from llm.figures import FRONTIER
-from llm.files import read_json, write_json, write_json_lines
+from llm.files import read_json, write_json
 from llm.inputs import Options
-from llm.layouts import demonstration
-from llm.model import load_tokenizer, train_tokenizer
+from llm.model import load_tokenizer
 from llm.run_folder import claimed, provenance
-from llm.tokens import encode
 
 METHODS = ("CoPG", "DPO", "IPO", "RLOO")
-PACKAGES = {"training": TRAINING, "validation": VALIDATION}
 QUICK_PACKAGES = {"training": ("python", "numpy"), "validation": ("networkx",)}
-TOKENIZER_TEXTS = 4000  # from which a tokenizer is trained
 
 
 def run_demo(options: Options, settings: Settings) -> list[str]:
@@ -50,14 +45,12 @@ def run_demo(options: Options, settings: Settings) -> list[str]:
     started, folder = time.monotonic(), options.out
     size = size_of("quick" if options.quick else options.size)
     tokenizer = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
-    text = _text(options)
+    packages = QUICK_PACKAGES if options.quick else PACKAGES
+    text = text_of(options, folder / "text", packages)
     with claimed(folder, settings):
         told = _written(folder, size, text, tokenizer, options.seed)
         for command in commands(folder, size, options.seed):
-            if not options.quiet:
-                print(f"{time.strftime('%H:%M:%S')}  python -m llm {shlex.join(command)}", file=sys.stderr)
-            step = parser().parse_args([*command, "--quiet"])
-            perform(step, RUN[step.command])
+            performed(command, quiet=options.quiet)
         metrics = _numbers(folder, size, told) | {"seed": options.seed, "size": asdict(size)}
         metrics |= provenance((time.monotonic() - started) / 60)
         write_json(folder / "metrics.json", metrics)
@@ -65,42 +58,12 @@ def run_demo(options: Options, settings: Settings) -> list[str]:
     return [*figures.table(metrics), "", *(f"wrote {path}" for path in pictures)]
 
 
-def _text(options: Options) -> Text:
-    """Docstrings, or the demonstrations that were named."""
-    if options.data is None:
-        packages = QUICK_PACKAGES if options.quick else PACKAGES
-        return docstrings(options.out / "text", packages, progress=not options.quiet)
-    if options.held_out is None:
-        raise ValueError("--data needs --held-out: text that nothing is trained on, to be measured on")
-    train, held_out = (load_rows(path, demonstration).rows for path in (options.data, options.held_out))
-    return Text(train, held_out, {"name": f"{options.data}, held out {options.held_out}"})
-
-
 def _written(folder: Path, size: Size, text: Text, tokenizer: Tokenizer | None, seed: int) -> dict[str, Any]:
     """What there is to say of the text, once what the commands read of it is in data/ and tokenizer/."""
-    train, held_out = (rows.shuffle(seed=seed) for rows in (text.train, text.held_out))
-    if tokenizer is None:
-        some = first(train, TOKENIZER_TEXTS).to_list()
-        tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in some], size.vocabulary)
-    tokenizer.save_pretrained(folder / "tokenizer")
-    x, y = size.prompt_tokens, size.completion_tokens
-    learned, asked = (
-        encode(rows, tokenizer, max_prompt_tokens=x, max_completion_tokens=y, skip_long=True)
-        for rows in (train, held_out)
-    )
-    pairs = len(learned.rows)
-    parts = {
-        "train": learned.rows,
-        "comparisons": learned.rows.select(range(max(pairs - size.comparisons, 0), pairs)),
-        "prompts": first(learned.rows, size.prompts),
-        "held_out": first(asked.rows, size.held_out),
-        "watched": first(asked.rows, size.watched),
-    }
-    (folder / "data").mkdir(exist_ok=True)
-    for name, rows in parts.items():
-        write_json_lines(folder / "data" / f"{name}.jsonl", rows.select_columns(["prompt", "completion"]))
-    cut, long = learned.truncated, len(learned.skipped)
-    return text.origin | {"pairs": pairs, "prompts_cut": cut, "pairs_left_out_for_length": long}
+    learned, asked = shuffled(folder, size, text, tokenizer, seed)
+    looked = {"held_out": first(asked.rows, size.held_out), "watched": first(asked.rows, size.watched)}
+    write_parts(folder, to_learn(learned.rows, size) | looked)
+    return text.origin | told_of(learned)
 
 
 def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
@@ -111,35 +74,23 @@ def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
     sampled = {"model": reference, "max-new-tokens": size.completion_tokens} | usual
     scored = sampled | {"reward": judge}
     shape = {"tokenizer": folder / "tokenizer", "layers": size.layers, "width": size.width, "heads": HEADS}
-    tuned = _training(size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
-    yield _line("sft", folder / "sft", data / "train.jsonl", usual | shape | tuned)
+    tuned = training(size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
+    yield line("sft", folder / "sft", data / "train.jsonl", usual | shape | tuned)
     one = {"k": 1, "reward": "length", "seed": seed + 2}
-    yield _line("sample", folder / "comparisons", data / "comparisons.jsonl", sampled | one)
-    judged = {"model": reference, "test-share": 0} | _training(size.reward_steps, 2 * size.batch, 1e-3)
-    yield _line("reward", folder / "reward", folder / "comparisons", usual | judged)
-    yield _line("sample", folder / "samples", data / "prompts.jsonl", scored | {"k": size.k})
+    yield line("sample", folder / "comparisons", data / "comparisons.jsonl", sampled | one)
+    judged = {"model": reference, "test-share": 0} | training(size.reward_steps, 2 * size.batch, 1e-3)
+    yield line("reward", folder / "reward", folder / "comparisons", usual | judged)
+    yield line("sample", folder / "samples", data / "prompts.jsonl", scored | {"k": size.k})
     for method, beta in runs(size):
         steps = size.online_steps if method == "RLOO" else size.offline_steps
         source = data / "prompts.jsonl" if method == "RLOO" else folder / "samples"
         chosen = {"algorithm": method, "beta": beta, "k": size.k}
         looks = {"held-out": data / "watched.jsonl", "evaluate-every": max(steps // 6, 1)}
-        trained = chosen | looks | _training(steps, size.batch, size.learning_rate)
-        yield _line("align", folder / f"{method}-{beta}", source, scored | trained)
+        trained = chosen | looks | training(steps, size.batch, size.learning_rate)
+        yield line("align", folder / f"{method}-{beta}", source, scored | trained)
     policies = [folder / f"{method}-{beta}/model" for method, beta in runs(size)]
     measured = scored | {"model": policies, "reference": reference, "frontier": size.frontier}
-    yield _line("evaluate", folder / "evaluation", data / "held_out.jsonl", measured)
-
-
-def _training(steps: int, batch: int, rate: float) -> dict[str, Any]:
-    often = {"log-every": max(steps // 12, 1), "save-every": max(steps // 2, 1)}
-    return {"steps": steps, "batch-size": batch, "learning-rate": rate, **often}
-
-
-def _line(command: str, out: Path, data: Path, options: Mapping[str, Any]) -> list[str]:
-    line = [command, "--out", str(out), "--data", str(data)]
-    for name, value in options.items():
-        line += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return line
+    yield line("evaluate", folder / "evaluation", data / "held_out.jsonl", measured)
 
 
 def runs(size: Size) -> list[tuple[str, float]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from llm.files import read_json
 
 HEADS = 4
+Of = TypeVar("Of", bound="Size")
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,23 @@ SIZES = {
 
 def size_of(name: str) -> Size:
     """One of `SIZES`, or the defaults with the fields of a JSON file changed."""
-    if name in SIZES:
-        return SIZES[name]
+    return among(SIZES, Size(), name)
+
+
+def among(sizes: Mapping[str, Of], usual: Of, name: str) -> Of:
+    """A size by name, or the usual one with the fields of a JSON file changed."""
+    if name in sizes:
+        return sizes[name]
     try:
-        changes = read_json(name)
-        return replace(Size(), **changes | ({"betas": tuple(changes["betas"])} if "betas" in changes else {}))
+        return changed(usual, read_json(name))
     except (OSError, ValueError, TypeError) as error:
-        known = ", ".join(field.name for field in fields(Size))
+        known = ", ".join(field.name for field in fields(usual))
         raise ValueError(
-            f"size must be one of {', '.join(SIZES)}, or a JSON file with some of {known}; {name!r}: {error}"
+            f"size must be one of {', '.join(sizes)}, or a JSON file with some of {known}; {name!r}: {error}"
         ) from error
+
+
+def changed(size: Of, values: Mapping[str, Any]) -> Of:
+    """A size with some fields as JSON has them."""
+    given: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in values.items()}
+    return replace(size, **given)

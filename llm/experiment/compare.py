@@ -1,0 +1,142 @@
+"""Is one method better than another, and how far are both from the best?
+
+At the same KL: along its grid a method's policies are joined by straight lines, prompt by prompt (`at_kl`),
+and the difference of two methods has an interval for other seeds and other prompts (`two_level`), with
+Holm's correction for all that are looked at. A difference is one of three:
+
+    differ          its p-value, corrected, is below .05
+    equal           the interval is no wider, to each side, than a quarter of the rise from reference to best
+    not resolved    else
+
+The gap of a policy is the reward that the best policy of its KL has more: J* - J at the beta whose optimum
+has this KL (T1.2). It needs no beta of the method's own, so that all have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from bandits.checks import Floats
+from llm.experiment.record import Policy, Record
+from llm.paired import Difference, at_kl, holm, two_level
+
+TARGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # KL at which methods are compared, where both have it
+QUARTER = 0.25  # of the rise: what is called resolved
+OFF = "-off"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods at one KL: by how much the first has more reward."""
+
+    kl: float
+    one: str
+    other: str
+    difference: Difference
+    corrected: float  # Holm's p-value
+    verdict: str
+
+
+def rise(records: Sequence[Record]) -> float:
+    """From the reference to the best mean reward of any policy, the mean over seeds."""
+    found = []
+    for record in records:
+        best = max(each.reward.mean() for each in policies(record))
+        found.append(best - record.reference.mean())
+    return float(np.mean(found))
+
+
+def policies(record: Record, method: str | None = None) -> list[Policy]:
+    """Those that did not diverge, of one method or of all."""
+    names = record.methods if method is None else [method]
+    return [each for name in names for each in record.methods[name] if each is not None]
+
+
+def pairs(records: Sequence[Record], methods: Sequence[str]) -> list[Pair]:
+    """Every two of these methods at every KL that both have in every seed.
+
+    Raises:
+        ValueError: there is one seed only.
+    """
+    tables = {}
+    for kl in TARGETS:
+        at = {name: _at(records, name, kl) for name in methods}
+        for one, other in combinations(methods, 2):
+            d = at[one] - at[other]
+            if not np.isnan(d).any():
+                tables[kl, one, other] = two_level(d)
+    if not tables:
+        return []
+    corrected = holm([found.p for found in tables.values()])
+    quarter = QUARTER * rise(records)
+    return [
+        Pair(*key, found, float(p), verdict(found, float(p), quarter))
+        for (key, found), p in zip(tables.items(), corrected, strict=True)
+    ]
+
+
+def verdict(found: Difference, corrected: float, quarter: float) -> str:
+    """differ, equal or not resolved.
+
+    Example:
+        >>> verdict(Difference(0.0, -0.2, 0.2, 1.0), 1.0, 0.1)
+        'not resolved'
+    """
+    if corrected < 0.05:
+        return "differ"
+    return "equal" if (found.high - found.low) / 2 <= quarter else "not resolved"
+
+
+def _at(records: Sequence[Record], method: str, kl: float) -> Floats:
+    """The method's reward at one KL, (seeds, prompts); NaN where it has no such policy."""
+    found = []
+    for record in records:
+        ends = policies(record, method)
+        if ends:
+            kls, rewards = ([getattr(each, name) for each in ends] for name in ("log_ratio", "reward"))
+            found.append(at_kl(kls, rewards, kl))
+        else:
+            found.append(np.full(len(record.reference), np.nan))
+    return np.stack(found)
+
+
+def gap(records: Sequence[Record], method: str, place: int) -> Difference | None:
+    """The gap of a method at one place of its grid; None where the frontier is not known at its KL.
+
+    With one seed the interval is for other prompts alone, as if it had been run twice alike.
+    """
+    rows = []
+    for record in records:
+        policy = record.methods[method][place]
+        known = frontier_of(record)
+        if policy is None or not known[0][0] <= policy.log_ratio.mean() <= known[0][-1]:
+            return None
+        best = _chord(*known, policy.log_ratio)
+        rows.append(best - policy.reward)
+    return two_level(rows if len(rows) > 1 else rows * 2)
+
+
+def _chord(kl: Floats, reward: Floats, log_ratio: Floats) -> Floats:
+    """The frontier's reward at the policy's KL, with what each prompt brings to that, (prompts,)."""
+    mean = float(log_ratio.mean())
+    i = int(np.clip(np.searchsorted(kl, mean), 1, len(kl) - 1))
+    slope = (reward[i] - reward[i - 1]) / (kl[i] - kl[i - 1])
+    return np.asarray(reward[i - 1] + slope * (log_ratio - kl[i - 1]))
+
+
+def frontier_of(record: Record) -> tuple[Floats, Floats]:
+    """KL and reward of pi* as far as they are known, from the reference on, KL rising."""
+    curve = record.possible["frontier"]
+    known = [(kl, r) for kl, r in zip(curve["kl"], curve["reward"], strict=True) if None not in (kl, r)]
+    kl, reward = zip(*sorted([(0.0, float(record.reference.mean())), *known]), strict=True)
+    return np.array(kl), np.array(reward)
+
+
+def at_edge(records: Sequence[Record], method: str) -> int:
+    """In how many seeds the chosen beta is the first or the last of the grid."""
+    places = [record.chosen(method) for record in records]
+    return sum(place in (0, len(records[0].methods[method]) - 1) for place in places)

@@ -1,0 +1,204 @@
+"""How does it look?  Drawn from the summary alone, a panel a method: curves that lie on each other hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bandits.plots import style
+from llm.experiment.compare import OFF
+from llm.experiment.summary import Summary
+from llm.figures import KL, written
+
+MARKERS = "osD^vP*X<>"  # one a seed
+ACROSS = 5  # panels
+OTHERS: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "zorder": 1}
+
+
+def write_all(folder: Path, found: Summary) -> list[Path]:
+    """Every figure that the summary has the numbers for, as SVG; their paths."""
+    on, off = ([name for name in found["methods"] if (OFF in name) == side] for side in (False, True))
+    drawn: dict[str, Callable[[], Figure]] = {"plane": lambda: plane(found, on)}
+    drawn |= {"gap": lambda: gap(found, on)} if _gaps(found, on) else {}
+    drawn["training"] = lambda: training(found, on)
+    drawn |= {"off_policy": lambda: plane(found, off)} if off else {}
+    if found["truth"] == "learned":
+        drawn["overdone"] = lambda: overdone(found, on)
+    drawn |= {key: _pairs(found, key) for key in ("pairs", "pairs_off") if found.get(key)}
+    return [written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
+
+
+def plane(found: Summary, methods: Sequence[str]) -> Figure:
+    """Reward against KL: every seed's policies, the line their mean, and the best that is possible."""
+    figure, panels = _panels(methods)
+    for name, axes in panels:
+        _possible(axes, found)
+        for other in methods:
+            axes.plot(*_means(found, other), **OTHERS)
+        for i, marker in zip(range(len(found["seeds"])), cycle(MARKERS), strict=False):
+            points = [(p["kl"][i], p["reward"][i]) for p in found["methods"][name]["points"]]
+            known = [point for point in points if None not in point]
+            axes.plot(*zip(*known, strict=True), marker, color=_color(name), markersize=3.5, alpha=0.7)
+        axes.plot(*_means(found, name), color=_color(name))
+        axes.plot(0, np.mean(found["reference"]), "s", color=style.GREY, markersize=4)
+        axes.set(title=name, xlabel=KL.replace(" [", "\n["))
+    panels[0][1].set_ylabel("held-out reward")
+    figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    _title(figure, _finding(found, methods))
+    return figure
+
+
+def gap(found: Summary, methods: Sequence[str]) -> Figure:
+    """How much reward the best policy of the same KL has more, against beta."""
+    figure, panels = _panels(methods)
+    for name, axes in panels:
+        known = [(p["beta"], p["gap"]) for p in found["methods"][name]["points"] if p["gap"]]
+        if known:
+            betas, gaps = zip(*known, strict=True)
+            means = [each["mean"] for each in gaps]
+            reach = [
+                [each["mean"] - each["low"] for each in gaps],
+                [each["high"] - each["mean"] for each in gaps],
+            ]
+            axes.errorbar(betas, means, yerr=reach, fmt="o-", capsize=3, color=_color(name), markersize=4)
+        axes.axhline(0, color=style.BLACK, linewidth=0.8)
+        axes.set(title=name, xlabel="β", xscale="log")
+        ticks = [p["beta"] for p in found["methods"][name]["points"]]
+        axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
+        axes.minorticks_off()
+    panels[0][1].set_ylabel("reward below the best\nof the same KL")
+    _title(figure, "What each policy loses against π* of its KL (95 % intervals over seeds and prompts)")
+    return figure
+
+
+def training(found: Summary, methods: Sequence[str]) -> Figure:
+    """The rise of the reward along training at the chosen beta: thin a seed, thick their mean."""
+    figure, panels = _panels(methods)
+    for name, axes in panels:
+        curves = [each for each in found["methods"][name]["curves"] if each["step"]]
+        for each in curves:
+            axes.plot(each["step"], each["rise"], color=_color(name), linewidth=0.7, alpha=0.6)
+        if curves:
+            mean = np.mean([each["rise"] for each in curves], axis=0)
+            axes.plot(curves[0]["step"], mean, color=_color(name), linewidth=2.2)
+        axes.axhline(0, color=style.GREY, linewidth=0.8)
+        chosen = ", ".join(sorted({f"{beta:g}" for beta in found["methods"][name]["chosen"] if beta}))
+        axes.set(title=f"{name}, β = {chosen}", xlabel="step")
+        axes.title.set_fontsize(8)
+    panels[0][1].set_ylabel("held-out reward − reference")
+    seeds = "thin: a seed, thick: their mean" if len(found["seeds"]) > 1 else "one seed"
+    _title(figure, f"Along training, at the β that each seed chose on other prompts ({seeds})")
+    return figure
+
+
+def overdone(found: Summary, methods: Sequence[str]) -> Figure:
+    """The learned reward that is trained on, and the rule that nobody trained on, against KL."""
+    figure, both = plt.subplots(1, 2, figsize=(7.2, 3.0))
+    names = zip(both, ("reward", "rule"), ("learned reward, trained on", "rule, not trained on"), strict=True)
+    for axes, key, label in names:
+        for name, line in zip(methods, cycle(style.LINES), strict=False):
+            x, y = _means(found, name, key)
+            axes.plot(x, y, color=_color(name), linestyle=line, marker="o", markersize=3, label=name)
+        start = "reference" if key == "reward" else "reference_rule"
+        axes.plot(0, np.mean(found[start]), "s", color=style.GREY, label="reference")
+        axes.set(xlabel=KL, ylabel=label)
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    _title(figure, "The reward that is learned rises with KL; what a rule thinks of the same answers")
+    return figure
+
+
+def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
+    """Paired differences at equal KL, with their intervals; grey is where nothing is resolved."""
+
+    def draw() -> Figure:
+        pairs, quarter = found[key], found["rise"] / 4
+        figure, axes = plt.subplots(figsize=(6.4, 0.6 + 0.2 * len(pairs) + 0.5))
+        colors = {"differ": style.RED, "equal": style.BLUE, "not resolved": style.GREY}
+        marks = {"differ": "D", "equal": "o", "not resolved": "x"}
+        for i, each in enumerate(pairs):
+            d, what = each["difference"], each["verdict"]
+            reach = [[d["mean"] - d["low"]], [d["high"] - d["mean"]]]
+            axes.errorbar(
+                d["mean"], -i, xerr=reach, fmt=marks[what], color=colors[what], capsize=2, markersize=4
+            )
+        for what in colors:
+            axes.plot([], [], marks[what], color=colors[what], label=what)
+        axes.axvspan(-quarter, quarter, color="#EEEEEE", zorder=0)
+        axes.axvline(0, color=style.BLACK, linewidth=0.8)
+        labels = [f"{each['one']} − {each['other']}, {each['kl']:g} nats" for each in pairs]
+        axes.set_yticks(-np.arange(len(pairs)), labels, fontsize=7)
+        axes.set(xlabel="difference of rewards at equal KL (band: a quarter of the rise over the reference)")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=3)
+        differ = sum(each["verdict"] == "differ" for each in pairs)
+        _title(figure, f"At equal KL {differ} of {len(pairs)} differences are more than chance (Holm)")
+        return figure
+
+    return draw
+
+
+def _panels(methods: Sequence[str]) -> tuple[Figure, list[tuple[str, Axes]]]:
+    """A panel a method."""
+    rows, across = -(-len(methods) // ACROSS), min(len(methods), ACROSS)
+    size = (1.9 * across + 0.6, 2.3 * rows + 0.6)
+    figure, grid = plt.subplots(rows, across, figsize=size, sharey=True, squeeze=False)
+    for axes in list(grid.flat)[len(methods) :]:
+        axes.remove()
+    return figure, list(zip(methods, grid.flat, strict=False))
+
+
+def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float], list[float]]:
+    """KL and reward, means over the seeds, of each beta that diverged in none, KL rising."""
+    whole = [p for p in found["methods"][name]["points"] if not p["diverged"]]
+    points = sorted((float(np.mean(p["kl"])), float(np.mean(p[key]))) for p in whole)
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _possible(axes: Axes, found: Summary) -> None:
+    """pi* of every beta and the best of n, means over the seeds."""
+    for key, label, look in _curves(found):
+        axes.plot(*key, color=style.BLACK, label=label, **look)
+
+
+def _curves(found: Summary) -> Iterator[tuple[tuple[Any, Any], str, dict[str, Any]]]:
+    looks: dict[str, dict[str, Any]] = {"frontier": {}, "best_of_n": {"linewidth": 0.8, "marker": "|"}}
+    labels = {"frontier": "π* of every β: the most there is", "best_of_n": "best of 1, 2, 4 …"}
+    for name, look in looks.items():
+        columns = [[each[name][axis] for each in found["possible"]] for axis in ("kl", "reward")]
+        table = np.array(columns, dtype=float)  # (2, seeds, points); None is NaN
+        known = ~np.isnan(table).any(axis=(0, 1))
+        if known.any():
+            x, y = table.mean(axis=1)[:, known]
+            yield (x, y), labels[name], look
+
+
+def _finding(found: Summary, methods: Sequence[str]) -> str:
+    """What the plane shows, as far as the numbers say it."""
+    gaps = [p["gap"]["mean"] for name in methods for p in found["methods"][name]["points"] if p["gap"]]
+    seeds = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
+    if not gaps:
+        return f"What a nat of KL buys ({seeds})"
+    share = max(gaps) / found["rise"]
+    return f"No policy is further than {share:.0%} of the rise below the best of its KL ({seeds})"
+
+
+def _gaps(found: Summary, methods: Sequence[str]) -> bool:
+    return any(p["gap"] for name in methods for p in found["methods"][name]["points"])
+
+
+def _color(name: str) -> str:
+    return COLORS.get(name.removesuffix(OFF), style.COLORS.get(name.removesuffix(OFF), style.BLACK))
+
+
+COLORS = {"PG0": style.RED, "PGmean": style.PURPLE}
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)

@@ -1,0 +1,136 @@
+"""What do the folders of the seeds say?  Every policy's numbers at every prompt, and what was possible.
+
+Read from whatever folders hold `seed-*`, made here or elsewhere; they must be of one plan and one truth, and
+have been asked about the same prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandits.checks import Floats
+from llm.demo.sizes import changed
+from llm.evaluate import PROMPTS
+from llm.experiment.plan import METHODS, Plan, betas_of
+from llm.experiment.run import DIVERGED, MADE
+from llm.figures import FRONTIER, Log, log_of
+from llm.files import content, read_json
+from llm.run_folder import SETTINGS
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A method at one beta in one seed, on the prompts of the report, (P,) each; None: not asked."""
+
+    beta: float
+    rate: float
+    reward: Floats
+    log_ratio: Floats
+    rule: Floats | None
+    chosen_by: float  # mean reward on the prompts that beta is chosen on
+    log: Log
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One seed."""
+
+    seed: int
+    plan: Plan
+    truth: str
+    prompts: str  # what tells them from others
+    reference: Floats  # (P,)  reward
+    reference_rule: Floats | None
+    possible: dict[str, Any]
+    methods: dict[str, list[Policy | None]]  # along each method's grid; None has diverged
+    made: dict[str, Any]
+
+    def chosen(self, method: str) -> int | None:
+        """Where in its grid the beta of most reward on the prompts for that is; None: all diverged."""
+        of = {i: each.chosen_by for i, each in enumerate(self.methods[method]) if each is not None}
+        return max(of, key=lambda i: of[i]) if of else None
+
+
+def records(folders: Sequence[Path]) -> list[Record]:
+    """Every finished seed in these folders, by its number.
+
+    Raises:
+        ValueError: there is none, a seed is there twice, or two are not of one experiment.
+    """
+    found = sorted((record(path) for path in _seeds(folders)), key=lambda each: each.seed)
+    if not found:
+        told = ", ".join(map(str, folders))
+        raise ValueError(f"there must be a finished seed, seed-0 or another, in {told}; run the experiment")
+    for one, other in zip(found, found[1:], strict=False):
+        if one.seed == other.seed:
+            raise ValueError(f"seed {one.seed} is there twice; name the folder of only one of them")
+        for name in ("plan", "truth", "prompts"):
+            if getattr(one, name) != getattr(other, name):
+                raise ValueError(
+                    f"seeds must be of one experiment, but {one.seed} and {other.seed} differ in {name}; "
+                    "join those that are alike"
+                )
+    return found
+
+
+def _seeds(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from (path.parent for path in sorted(folder.glob(f"seed-*/{MADE}")))
+
+
+def record(folder: Path) -> Record:
+    """What one seed's folder says."""
+    settings = read_json(folder / SETTINGS)
+    plan = changed(Plan(), settings["plan"])
+    names = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
+    _, reference = _numbers(folder / "possible")
+    rule = [_numbers(folder / "report-rule" / name)[1] for name in names if settings["truth"] == "learned"]
+    return Record(
+        seed=settings["seed"],
+        plan=plan,
+        truth=settings["truth"],
+        prompts=content(folder / "data" / "report.jsonl"),
+        reference=reference["reward"],
+        reference_rule=rule[0]["reward"] if rule else None,
+        possible=read_json(folder / "possible" / FRONTIER),
+        methods={name: _policies(folder, plan, name) for name in names},
+        made=read_json(folder / MADE),
+    )
+
+
+def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
+    """Along the grid; its runs are those that were measured for the report."""
+    report, _ = _numbers(folder / "report" / method)
+    chosen, _ = _numbers(folder / "beta" / method)
+    rule = _numbers(folder / "report-rule" / method)[0] if (folder / "report-rule" / method).exists() else {}
+    found: dict[float, Policy] = {}
+    for name, numbers in report.items():
+        beta, rate = (float(text) for text in name.removeprefix(f"{method}-").split("-", 1))
+        found[beta] = Policy(
+            beta=beta,
+            rate=rate,
+            reward=numbers["reward"],
+            log_ratio=numbers["log_ratio"],
+            rule=rule[name]["reward"] if name in rule else None,
+            chosen_by=float(chosen[name]["reward"].mean()),
+            log=log_of(folder / "runs" / name),
+        )
+    return [found.get(beta) for beta in betas_of(plan, method)]
+
+
+def _numbers(folder: Path) -> tuple[dict[str, dict[str, Floats]], dict[str, Floats]]:
+    """Of each run by the name of its folder, and of the reference; numbers of every prompt."""
+    read = read_json(folder / PROMPTS)
+    arrays = {key: {name: np.array(x) for name, x in found.items()} for key, found in read.items()}
+    reference = arrays.pop("reference")
+    return {Path(key).parent.name: found for key, found in arrays.items()}, reference
+
+
+def diverged(folder: Path, method: str) -> list[str]:
+    """Names of the runs of a method that diverged."""
+    return sorted(path.parent.name for path in folder.glob(f"runs/{method}-[0-9]*/{DIVERGED}"))

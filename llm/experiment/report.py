@@ -1,0 +1,69 @@
+"""What does the experiment say?  In numbers, in figures, and in a table of paired differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm.experiment import figures
+from llm.experiment.record import records
+from llm.experiment.run import run_seeds
+from llm.experiment.summary import Summary, summary
+from llm.files import write_json, write_whole
+from llm.inputs import Options
+
+METRICS, TABLE = "metrics.json", "table.md"
+
+
+def run_experiment(options: Options) -> list[str]:
+    """Run what was asked for, or join what is there; then metrics.json, table.md and the figures."""
+    if options.merge:
+        folders = [*map(Path, options.merge), options.out]
+    else:
+        run_seeds(options)
+        folders = [options.out]
+    found = summary(records(folders))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / METRICS, found)
+    lines = table(found)
+    write_whole(options.out / TABLE, "\n".join([*lines, ""]).encode())
+    return [*lines, "", *(f"wrote {path}" for path in figures.write_all(options.out, found))]
+
+
+def table(found: Summary) -> list[str]:
+    """Methods with their grids, then every pair at every KL, as Markdown."""
+    lines = ["| method | learning rate | beta chosen, seed by seed | of the grid | reward | KL | diverged |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    lines += [_row(name, each) for name, each in found["methods"].items()]
+    for key, title in (("pairs", "the same data"), ("pairs_off", "samples of a bad policy")):
+        if found.get(key):
+            lines += ["", f"Difference of rewards at equal KL, learned from {title}:", ""]
+            lines += [
+                "| KL | methods | difference, 95 % | half-width | p, Holm | |",
+                "|---|---|---|---|---|---|",
+            ]
+            lines += [_pair(each) for each in found[key]]
+    return lines
+
+
+def _row(name: str, method: dict[str, Any]) -> str:
+    points = {p["beta"]: p for p in method["points"]}
+    chosen, seeds = method["chosen"], range(len(method["chosen"]))
+    ends = [points[chosen[i]] for i in seeds if chosen[i] is not None]
+    reward = ", ".join(f"{end['reward'][i]:.2f}" for i, end in zip(seeds, ends, strict=False))
+    kl = ", ".join(f"{end['kl'][i]:.2f}" for i, end in zip(seeds, ends, strict=False))
+    betas = ", ".join("none" if beta is None else f"{beta:g}" for beta in chosen)
+    edge = f"at its edge in {method['at_edge']} of {len(chosen)}" if method["at_edge"] else "inside"
+    lost = sum(p["diverged"] for p in method["points"])
+    rates = ", ".join(f"{rate:g}" for rate in method["rates"])
+    return (
+        f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl} | {lost} of {len(points) * len(chosen)} |"
+    )
+
+
+def _pair(each: dict[str, Any]) -> str:
+    d = each["difference"]
+    interval = f"{d['mean']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
+    half, p = (d["high"] - d["low"]) / 2, each["corrected"]
+    what = f"{each['one']} − {each['other']}"
+    return f"| {each['kl']:g} | {what} | {interval} | {half:.3f} | {p:.2g} | {each['verdict']} |"

@@ -1,0 +1,81 @@
+"""What is kept of the experiment?  The numbers that its figures, tables and sentences are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from llm.experiment import compare
+from llm.experiment.compare import OFF
+from llm.experiment.plan import METHODS, betas_of
+from llm.experiment.record import Record
+
+Summary = dict[str, Any]
+
+
+def summary(records: Sequence[Record]) -> Summary:
+    """Of all seeds; `pairs` only where there are several."""
+    first = records[0]
+    names = [name for name in METHODS if all(name in record.methods for record in records)]
+    groups = {"pairs": [n for n in names if OFF not in n], "pairs_off": [n for n in names if OFF in n]}
+    several = len(records) > 1
+    return {
+        "truth": first.truth,
+        "plan": asdict(first.plan),
+        "seeds": [record.seed for record in records],
+        "made": [record.made for record in records],
+        "prompts": len(first.reference),
+        "reference": [float(record.reference.mean()) for record in records],
+        "reference_rule": [_mean(record.reference_rule) for record in records],
+        "rise": compare.rise(records),
+        "methods": {name: _method(records, name) for name in names},
+        "possible": [record.possible for record in records],
+        **{
+            key: [asdict(each) for each in compare.pairs(records, of)]
+            for key, of in groups.items()
+            if several
+        },
+    }
+
+
+def _method(records: Sequence[Record], name: str) -> Summary:
+    """Along its grid, and along training at the beta that each seed chose."""
+    grid = betas_of(records[0].plan, name)
+    places = [record.chosen(name) for record in records]
+    return {
+        "scale": METHODS[name].scale,
+        "chosen": [None if place is None else grid[place] for place in places],
+        "at_edge": compare.at_edge(records, name),
+        "rates": [next(iter(compare.policies(record, name))).rate for record in records],
+        "points": [_point(records, name, i, beta) for i, beta in enumerate(grid)],
+        "curves": [_curve(record, name) for record in records],
+    }
+
+
+def _point(records: Sequence[Record], name: str, place: int, beta: float) -> Summary:
+    """One beta: KL, reward, and what the rule thinks, seed by seed; None has diverged."""
+    ends = [record.methods[name][place] for record in records]
+    gap = compare.gap(records, name, place)
+    return {
+        "beta": beta,
+        "kl": [None if end is None else float(end.log_ratio.mean()) for end in ends],
+        "reward": [None if end is None else float(end.reward.mean()) for end in ends],
+        "rule": [None if end is None else _mean(end.rule) for end in ends],
+        "diverged": sum(end is None for end in ends),
+        "gap": None if gap is None else asdict(gap),
+    }
+
+
+def _curve(record: Record, name: str) -> Summary:
+    """Step and rise over the reference along training, on the watched prompts."""
+    place = record.chosen(name)
+    chosen = None if place is None else record.methods[name][place]
+    entries = [] if chosen is None else [entry for entry in chosen.log if "eval_rise" in entry]
+    return {"step": [e["step"] for e in entries], "rise": [e["eval_rise"] for e in entries]}
+
+
+def _mean(values: Any) -> float | None:
+    return None if values is None else float(np.mean(values))
