@@ -105,7 +105,10 @@ ALIGN: Options = {
     "average": (bool, "log-probabilities divided by the number of tokens: another optimum (T4.6)"),
     "beta": (0.1, "strength of the KL to the reference; AsymRE takes 0: none"),
     "k": (4, "completions of each prompt, when sampling (NashMD: half of them the opponent's)"),
-    "ranked": (bool, "preferences made of rewards are their order, instead of Bradley-Terry"),
+    "ranked": (
+        bool,
+        "of rewards their order alone counts: who has more is preferred, and above the mean is desirable",
+    ),
     "reuse": (1, "when sampling: steps that use the same samples"),
     "clip": (float, "PPO, GRPO, ALoL, RLoL: how far the ratio may go from 1; else 0.2, 0.2, 0.9, 0.9"),
     "mixture": (0.125, "NashMD: weight of the reference in the opponent"),

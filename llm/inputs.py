@@ -85,10 +85,10 @@ def to_align(options: Options, asked: Needs) -> tuple[Loaded, bool]:
     found = sampled(options, "prompt_ids", "completion_ids", "reference_log_probs")
     if found and asked.own_samples:
         raise ValueError(f"{name} samples as it learns, and --data holds samples; give it prompts")
-    if found and "desirable" in read:
-        remedy = "give it rows of prompt, completion, label"
+    if found and "desirable" in read and not options.ranked:
+        remedy = "give it rows of prompt, completion, label, or --ranked"
         raise ValueError(f"{name} learns from labels, and --data holds samples without; {remedy}")
-    if "desirable" in read:
+    if not found and "desirable" in read:
         found = loaded(options, judged)
     if not found:
         rewarded = "reward" in read and "value" not in read

@@ -75,6 +75,14 @@ class Mismatched:
         return log_ratio.mean().expand(size)
 
 
+def _desirable(batch: Batch, ranked: bool) -> Tensor | None:
+    """The data's labels; of rewards, if they are `ranked`, whether one is above the mean of its prompt."""
+    if ranked and "rewards" in batch:
+        return (batch["rewards"] > batch["rewards"].mean(-1, keepdim=True)).to(batch["rewards"])
+    labels: Tensor | None = batch.get("labels")
+    return labels
+
+
 @dataclass(frozen=True)
 class Recorded:
     """Samples of a data set, whose reference log-probabilities are cached."""
@@ -94,7 +102,7 @@ class Recorded:
                 value=None if self.value is None else self.value(model, batch),
                 reference_log_prob=batch["reference_log_probs"],
                 reward=batch.get("rewards"),
-                desirable=batch.get("labels"),
+                desirable=_desirable(batch, self.ranked),
                 behavior_log_prob=batch.get("behavior_log_probs"),
             ),
             self.ranked,

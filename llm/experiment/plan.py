@@ -55,7 +55,7 @@ class Method:
     """An algorithm of `bandits`, what it learns from, and its own options."""
 
     algorithm: str
-    data: str = "samples"  # of the reference; "prompts": its own; "others": of a bad policy; "labels"
+    data: str = "samples"  # of the reference; "prompts": its own; "others": of a bad policy
     scale: float = 1.0  # of its betas
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ METHODS = {
     "IPO": Method("IPO", scale=0.1, options=RANKED),
     "RLOO": Method("RLOO", "prompts"),
     "DRO": Method("DRO"),
-    "KTO": Method("KTO", "labels"),
+    "KTO": Method("KTO", options=RANKED),
     "GRPO": Method("GRPO", "prompts"),
     "PPO": Method("PPO", "prompts", options={"reuse": 4}),
     "OAPL": Method("OAPL"),

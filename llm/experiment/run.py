@@ -23,8 +23,7 @@ from llm.evaluate import PROMPTS
 from llm.experiment import steps
 from llm.experiment.plan import METHODS, Plan, betas_of, plan_of
 from llm.experiment.steps import Lane, Seed
-from llm.files import read_json, write_json, write_json_lines
-from llm.generate import read_scored
+from llm.files import read_json, write_json
 from llm.inputs import Options
 from llm.model import load_tokenizer
 from llm.run_folder import claimed, provenance
@@ -38,6 +37,8 @@ def run_seeds(options: Options) -> list[Path]:
     """The folders of the seeds that were asked for, each whole."""
     plan, first_seed = plan_of(options.size), options.seed
     methods = known(options.methods)
+    if options.truth not in ("learned", "rule"):
+        raise ValueError(f"truth must be learned or rule, but is {options.truth!r}")
     found = []
     for seed in range(first_seed, first_seed + options.seeds):
         folder = options.out / f"seed-{seed}"
@@ -71,9 +72,7 @@ def make_seed(to: Seed, methods: Sequence[str], *, jobs: int, quiet: bool) -> No
         go(delayed(_lane)(lane, quiet) for lane in lanes)
 
     stage(steps.reference(to))
-    stage(steps.data(to))
-    if any(METHODS[name].data == "labels" for name in methods):
-        _write_labels(to)
+    stage(steps.data(to, methods))
     at = {name: steps.middle(to, name) for name in methods}
     grids = {name: [(at[name], rate) for rate in to.plan.rates] for name in _slow_first(methods)}
     stage([[steps.aligned(to, name, *each)] for name, grid in grids.items() for each in grid])
@@ -143,16 +142,3 @@ def _write_text(options: Options, to: Seed, text: Text) -> None:
     watched = {"watched": first(parts["beta"], to.plan.watched)}
     write_parts(to.folder, to_learn(learned.rows, to.plan) | parts | watched)
     write_json(to.folder / "data" / "told.json", text.origin | told_of(learned))
-
-
-def _write_labels(to: Seed) -> None:
-    """Samples of the reference one by one, if they say anything: desirable are those above their mean."""
-    if to.data("labels").exists():
-        return
-    rows = []
-    for row in read_scored(to.folder / "samples"):
-        mean = float(np.mean(row["rewards"]))
-        for text, reward in zip(row["completions"], row["rewards"], strict=True):
-            if text.strip():
-                rows.append({"prompt": row["prompt"], "completion": text, "label": reward > mean})
-    write_json_lines(to.data("labels"), rows)

@@ -72,21 +72,21 @@ def reference(to: Seed) -> list[Lane]:
     return [lane]
 
 
-def data(to: Seed) -> list[Lane]:
-    """What methods learn from that do not sample, and the samples of the reference that tell the frontier."""
+def data(to: Seed, methods: Sequence[str]) -> list[Lane]:
+    """What these methods learn from, and the samples of the reference that tell the frontier."""
     plan, folder, one = to.plan, to.folder, to.sampling | {"model": to.reference}
     k = {"k": plan.k}
     worse = one | k | {"algorithm": "RLOO", "reward": opposite(to.reward), "beta": 1.0}
     worse |= training(plan.spoiling, plan.batch, max(plan.rates))
     their = to.sampling | k | {"model": folder / "spoiled" / "model", "reference": to.reference}
-    return [
+    lanes = [
         [line("sample", folder / "samples", to.data("prompts"), one | k)],
-        [
-            line("align", folder / "spoiled", to.data("prompts"), worse),
-            line("sample", folder / "others", to.data("prompts"), their),
-        ],
         [_measured(to, "possible", [to.reference], "report", {"frontier": plan.frontier})],
     ]
+    if any(METHODS[name].data == "others" for name in methods):
+        spoiled = line("align", folder / "spoiled", to.data("prompts"), worse)
+        lanes.append([spoiled, line("sample", folder / "others", to.data("prompts"), their)])
+    return lanes
 
 
 def opposite(reward: str) -> str:
@@ -104,10 +104,9 @@ def aligned(to: Seed, method: str, beta: float, rate: float) -> Line:
     """A method at one beta and learning rate."""
     plan, how = to.plan, METHODS[method]
     source = {"samples": to.folder / "samples", "others": to.folder / "others"}.get(how.data)
-    several = plan.k if how.data == "labels" else 1  # rows of one completion: as many in a batch
     options = to.sampling | {"model": to.reference, "algorithm": how.algorithm, "beta": beta, "k": plan.k}
     options |= {"held-out": to.data("watched"), "evaluate-every": max(plan.steps // 6, 1)}
-    options |= training(plan.steps, plan.batch * several, rate) | dict(how.options)
+    options |= training(plan.steps, plan.batch, rate) | dict(how.options)
     return line("align", to.run(method, beta, rate), source or to.data(how.data), options)
 
 

@@ -1,0 +1,244 @@
+"""Laws of the experiment: what is planted is found, seeds are joined only if alike, and a run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm.__main__ import main
+from llm.choices import parser
+from llm.experiment import compare, figures, steps
+from llm.experiment.compare import at_edge, gap, pairs, rise
+from llm.experiment.plan import FIRST, METHODS, PLANS, Plan, betas_of, plan_of
+from llm.experiment.record import Policy, Record, record
+from llm.experiment.report import table
+from llm.experiment.run import best_rate
+from llm.experiment.steps import Seed
+from llm.experiment.summary import summary
+from llm.files import read_json, write_json
+
+BETAS = (0.25, 0.5, 1.0, 2.0, 4.0)
+PROMPTS = 300
+GRID = {"CoPG": 1.0, "DPO": 0.7, "IPO": 1.4}  # how much KL each takes at the same beta
+
+
+def curve(kl: np.ndarray) -> np.ndarray:
+    """The most reward at a KL, of normal rewards: reward^2 / 2."""
+    return np.sqrt(2 * kl)
+
+
+def planted(seed: int, below: dict[str, float], spread: float = 0.05) -> Record:
+    """A seed whose methods lie so far below the curve, with what seeds, prompts and samples bring."""
+    rng, shared = np.random.default_rng([seed, 7]), np.random.default_rng(99).normal(size=PROMPTS)
+    grid = np.linspace(0.0, 9.0, 60)
+    methods: dict[str, list[Policy | None]] = {}
+    for name, much in GRID.items():
+        ends: list[Policy | None] = []
+        for beta in betas_of(Plan(betas=BETAS), name):
+            kl = much * 2.0 / (beta / METHODS[name].scale)
+            log_ratio = kl + rng.normal(0, np.sqrt(2 * kl), PROMPTS)
+            noise = spread * rng.normal() + 0.3 * rng.normal(size=PROMPTS)
+            reward = curve(np.array(kl)) - below.get(name, 0.0) + shared + noise
+            ends.append(Policy(beta, 1e-3, reward, log_ratio, None, float(reward.mean()), []))
+        methods[name] = ends
+    possible = {"frontier": {"kl": [*grid, None], "reward": [*(curve(grid) + shared.mean()), None]}}
+    possible["best_of_n"] = possible["frontier"]
+    made = {"minutes": 1.0}
+    return Record(seed, Plan(betas=BETAS), "rule", "same", shared, None, possible, methods, made)
+
+
+SEEDS = [planted(seed, {}) for seed in range(5)]
+
+
+def test_methods_on_one_curve_are_not_told_apart_and_one_below_it_is():
+    """At every KL that both have: what is planted lies in the interval, and Holm finds what is large."""
+    same = pairs(SEEDS, list(GRID))
+    assert len(same) >= 6 and {each.verdict for each in same} <= {"equal", "not resolved"}
+    worse = pairs([planted(seed, {"IPO": 0.6}) for seed in range(5)], list(GRID))
+    for each in worse:
+        planted_ = 0.6 * ((each.other == "IPO") - (each.one == "IPO"))
+        slack = 0.15  # the chord of a concave curve lies below it, by other amounts for other grids
+        assert each.difference.low - slack < planted_ < each.difference.high + slack
+        assert (each.verdict == "differ") == (planted_ != 0)
+
+
+def test_the_gap_is_what_a_method_lies_below_the_frontier():
+    """Its interval covers what was planted, at every beta; where the frontier is not known there is none."""
+    below = [planted(seed, {"DPO": 0.5}) for seed in range(5)]
+    for name, much in (("CoPG", 0.0), ("DPO", 0.5)):
+        for place in range(len(BETAS)):
+            found = gap(below, name, place)
+            assert found is not None and found.low - 0.02 < much < found.high + 0.02
+    short = [
+        replace(each, possible={"frontier": {"kl": [0.1, None], "reward": [0.4, None]}}) for each in below
+    ]
+    assert gap(short, "DPO", 0) is None
+
+
+def test_one_seed_has_a_gap_over_prompts_and_no_pairs():
+    found = gap(SEEDS[:1], "CoPG", 1)
+    end, (kl, reward) = SEEDS[0].methods["CoPG"][1], compare.frontier_of(SEEDS[0])
+    assert end is not None and found is not None
+    expected = np.interp(end.log_ratio.mean(), kl, reward) - end.reward.mean()
+    assert found.mean == pytest.approx(expected, abs=1e-12) and found.low < found.mean < found.high
+    assert "pairs" not in summary(SEEDS[:1])
+
+
+def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
+    """Its other policies count; the rise is that of what is left."""
+    lost = replace(SEEDS[0], methods=SEEDS[0].methods | {"CoPG": [None, *SEEDS[0].methods["CoPG"][1:]]})
+    joined = [lost, *SEEDS[1:]]
+    found = summary(joined)
+    assert found["methods"]["CoPG"]["points"][0]["diverged"] == 1
+    assert found["methods"]["CoPG"]["chosen"][:2] == [0.5, 0.25]
+    assert at_edge(joined, "CoPG") == 4 and at_edge(SEEDS, "CoPG") == 5
+    said = "\n".join(table(found))
+    assert "| 1 of 25 |" in said and "at its edge in 4 of 5" in said
+    none = replace(SEEDS[0], methods={"CoPG": [None] * len(BETAS), "DPO": SEEDS[0].methods["DPO"]})
+    assert none.chosen("CoPG") is None and rise([none]) > 0
+
+
+def test_what_is_no_chance_is_equal_only_if_the_interval_is_narrow():
+    """By the half-width and a quarter of the rise alone: of seeds that spread much, and of some that agree."""
+    seen = set()
+    for joined in ([planted(seed, {}, spread=0.5) for seed in range(3)], SEEDS):
+        for each in pairs(joined, ["CoPG", "DPO", "IPO"]):
+            half = (each.difference.high - each.difference.low) / 2
+            expected = "equal" if half <= rise(joined) / 4 else "not resolved"
+            assert each.verdict == ("differ" if each.corrected < 0.05 else expected)
+            seen.add(each.verdict)
+    assert {"equal", "not resolved"} <= seen
+
+
+def test_every_figure_is_drawn_from_the_numbers_in_the_file(tmp_path, monkeypatch):
+    """Of one seed all but the differences."""
+    write_json(tmp_path / "m.json", summary(SEEDS))
+    paths = figures.write_all(tmp_path, read_json(tmp_path / "m.json"))
+    assert {path.stem for path in paths} == {"plane", "gap", "training", "pairs"}
+    assert all(path.read_bytes().startswith(b"<?xml") for path in paths)
+    monkeypatch.setattr(figures, "written", lambda path, draw: path)
+    alone = figures.write_all(tmp_path, summary(SEEDS[:1]))
+    assert {path.stem for path in alone} == {"plane", "gap", "training"}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_plan_is_fair(name):
+    """No prompt is learned from twice, the same number of scored completions for all, and all lines parse."""
+    plan = plan_of(name)
+    assert plan.prompts == plan.steps * plan.batch
+    to = Seed(Path("x"), plan, 3, "learned")
+    lanes = [*steps.reference(to), *steps.data(to, list(METHODS))]
+    lanes += [[steps.aligned(to, m, b, r)] for m in METHODS for b in betas_of(plan, m) for r in plan.rates]
+    lanes += [
+        steps.measured(to, m, [Path("runs/a")], on) for m in METHODS for on in ("rate", "beta", "report")
+    ]
+    parse = parser().parse_args
+    parsed = [parse(line) for lane in lanes for line in lane]
+    runs = [each for each in parsed if each.command == "align" and each.out.name != "spoiled"]
+    assert {each.steps for each in runs} == {plan.steps} and {each.k for each in runs} == {plan.k}
+    assert {each.seed for each in parsed} == {3, 5}  # the samples that judge the reference are others
+    assert {each.batch_size for each in runs} == {plan.batch}
+
+
+TINY = {"vocabulary": 300, "layers": 1, "width": 16, "prompt_tokens": 24, "completion_tokens": 6}
+TINY |= {"fine_tuning_steps": 2, "comparisons": 8, "reward_steps": 2, "prompts": 8, "k": 2, "batch": 4}
+TINY |= {"betas": [1.0, 4.0], "rates": [1e-3], "steps": 2, "held_out": 6, "watched": 2, "frontier": 4}
+
+
+def written(folder: Path, plan: dict[str, object], pairs: int = 24) -> list[str]:
+    """Arguments of a very small experiment on made-up text."""
+    rows = [
+        {"prompt": f"Item {i} {'abc'[i % 3]}.\n\nTL;DR:", "completion": f" Item {i}."}
+        for i in range(2 * pairs)
+    ]
+    for name, some in (("train", rows[::2]), ("held", rows[1::2])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    write_json(folder / "plan.json", plan)
+    given = {"size": "plan.json", "data": "train.jsonl", "held-out": "held.jsonl"}
+    return [
+        "--quiet",
+        "--jobs",
+        "1",
+        *(x for name, at in given.items() for x in (f"--{name}", str(folder / at))),
+    ]
+
+
+def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys):
+    """Two seeds; given again nothing is trained; joined from elsewhere it says the same."""
+    usual = ["experiment", *written(tmp_path, TINY), "--methods", "CoPG", "--truth", "rule"]
+    given = [*usual, "--seeds", "2", "--out", str(tmp_path / "e")]
+    assert main(given) == 0
+    said = capsys.readouterr().out
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
+    assert len(kept) == 2 * (1 + 2) and "| CoPG | 0.001, 0.001 |" in said
+    assert main(given) == 0 and capsys.readouterr().out == said
+    assert kept == {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
+    shutil.move(tmp_path / "e" / "seed-1", tmp_path / "elsewhere" / "seed-1")
+    joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
+    assert main([*usual, *joined]) == 0
+    assert capsys.readouterr().out == said.replace(str(tmp_path / "e"), str(tmp_path / "joined"))
+    one, other = record(tmp_path / "e" / "seed-0"), record(tmp_path / "elsewhere" / "seed-1")
+    assert one.prompts == other.prompts and (one.reference != other.reference).any()
+    parts = [
+        (tmp_path / "e/seed-0/data" / f"{name}.jsonl").read_text() for name in ("rate", "beta", "report")
+    ]
+    rows = [set(part.splitlines()) for part in parts]
+    assert [len(each) for each in rows] == [6, 6, 6] and len(set.union(*rows)) == 18
+    bad_joins(tmp_path, usual, capsys)
+
+
+def bad_joins(folder: Path, usual: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A seed that is there twice, another truth, no seed: one line each, and nothing is written."""
+    shutil.copytree(folder / "e" / "seed-0", folder / "copy" / "seed-0")
+    shutil.copytree(folder / "e" / "seed-0", folder / "other" / "seed-2")
+    settings = folder / "other" / "seed-2" / "settings.json"
+    write_json(
+        settings, read_json(settings) | {"seed": 2, "plan": read_json(settings)["plan"] | {"steps": 9}}
+    )
+    (folder / "none").mkdir()
+    for name, told in (("copy", "seed 0 is there twice"), ("other", "differ in plan"), ("none", "")):
+        both = [str(folder / name), *([str(folder / "e")] if name != "none" else [])]
+        assert main([*usual, "--merge", *both, "--out", str(folder / "bad")]) == 2
+        assert (told or "there must be a finished seed") in capsys.readouterr().err
+        assert not (folder / "bad").exists()
+
+
+def test_the_learning_rate_is_that_of_the_highest_value(tmp_path):
+    """r - h at the middle beta, also where one has more reward, and one of the rates has diverged."""
+    to = Seed(tmp_path, Plan(betas=(0.5, 1.0, 2.0), rates=(1e-4, 1e-3, 1e-2)), 0, "rule")
+    (tmp_path / "rate" / "IPO").mkdir(parents=True)
+    runs = {rate: str(to.run("IPO", 0.1, rate) / "model") for rate in to.plan.rates[:2]}
+    numbers = {runs[1e-4]: {"reward": [1.0, 2.0], "log_ratio": [0.5, 0.5]}}
+    numbers[runs[1e-3]] = {"reward": [2.0, 3.0], "log_ratio": [1.0, 3.0]}
+    write_json(tmp_path / "rate" / "IPO" / "prompts.json", numbers)
+    assert best_rate(to, "IPO") == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"--methods": "CoPGG"}, "methods must be of CoPG, DPO"),
+        ({"--truth": "people"}, "truth must be learned or rule, but is 'people'"),
+        ({"--size": "huge"}, "size must be one of demo, titles"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, changes, told):
+    given = ["experiment", *written(tmp_path, TINY), "--out", str(tmp_path / "e")]
+    assert main([*given, *(x for pair in changes.items() for x in pair)]) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "e").exists()
+
+
+def test_too_little_held_out_text_is_told(tmp_path, capsys):
+    usual = written(tmp_path, TINY | {"held_out": 9})
+    assert main(["experiment", *usual, "--truth", "rule", "--out", str(tmp_path / "e")]) == 2
+    assert "held-out text must have three times 9 pairs, but has 24" in capsys.readouterr().err
+
+
+def test_the_first_methods_are_the_issues_and_all_have_an_algorithm():
+    assert FIRST == ("CoPG", "DPO", "IPO", "RLOO") and set(FIRST) <= set(METHODS)
+    assert betas_of(Plan(), "IPO") == [0.02, 0.05, 0.1, 0.2, 0.4]
