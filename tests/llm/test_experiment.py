@@ -104,7 +104,7 @@ def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
 
 
 def test_what_is_no_chance_is_equal_only_if_the_interval_is_narrow():
-    """By the half-width and a quarter of the rise alone: of seeds that spread much, and of some that agree."""
+    """By the half-width and a quarter of the rise: of seeds that spread much, and of some that agree."""
     seen = set()
     for joined in ([planted(seed, {}, spread=0.5) for seed in range(3)], SEEDS):
         for each in pairs(joined, ["CoPG", "DPO", "IPO"]):
