@@ -71,9 +71,13 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
         "rouge_l",
         *sampling,
     )
-    assert "held-out comparisons" in run(
-        "reward", "--out", reward, "--data", samples, "--model", policy, "--test-share", 0.2, *short
+    said = run(
+        *("reward", "--out", reward, "--data", samples, "--model", policy, "--test-share", 0.2, *short),
+        *("--others", 1),
     )
+    assert "held-out comparisons" in said and "against others" in said and "against reference" in said
+    accuracy = json.loads((reward / "metrics.json").read_text())
+    assert accuracy["comparisons"] == sum(each["of"] for each in accuracy["accuracy_against"].values())
     run("align", "copg", "--data", samples, "--model", policy, "--algorithm", "CoPG", *short)
     run(
         "align",
@@ -92,6 +96,11 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
     most = json.loads((tmp_path / "evaluate" / "frontier.json").read_text())
     assert most["samples"] == 64 and None not in most["frontier"]["reward"][:5]  # of large beta
     assert (tmp_path / "evaluate" / "samples.md").read_text().count("## Prompt") == 10
+    each = json.loads((tmp_path / "evaluate" / "prompts.json").read_text())
+    for name, numbers in each.items():
+        for key, column in (("reward", "reward"), ("kl", "log_ratio"), ("length", "length")):
+            assert len(numbers[column]) == 24
+            assert np.mean(numbers[column]) == pytest.approx(metrics[name][key]["mean"], abs=1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import gzip
 import json
 import signal
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from llm.layouts import scored
 from llm.log_probs import sequence_log_probs
 from llm.model import load_model
 from llm.rewards import CutOff, length, rouge_l
+from llm.sources import with_reference_log_probs
 from llm.tokens import encode
 
 PAIRS = [
@@ -45,6 +47,24 @@ def prompts(loaded):
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.jsonl"))}
+
+
+def test_another_reference_is_the_one_whose_log_probabilities_are_kept(tmp_path, loaded, prompts):
+    """The sampler's beside it, each as computed again; the completions do not depend on it."""
+    model, tokenizer = loaded
+    other = deepcopy(model)
+    with torch.no_grad():
+        other.get_output_embeddings().weight.mul_(1.5)
+    given = (prompts, model, tokenizer, rouge_l, SAMPLING)
+    alone, both = (
+        write_scored(tmp_path / name, *given, reference=reference, progress=False)
+        for name, reference in (("alone", None), ("both", other))
+    )
+    assert both["completions"] == alone["completions"]
+    assert both["behavior_log_probs"] == alone["behavior_log_probs"] == alone["reference_log_probs"]
+    its = with_reference_log_probs(both.remove_columns("reference_log_probs"), other)["reference_log_probs"]
+    torch.testing.assert_close(torch.tensor(both["reference_log_probs"]), torch.tensor(its))
+    assert both["reference_log_probs"] != both["behavior_log_probs"]
 
 
 def test_what_is_cached_is_true(tmp_path, loaded, prompts):

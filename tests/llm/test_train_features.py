@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,21 @@ from transformers import TrainerCallback
 
 import llm.train
 import llm.trainer
-from bandits import DPO, DROV, GRPO, PPO, RLOO, ALoL, CoPG, NashMD, PolicyGradient, behavior_value
+from bandits import DPO, DROV, GRPO, KTO, PPO, RLOO, ALoL, CoPG, NashMD, PolicyGradient, behavior_value
+from bandits.samples import Samples
 from llm.beside import VALUE, attach_value, prompt_values
 from llm.files import mark_complete
 from llm.model import load_model
 from llm.pipeline import align, with_adapters
-from llm.sources import OnPolicy, Recorded, mean_reward, trained_value, with_reference_log_probs
+from llm.sources import (
+    Mismatched,
+    OnPolicy,
+    Recorded,
+    mean_reward,
+    trained_value,
+    with_preferences,
+    with_reference_log_probs,
+)
 from llm.tokens import pad
 from llm.train import AlignmentTrainer
 from llm.trainer import last_checkpoint, training_arguments
@@ -79,6 +89,29 @@ def test_leftover_lunch_prefers_what_is_better_than_the_mean(tmp_path, policy, s
     model, _ = policy
     args = arguments(tmp_path, steps=30, batch_size=16)
     AlignmentTrainer(model, ALoL(), Recorded(value=mean_reward), args, scored).train()
+    h, r = log_ratios(model, scored), np.array(scored["rewards"])
+    better = r > r.mean(1, keepdims=True)
+    assert h[better].mean() > h[~better].mean() + 0.5
+
+
+def test_ranked_rewards_are_their_order_and_nothing_else():
+    """Preferences 1, 0 or 1/2 for a tie, whatever the rewards' size; desirable is what is above the mean."""
+    reward = torch.tensor([[0.1, 3.0, 0.1], [2.0, -1.0, 5.0]])
+    samples = Samples(log_prob=torch.zeros(2, 3), reference_log_prob=torch.zeros(2, 3), reward=reward)
+    found = with_preferences(samples, ranked=True).preference
+    expected = [[[0.5, 0, 0.5], [1, 0.5, 1], [0.5, 0, 0.5]], [[0.5, 1, 0], [0, 0.5, 0], [1, 1, 0.5]]]
+    assert found.tolist() == expected
+    scaled = with_preferences(replace(samples, reward=100 * reward + 7), ranked=True)
+    assert scaled.preference.tolist() == expected
+    assert with_preferences(samples).preference.tolist() != expected
+
+
+def test_kto_learns_from_ranked_samples(tmp_path, policy, scored):
+    """Desirable is what is above the mean of its prompt: log pi/ref there is the higher."""
+    model, _ = policy
+    args = arguments(tmp_path, steps=30, batch_size=16)
+    source = Recorded(value=Mismatched(deepcopy(model)), ranked=True)
+    AlignmentTrainer(model, KTO(beta=0.2), source, args, scored).train()
     h, r = log_ratios(model, scored), np.array(scored["rewards"])
     better = r > r.mean(1, keepdims=True)
     assert h[better].mean() > h[~better].mean() + 0.5
