@@ -49,3 +49,16 @@ def tiny_model(family: str, vocabulary: int = 4) -> PreTrainedModel:
 
 def flat(tensors: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def jacobian(outputs: Tensor, parameters: list[Tensor]) -> Tensor:
+    """d outputs / d parameters, (n, P), by one backward pass over all outputs at once."""
+    rows = torch.autograd.grad(
+        outputs,
+        parameters,
+        torch.eye(len(outputs), dtype=outputs.dtype),
+        retain_graph=True,
+        materialize_grads=True,
+        is_grads_batched=True,
+    )
+    return torch.cat([each.reshape(len(outputs), -1) for each in rows], dim=1)

@@ -1,4 +1,4 @@
-"""Language models of 40 sequences, trained by `alignment_loss`, end where `bandits` says: KL <= 1e-10.
+"""Language models of 15 and 40 sequences, trained by `alignment_loss`, end where `bandits` says: KL <= 1e-10.
 
 The reference is the model before training.  Expectations are exact: every group of completions, weighted
 with the law that produced it.  Training takes Newton steps (J' K J)^-1 g with g the gradient of
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from enumerable import PROMPT, flat, tiny_model
+from enumerable import PROMPT, flat, jacobian, tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -197,7 +197,7 @@ class Training:
 
 
 def train(
-    training: Training, outputs: Callable[[], Tensor], parameters: list[Tensor], steps: int = 25
+    training: Training, outputs: Callable[[], Tensor], parameters: list[Tensor], steps: int = 40
 ) -> None:
     """Damped Newton steps along the gradient of `alignment_loss`, no output moving by more than about 1."""
     for _ in range(steps):
@@ -205,18 +205,13 @@ def train(
         gradient = flat(torch.autograd.grad(training.loss(trained), parameters, retain_graph=True))
         if gradient.abs().max() < 1e-12:
             return
-        jacobian = torch.stack(
-            [
-                flat(torch.autograd.grad(x, parameters, retain_graph=True, materialize_grads=True))
-                for x in trained
-            ]
-        )
-        left, size, right = torch.linalg.svd(jacobian, full_matrices=False)
+        slopes = jacobian(trained, parameters)
+        left, size, right = torch.linalg.svd(slopes, full_matrices=False)
         kept = size > 1e-9 * size[0]  # log-probabilities that sum to one have a direction less
         left, right = left[:, kept] * size[kept], right[kept]
         slope = left.T @ training.slope(trained) @ left + 0.03 * gradient.norm() * torch.eye(int(kept.sum()))
         step = -right.T @ torch.linalg.solve(slope, right @ gradient)
-        step *= min(1, 1 / float((jacobian @ step).abs().max()))
+        step *= min(1, 1 / float((slopes @ step).abs().max()))
         with torch.no_grad():
             for parameter, change in zip(
                 parameters, step.split([p.numel() for p in parameters]), strict=True
@@ -226,7 +221,9 @@ def train(
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> World:
-    return World(tiny_model(request.param))
+    """15 answers of one to three tokens, or 40 where the name says so."""
+    family, _, many = request.param.partition("-")
+    return World(tiny_model(family, vocabulary=4 if many else 3))
 
 
 both_families = pytest.mark.parametrize("world", ["gpt2", "gpt_neox"], indirect=True)
@@ -248,7 +245,7 @@ def reaches(world: World, algorithm, bandit: Bandit, sampling) -> float:
     return float(kl(target, log_policy(world)))
 
 
-@both_families
+@pytest.mark.parametrize("world", ["gpt2-40", "gpt_neox-40"], indirect=True)
 @pytest.mark.parametrize(
     "algorithm", [CoPG(beta=BETA), DPO(beta=BETA), IPO(beta=0.1)], ids=lambda a: type(a).__name__
 )

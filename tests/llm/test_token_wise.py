@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from enumerable import PROMPT, flat, tiny_model
+from enumerable import PROMPT, flat, jacobian, tiny_model
 from torch import Tensor
 
 import bandits as b
@@ -140,8 +140,8 @@ class Training:
     def update(self, rows: np.ndarray) -> np.ndarray:
         """G of tables (..., P V)."""
         logits = rows.reshape(-1, *self.table.logits.shape)
-        each = [table_update(self.algorithm, self.table, self.world, self.sampling, one) for one in logits]
-        return np.reshape(each, rows.shape)
+        found = table_update(self.algorithm, self.table, self.world, self.sampling, logits)
+        return found.reshape(rows.shape)
 
     def run(self, steps: int = 70) -> None:
         """Implicit Euler steps of the flow, (J'(K + 1/h)J)^-1 times the gradient, h growing as it falls."""
@@ -154,10 +154,7 @@ class Training:
             if still < 1e-13:
                 return
             gradient = flat(torch.autograd.grad(self.loss(tokens), parameters, retain_graph=True))
-            each = [
-                torch.autograd.grad(x, parameters, retain_graph=True, materialize_grads=True) for x in rows
-            ]
-            left, size, right = torch.linalg.svd(torch.stack([flat(x) for x in each]), full_matrices=False)
+            left, size, right = torch.linalg.svd(jacobian(rows, parameters), full_matrices=False)
             kept = size > 1e-9 * size[0]
             left, right = left[:, kept] * size[kept], right[kept]
             slope = left.T @ (self.slope(rows) + still / first * torch.eye(len(rows))) @ left
