@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom
 
 from bandits import checks
 from bandits.bandit import Bandit
@@ -57,6 +56,8 @@ def difficulty_weight(algorithm: Algorithm, success: ArrayLike) -> Floats:
 def grpo_weight(success: ArrayLike, k: int) -> Floats:
     """E sqrt(m (k - m) (k - 1) / k) / (k p q), the standard deviation dividing by k - 1  (T13.11)."""
     p, k = _probabilities(success), checks.count(k, "k", least=2, most=checks.MOST_SAMPLES)
+    from scipy.stats import binom  # would take a third of the time of `import bandits`
+
     m = np.arange(k + 1)
     spread = np.sqrt(m * (k - m) * (k - 1) / k)
     return (binom.pmf(m, k, p[..., None]) @ spread) / (k * p * (1 - p))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from bandits.teaching.answers import Number
 from bandits.teaching.exercise import Exercise, Mistake
@@ -21,7 +21,8 @@ def _prompts(quantile: float, power: int = 2) -> float:
 def _largest(count: int) -> float:
     """Mean of the largest of so many standard normal numbers."""
     x = np.linspace(-10, 10, 20001)
-    return float(np.trapezoid(x * count * norm.cdf(x) ** (count - 1) * norm.pdf(x), x))
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    return float(np.trapezoid(x * count * ndtr(x) ** (count - 1) * density, x))
 
 
 EXERCISES = {
@@ -46,11 +47,11 @@ EXERCISES = {
     ),
     "11.2": Exercise(
         kind=Number("prompts"),
-        truth=lambda: _prompts(norm.ppf(0.975)),
+        truth=lambda: _prompts(ndtri(0.975)),
         hint="The interval reaches 1.96 standard errors to either side. Round up.",
         mistakes=(
             Mistake(
-                lambda: _prompts(norm.ppf(0.975), 1),
+                lambda: _prompts(ndtri(0.975), 1),
                 "Errors shrink like the root of n: to halve one takes four times as many prompts.",
             ),
             Mistake(
@@ -58,7 +59,7 @@ EXERCISES = {
                 "That is one standard error to either side, which holds the truth two times in three.",
             ),
             Mistake(
-                lambda: _prompts(norm.ppf(0.95)),
+                lambda: _prompts(ndtri(0.95)),
                 "That leaves 5 % on each side: a 95 % interval leaves half of it on each.",
             ),
         ),
