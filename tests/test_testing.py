@@ -295,7 +295,7 @@ sys.meta_path.insert(0, Blocked())
 def test_outside_the_repository_the_law_names_itself_and_the_smallest_world(tmp_path):
     (tmp_path / "conftest.py").write_text(BLOCKED)
     (tmp_path / "test_mine.py").write_text(PLANTED)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pno:nbmake", "test_mine.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert run.returncode == 1, run.stderr
     assert "it is unbiased for the gradient of its objective: not so for" in run.stdout

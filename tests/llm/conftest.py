@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no tes
 from collections.abc import Callable
 
 import datasets
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from transformers import (
@@ -21,7 +22,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llm.files import write_json_lines
+from bandits.plots import style
+from llm.files import write_json_lines, write_whole
 from llm.generate import Sampling, read_scored, write_scored
 from llm.model import load_model, new_model, train_tokenizer
 from llm.rewards import length
@@ -123,3 +125,22 @@ def sampled(model_folder: Path, prompts: datasets.Dataset, tmp_path_factory: pyt
 def scored(sampled: Path) -> datasets.Dataset:
     """Their rows."""
     return read_scored(sampled)
+
+
+@pytest.fixture
+def rendered() -> None:
+    """For tests that look at the pictures of a run where its module has them `unrendered`."""
+
+
+@pytest.fixture
+def unrendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of logs are put together and not rendered: that takes longer than the steps they show."""
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr("llm.figures.written", _put_together)
+
+
+def _put_together(path: Path, draw: Callable[[], plt.Figure]) -> Path:
+    with style.house_style():
+        plt.close(draw())
+    write_whole(path, b"<?xml version='1.0'?><svg/>")
+    return path

@@ -407,7 +407,7 @@ def test_the_readmes_example_runs_in_a_folder_outside_the_repository(tmp_path):
     wrong = right.replace("chosen - rejected", "rejected - chosen")
     assert wrong != right
     (tmp_path / "test_my_wrong_loss.py").write_text(wrong)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pno:nbmake"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
     assert "1 failed, 7 passed" in run.stdout, run.stdout
     assert "test_my_wrong_loss.py" in run.stdout

@@ -27,6 +27,8 @@ from llm.sources import Recorded
 from llm.train import AlignmentTrainer, order
 from llm.trainer import last_checkpoint, training_arguments
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def arguments(folder: Path, **changes):
     usual = {"steps": 8, "batch_size": 4, "learning_rate": 1e-3, "seed": 0, "log_every": 3, "save_every": 2}

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from llm.__main__ import main
 from llm.demo.sizes import size_of
 
+pytestmark = pytest.mark.usefixtures("unrendered")
 CASES = int(os.environ.get("FUZZ", "36"))
 SHORT = ["--steps", "1", "--batch-size", "4", "--max-prompt-tokens", "40", "--save-every", "1", "--quiet"]
 TEXTS = [

@@ -24,6 +24,7 @@ from llm.inputs import reward_of, settings_of
 from llm.rewards import load_scorer
 from llm.run_folder import check, claimed
 
+pytestmark = pytest.mark.usefixtures("unrendered")
 ROWS = [{"prompt": f"Item {i} is here.\n\nTL;DR:", "completion": f" Item {i}."} for i in range(12)]
 COMPARED = [{"prompt": f"Tea {i}?", "chosen": " Yes.", "rejected": " No, no."} for i in range(6)]
 SHORT = ["--steps", "1", "--batch-size", "2", "--max-prompt-tokens", "40", "--quiet"]
