@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr, log_softmax
 
+from bandits import checks
 from bandits.checks import Floats
 
 
@@ -92,10 +93,15 @@ def kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
     Summed as p (u + exp(-u) - 1) with u = log p/q: every term is non-negative, so a divergence
     of 1e-20 is not drowned by terms of size 1.  Infinite where p has mass and q has none.
 
+    Raises:
+        ValueError: a logarithm is above 0, as probabilities themselves are.
+
     Example:
         >>> round(float(kl(np.log([0.5, 0.5]), np.log([0.25, 0.75]))), 6)
         0.143841
     """
+    _logarithms(log_p, "log_p")
+    _logarithms(log_q, "log_q")
     u = log_ratio(log_p, log_q)
     p, q = np.exp(log_p), np.exp(log_q)
     near = np.clip(u, -1.0, 1.0)
@@ -108,11 +114,22 @@ def kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
 def entropy(log_p: ArrayLike) -> Floats:
     """Shannon entropy -E_p[log p] in nats, shape (...).
 
+    Raises:
+        ValueError: a logarithm is above 0, as probabilities themselves are.
+
     Example:
         >>> round(float(entropy(np.log([0.5, 0.5]))), 6)
         0.693147
     """
+    _logarithms(log_p, "log_p")
     return entr(np.exp(log_p)).sum(axis=-1)
+
+
+def _logarithms(values: ArrayLike, name: str) -> None:
+    """ValueError where a logarithm of a probability is above 0 by more than rounding."""
+    given = np.asarray(values)
+    above = given > checks.SUM_TOLERANCE_FLOAT32
+    checks.reject_first(above, given, name, "at most 0", "give logarithms of probabilities, as np.log(p)")
 
 
 def spread(policy: Floats, count: int, rng: np.random.Generator) -> Floats:

@@ -206,3 +206,14 @@ def _normalised(p):
     exact = [mp.mpf(float(x)) for x in p]
     total = mp.fsum(exact)
     return [x / total for x in exact]
+
+
+@pytest.mark.parametrize(
+    "of", [entropy, lambda p: kl(p, np.log([0.5, 0.5])), lambda p: kl(np.log([0.5, 0.5]), p)]
+)
+def test_probabilities_in_the_place_of_their_logarithms_are_refused(of):
+    """They would give a plausible number."""
+    with pytest.raises(ValueError, match=r"log_[pq] must be at most 0, but log_[pq]\[1\] = 0.75; .* np.log"):
+        of(np.array([0.0, 0.75]))
+    with pytest.raises(ValueError, match=r"log_[pq]\[0\] = 0.25"):
+        of(np.array([0.25, 0.75]))
