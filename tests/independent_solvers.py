@@ -171,9 +171,13 @@ def singly(slopes: Callable[[Floats], Floats], log_reference: Floats, start: Flo
     def update(logits: Floats) -> Floats:
         log_policy = log_softmax(logits)
         pull = -slopes(log_policy - log_reference)
-        return (pull - np.exp(log_policy) * pull.sum()) / np.exp(log_policy) + logits.mean()
+        return pull - np.exp(log_policy) * pull.sum() + logits.mean()
 
-    return log_softmax(_root(update, start))
+    def of_each(logits: Floats) -> Floats:  # from afar its steps can run off to where probabilities vanish
+        return (update(logits) - logits.mean()) / np.exp(log_softmax(logits)) + logits.mean()
+
+    near = optimize.root(update, start - start.mean(), tol=1e-14).x
+    return log_softmax(_root(of_each, near))
 
 
 def _root(function: Callable[[Floats], Floats], start: Floats) -> Floats:

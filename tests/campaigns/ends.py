@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,11 +200,20 @@ def _flow(
 def campaign(name: str, worlds: int, several: int = 0, starts: int = 0) -> Count:
     """One row in so many worlds, and in some of them from many starts."""
     row = every_row()[name]
-    counts = [judged(name, row, seed) for seed in range(worlds)]
-    counts += [arrived(name, row, seed, starts) for seed in range(0 if name.startswith(SLIDE) else several)]
+    counts = [_or_lost(name, seed, judged, row) for seed in range(worlds)]
+    on = range(0 if name.startswith(SLIDE) else several)
+    counts += [_or_lost(name, seed, arrived, row, starts) for seed in on]
     numbers = [field for field in Count._fields if field != "wrong"]
     sums = {field: sum(getattr(each, field) for each in counts) for field in numbers}
     return Count(**sums, wrong=tuple(said for each in counts for said in each.wrong))
+
+
+def _or_lost(name: str, seed: int, of: Callable[..., Count], row: Row, *more: int) -> Count:
+    """A count; a program that fails is told as a disagreement, and the others go on."""
+    try:
+        return of(name, row, seed, *more)
+    except Exception as error:
+        return Count(wrong=(f"{name} seed {seed}: {of.__name__} failed: {error!r:.300}",))
 
 
 def main(worlds: int, several: int, starts: int, only: str = "") -> int:
