@@ -107,6 +107,8 @@ def _at(records: Sequence[Record], method: str, kl: float) -> Floats:
 def gap(records: Sequence[Record], method: str, place: int) -> Difference | None:
     """The gap of a method at one place of its grid; None where the frontier is not known at its KL.
 
+    Both as rises over the reference: the policy's over its sample with the same noise, the frontier's over
+    the mean of all its samples.
     With one seed the interval is for other prompts alone, as if it had been run twice alike.
     """
     rows = []
@@ -116,24 +118,25 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
         if policy is None or not known[0][0] <= policy.log_ratio.mean() <= known[0][-1]:
             return None
         best = _chord(*known, policy.log_ratio)
-        rows.append(best - policy.reward)
+        rows.append(best - (policy.reward - record.reference))
     return two_level(rows if len(rows) > 1 else rows * 2)
 
 
-def _chord(kl: Floats, reward: Floats, log_ratio: Floats) -> Floats:
-    """The frontier's reward at the policy's KL, with what each prompt brings to that, (prompts,)."""
+def _chord(kl: Floats, rises: Floats, log_ratio: Floats) -> Floats:
+    """The frontier's rise at the policy's KL, with what each prompt brings to that, (prompts,)."""
     mean = float(log_ratio.mean())
     i = int(np.clip(np.searchsorted(kl, mean), 1, len(kl) - 1))
-    slope = (reward[i] - reward[i - 1]) / (kl[i] - kl[i - 1])
-    return np.asarray(reward[i - 1] + slope * (log_ratio - kl[i - 1]))
+    slope = (rises[i] - rises[i - 1]) / (kl[i] - kl[i - 1])
+    return np.asarray(rises[i - 1] + slope * (log_ratio - kl[i - 1]))
 
 
 def frontier_of(record: Record) -> tuple[Floats, Floats]:
-    """KL and reward of pi* as far as they are known, from the reference on, KL rising."""
-    curve = record.possible["frontier"]
-    known = [(kl, r) for kl, r in zip(curve["kl"], curve["reward"], strict=True) if None not in (kl, r)]
-    kl, reward = zip(*sorted([(0.0, float(record.reference.mean())), *known]), strict=True)
-    return np.array(kl), np.array(reward)
+    """KL of pi* and its rise over the reference, as far as they are known, KL rising."""
+    curve, start = record.possible["frontier"], record.possible["best_of_n"]["reward"][0]
+    both = zip(curve["kl"], curve["reward"], strict=True)
+    known = [(kl, reward - start) for kl, reward in both if None not in (kl, reward)]
+    kl, rises = zip(*sorted([(0.0, 0.0), *known]), strict=True)
+    return np.array(kl), np.array(rises)
 
 
 def at_edge(records: Sequence[Record], method: str) -> int:

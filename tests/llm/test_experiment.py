@@ -74,17 +74,16 @@ def test_the_gap_is_what_a_method_lies_below_the_frontier():
         for place in range(len(BETAS)):
             found = gap(below, name, place)
             assert found is not None and found.low - 0.02 < much < found.high + 0.02
-    short = [
-        replace(each, possible={"frontier": {"kl": [0.1, None], "reward": [0.4, None]}}) for each in below
-    ]
-    assert gap(short, "DPO", 0) is None
+    short = {"frontier": {"kl": [0.1, None], "reward": [0.4, None]}}
+    known = [replace(each, possible=each.possible | short) for each in below]
+    assert gap(known, "DPO", 0) is None
 
 
 def test_one_seed_has_a_gap_over_prompts_and_no_pairs():
     found = gap(SEEDS[:1], "CoPG", 1)
-    end, (kl, reward) = SEEDS[0].methods["CoPG"][1], compare.frontier_of(SEEDS[0])
+    end, (kl, rises) = SEEDS[0].methods["CoPG"][1], compare.frontier_of(SEEDS[0])
     assert end is not None and found is not None
-    expected = np.interp(end.log_ratio.mean(), kl, reward) - end.reward.mean()
+    expected = np.interp(end.log_ratio.mean(), kl, rises) - (end.reward - SEEDS[0].reference).mean()
     assert found.mean == pytest.approx(expected, abs=1e-12) and found.low < found.mean < found.high
     assert "pairs" not in summary(SEEDS[:1])
 
