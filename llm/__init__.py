@@ -27,6 +27,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     trainer      a Trainer that stops where it would go wrong in silence
     train        with the loss of an algorithm
     evaluate     reward, KL and win rates with intervals
+    revise       whether an answer gets better if it is revised
     frontier/    what a policy can have at most
     possible     the best that could have been, on the same prompts
     paired       whether one method is better than another

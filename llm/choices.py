@@ -127,6 +127,8 @@ EVALUATE: Options = {
         int,
         "completions of the reference for each prompt, say 64: what a policy could have at most",
     ),
+    "revisions": (int, "ask each policy so many times to revise its answer (SRPO)"),
+    "revision": ("\n\nRevised TL;DR:", "what asks for a revision"),
 }
 
 

@@ -32,6 +32,7 @@ from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context
 from llm.pipeline import align, trained
 from llm.possible import beta_of, possible, reference_rewards, regret_of
+from llm.revise import revisions
 from llm.rewards import Reward, Scorer, load_scorer, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
@@ -40,6 +41,7 @@ from llm.train import RewardTrainer, comparison_batch, fine_tuning_batch
 from llm.trainer import CheckedTrainer, training_arguments
 
 Settings = dict[str, Any]
+REVISIONS = "revisions.json"  # rewards of answers and of their revisions
 
 
 def perform(options: Options, run: Callable[[Options, Settings], list[str]]) -> list[str]:
@@ -174,10 +176,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     found: Settings = {name: outcome.estimates() for name, outcome in outcomes.items()}
     lines = [f"{name}: " + ", ".join(f"{key} {x}" for key, x in each.items()) for name, each in found.items()]
     for name in options.model:
-        one = outcomes[name]
-        against = {other: win_rate(one, two) for other, two in outcomes.items() if other != name}
-        rise = improvement(one, outcomes["reference"])
-        found[name] |= {"rise_over_reference": rise, "win_rate_against": against}
+        found[name] |= _against(name, outcomes)
     people = score(reward, list(rows["prompt"]), list(rows["completion"]), list(rows["completion"])).reward
     found["reference"]["people_preferred_to_reference"] = preferred(people, outcomes["reference"].reward)
     found["reference"]["parameters"] = reference.num_parameters()
@@ -185,14 +184,41 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     for name in options.model if drawn is not None else []:
         beta = beta_of(name)
         found[name] |= {} if beta is None else {"regret": regret_of(drawn, beta, outcomes[name])}
+    revised = _revised(options, reward, policies, tokenizer, rows)
+    lines += [f"{name}, revised: {_course(rewards)}" for name, rewards in revised.items()]
     with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
         write_json(options.out / PROMPTS, {name: each.numbers() for name, each in outcomes.items()})
+        if revised:
+            write_json(options.out / REVISIONS, {name: each.tolist() for name, each in revised.items()})
         if drawn is not None:
             write_json(options.out / figures.FRONTIER, possible(drawn))
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
         picture = figures.policies(options.out)
     return [*said, *lines, f"wrote {picture}"]
+
+
+def _against(name: str, outcomes: dict[str, Outcome]) -> Settings:
+    """A policy beside the others: its rise over the reference, and how often it wins."""
+    one = outcomes[name]
+    wins = {other: win_rate(one, two) for other, two in outcomes.items() if other != name}
+    return {"rise_over_reference": improvement(one, outcomes["reference"]), "win_rate_against": wins}
+
+
+def _revised(
+    options: Options, reward: Reward, policies: Settings, tokenizer: Tokenizer, rows: Any
+) -> Settings:
+    """Rewards of every policy's answers and of their `--revisions`; empty if nobody asked."""
+    if options.revisions is None:
+        return {}
+    sampling = Sampling(1, options.max_new_tokens, options.seed + 1)
+    asked: Settings = {"instruction": options.revision, "count": options.revisions, "sampling": sampling}
+    return {name: revisions(each, rows, tokenizer, reward, **asked) for name, each in policies.items()}
+
+
+def _course(rewards: np.ndarray) -> str:
+    """Mean rewards of answers and of their revisions, one after another."""
+    return " → ".join(f"{mean:.3f}" for mean in rewards.mean(axis=1))
 
 
 COMMANDS = (run_sft, run_reward, run_sample, run_align, run_evaluate)
