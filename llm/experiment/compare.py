@@ -27,6 +27,7 @@ from llm.paired import Difference, at_kl, holm, two_level
 TARGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # KL at which methods are compared, where both have it
 QUARTER = 0.25  # of the rise: what is called resolved
 OFF = "-off"
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,33 @@ def pairs(records: Sequence[Record], methods: Sequence[str]) -> list[Pair]:
     ]
 
 
+def wins(records: Sequence[Record], one: str, other: str) -> Difference | None:
+    """How often the first one has the higher reward, a tie counting one half, each at its chosen beta.
+
+    None where all of a method have diverged in some seed.
+    """
+    rows = []
+    for record in records:
+        its, theirs = (_chosen_reward(record, name) for name in (one, other))
+        if its is None or theirs is None:
+            return None
+        rows.append(0.5 + 0.5 * np.sign(its - theirs))
+    return _over(rows)
+
+
+def _chosen_reward(record: Record, name: str) -> Floats | None:
+    if name == REFERENCE:
+        return record.reference
+    place = record.chosen(name)
+    policy = None if place is None else record.methods[name][place]
+    return None if policy is None else policy.reward
+
+
+def _over(rows: Sequence[Floats]) -> Difference:
+    """An interval over seeds and prompts; of one seed over prompts alone, as if it had come twice."""
+    return two_level(np.stack(rows if len(rows) > 1 else [*rows, *rows]))
+
+
 def verdict(found: Difference, corrected: float, quarter: float) -> str:
     """differ, equal or not resolved.
 
@@ -109,7 +137,6 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
 
     Both as rises over the reference: the policy's over its sample with the same noise, the frontier's over
     the mean of all its samples.
-    With one seed the interval is for other prompts alone, as if it had been run twice alike.
     """
     rows = []
     for record in records:
@@ -119,7 +146,7 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
             return None
         best = _chord(*known, policy.log_ratio)
         rows.append(best - (policy.reward - record.reference))
-    return two_level(rows if len(rows) > 1 else rows * 2)
+    return _over(rows)
 
 
 def _chord(kl: Floats, rises: Floats, log_ratio: Floats) -> Floats:

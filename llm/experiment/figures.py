@@ -31,6 +31,8 @@ def write_all(folder: Path, found: Summary) -> list[Path]:
     drawn |= {"off_policy": lambda: plane(found, off)} if off else {}
     if found["truth"] == "learned":
         drawn["overdone"] = lambda: overdone(found, on)
+    drawn["wins"] = lambda: wins(found, ["reference", *on])
+    drawn |= {"revisions": lambda: revisions(found)} if any(found["revisions"].values()) else {}
     drawn |= {key: _pairs(found, key) for key in ("pairs", "pairs_off") if found.get(key)}
     return [written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
 
@@ -111,6 +113,49 @@ def overdone(found: Summary, methods: Sequence[str]) -> Figure:
         axes.set(xlabel=KL, ylabel=label)
     figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     _title(figure, "The reward that is learned rises with KL; what a rule thinks of the same answers")
+    return figure
+
+
+def wins(found: Summary, names: Sequence[str]) -> Figure:
+    """How often the row's answer has the higher reward, each method at its chosen beta."""
+    share = {(each["one"], each["other"]): each for each in found["wins"]}
+    table = np.array([[share.get((a, b), {}).get("mean", np.nan) for b in names] for a in names])
+    figure, axes = plt.subplots(figsize=(0.75 * len(names) + 1.6, 0.5 * len(names) + 1.1))
+    picture = axes.imshow(table, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
+    for i, j in zip(*np.nonzero(~np.isnan(table)), strict=True):
+        each = share[names[i], names[j]]
+        half = (each["high"] - each["low"]) / 2
+        dark = abs(table[i, j] - 0.5) > 0.35
+        axes.text(
+            j,
+            i,
+            f"{table[i, j]:.2f}\n±{half:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="w" if dark else "k",
+        )
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(visible=False)
+    figure.colorbar(picture, label="share of prompts")
+    _title(figure, "How often the row has the higher reward than the column (±: 95 %)")
+    return figure
+
+
+def revisions(found: Summary) -> Figure:
+    """The reward along revisions: thin a seed, thick their mean."""
+    figure, axes = plt.subplots(figsize=(4.4, 2.8))
+    asked = {name: rewards for name, rewards in found["revisions"].items() if rewards}
+    for name, rewards in asked.items():
+        for each in rewards:
+            axes.plot(each, color=_color(name), linewidth=0.7, alpha=0.6)
+        axes.plot(np.mean(rewards, axis=0), "o-", color=_color(name), label=name)
+    axes.axhline(np.mean(found["reference"]), color=style.GREY, linewidth=0.8, label="reference, not revised")
+    axes.set(xlabel="revisions", ylabel="held-out reward")
+    figure.legend(loc="outside lower center", ncols=2)
+    first, last = (np.mean([np.array(r)[:, i].mean() for r in asked.values()]) for i in (0, -1))
+    _title(figure, f"Asked to revise its answer, its reward goes from {first:.2f} to {last:.2f}")
     return figure
 
 

@@ -1,9 +1,10 @@
 """How much of everything does a fair comparison take, and which methods are in it?
 
 A method of `METHODS` is an algorithm of `bandits` with its data. Its grid of beta is that of the plan times
-its `scale`: IPO's end has the share of answers that one beats, in [0, 1], in the place of the reward (T4.1),
-and takes ten times less. Methods with "-off" learn from samples of another policy, which was trained to be
-bad: CoPG's optimum does not depend on who sampled (T3.3), an uncorrected policy gradient's does (T2.5).
+its `scale`: where the share of answers that one beats, in [0, 1], has the place of the reward (IPO, T4.1;
+games; SRPO), it takes ten times less. Methods with "-off" learn from samples of another policy, which was
+trained to be bad: CoPG's optimum does not depend on who sampled (T3.3), an uncorrected policy gradient's does
+(T2.5).
 """
 
 from __future__ import annotations
@@ -72,6 +73,9 @@ METHODS = {
     "GRPO": Method("GRPO", "prompts"),
     "PPO": Method("PPO", "prompts", options={"reuse": 4}),
     "OAPL": Method("OAPL"),
+    "SRPO": Method("SRPO", scale=0.1, options=RANKED),
+    "OnlineIPO": Method("OnlineIPO", "prompts", scale=0.1, options=RANKED),
+    "NashMD": Method("NashMD", "prompts", scale=0.1, options=RANKED),
     "CoPG-off": Method("CoPG", "others"),
     "DPO-off": Method("DPO", "others", options=RANKED),
     "IPO-off": Method("IPO", "others", scale=0.1, options=RANKED),

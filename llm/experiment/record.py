@@ -7,13 +7,14 @@ have been asked about the same prompts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bandits.checks import Floats
+from llm.commands import REVISIONS
 from llm.demo.sizes import changed
 from llm.evaluate import PROMPTS
 from llm.experiment.plan import METHODS, Plan, betas_of
@@ -34,6 +35,7 @@ class Policy:
     rule: Floats | None
     chosen_by: float  # mean reward on the prompts that beta is chosen on
     log: Log
+    revisions: list[float] = field(default_factory=list)  # mean rewards of its answers and their revisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,7 @@ def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
     report, _ = _numbers(folder / "report" / method)
     chosen, _ = _numbers(folder / "beta" / method)
     rule = _numbers(folder / "report-rule" / method)[0] if (folder / "report-rule" / method).exists() else {}
+    again = _revisions(folder / "report" / method)
     found: dict[float, Policy] = {}
     for name, numbers in report.items():
         beta, rate = (float(text) for text in name.removeprefix(f"{method}-").split("-", 1))
@@ -119,8 +122,15 @@ def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
             rule=rule[name]["reward"] if name in rule else None,
             chosen_by=float(chosen[name]["reward"].mean()),
             log=log_of(folder / "runs" / name),
+            revisions=again.get(name, []),
         )
     return [found.get(beta) for beta in betas_of(plan, method)]
+
+
+def _revisions(folder: Path) -> dict[str, list[float]]:
+    """Mean rewards of answers and of their revisions, of each run by the name of its folder."""
+    found = read_json(folder / REVISIONS) if (folder / REVISIONS).exists() else {}
+    return {Path(key).parent.name: np.mean(rewards, axis=1).tolist() for key, rewards in found.items()}
 
 
 def _numbers(folder: Path) -> tuple[dict[str, dict[str, Floats]], dict[str, Floats]]:

@@ -22,6 +22,7 @@ from llm.experiment.plan import METHODS, Plan, betas_of
 
 Line = list[str]
 Lane = list[Line]
+REVISER, REVISIONS = "SRPO", 5
 RULE = "rule=8"  # so that its spread at a prompt is that of a learned reward, near 1
 
 
@@ -118,10 +119,11 @@ def middle(to: Seed, method: str) -> float:
 
 def measured(to: Seed, method: str, runs: Sequence[Path], prompts: str) -> Lane:
     """These policies of a method on one of the three sets of held-out prompts."""
-    found = [_measured(to, f"{prompts}/{method}", [run / "model" for run in runs], prompts)]
+    models = [run / "model" for run in runs]
+    revised = {"revisions": REVISIONS} if prompts == "report" and method == REVISER else {}
+    found = [_measured(to, f"{prompts}/{method}", models, prompts, revised)]
     if prompts == "report" and to.truth == "learned":
-        models, rule = [run / "model" for run in runs], {"reward": RULE}
-        found.append(_measured(to, f"report-rule/{method}", models, prompts, rule))
+        found.append(_measured(to, f"report-rule/{method}", models, prompts, {"reward": RULE}))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def summary(records: Sequence[Record]) -> Summary:
         "rise": compare.rise(records),
         "methods": {name: _method(records, name) for name in names},
         "possible": [record.possible for record in records],
+        "wins": _wins(records, [compare.REFERENCE, *names]),
+        "revisions": {name: _revised(records, name) for name in names},
         **{
             key: [asdict(each) for each in compare.pairs(records, of)]
             for key, of in groups.items()
@@ -53,6 +56,19 @@ def _method(records: Sequence[Record], name: str) -> Summary:
         "points": [_point(records, name, i, beta) for i, beta in enumerate(grid)],
         "curves": [_curve(record, name) for record in records],
     }
+
+
+def _wins(records: Sequence[Record], names: Sequence[str]) -> list[Summary]:
+    """Of every two policies, each at its chosen beta."""
+    found = [(one, other, compare.wins(records, one, other)) for one, other in permutations(names, 2)]
+    return [{"one": one, "other": other, **asdict(share)} for one, other, share in found if share is not None]
+
+
+def _revised(records: Sequence[Record], name: str) -> list[list[float]]:
+    """Mean rewards of answers and their revisions at the chosen beta, seed by seed; empty if nobody asked."""
+    places = [(record, record.chosen(name)) for record in records]
+    ends = [record.methods[name][place] for record, place in places if place is not None]
+    return [end.revisions for end in ends if end is not None and end.revisions]
 
 
 def _point(records: Sequence[Record], name: str, place: int, beta: float) -> Summary:

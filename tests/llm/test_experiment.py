@@ -15,7 +15,7 @@ from llm.choices import parser
 from llm.experiment import compare, figures, steps
 from llm.experiment.compare import at_edge, gap, pairs, rise
 from llm.experiment.plan import FIRST, METHODS, PLANS, Plan, betas_of, plan_of
-from llm.experiment.record import Policy, Record, record
+from llm.experiment.record import Policy, Record
 from llm.experiment.report import table
 from llm.experiment.run import best_rate
 from llm.experiment.steps import Seed
@@ -118,11 +118,11 @@ def test_every_figure_is_drawn_from_the_numbers_in_the_file(tmp_path, monkeypatc
     """Of one seed all but the differences."""
     write_json(tmp_path / "m.json", summary(SEEDS))
     paths = figures.write_all(tmp_path, read_json(tmp_path / "m.json"))
-    assert {path.stem for path in paths} == {"plane", "gap", "training", "pairs"}
+    assert {path.stem for path in paths} == {"plane", "gap", "training", "wins", "pairs"}
     assert all(path.read_bytes().startswith(b"<?xml") for path in paths)
     monkeypatch.setattr(figures, "written", lambda path, draw: path)
     alone = figures.write_all(tmp_path, summary(SEEDS[:1]))
-    assert {path.stem for path in alone} == {"plane", "gap", "training"}
+    assert {path.stem for path in alone} == {"plane", "gap", "training", "wins"}
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -167,38 +167,40 @@ def written(folder: Path, plan: dict[str, object], pairs: int = 24) -> list[str]
     ]
 
 
-def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys):
-    """Two seeds; given again nothing is trained; joined from elsewhere it says the same."""
+def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys, monkeypatch):
+    """Given again nothing is trained; with a seed from elsewhere it is joined; three sets of prompts."""
+    monkeypatch.setattr(figures, "write_all", lambda folder, found: [])
     usual = ["experiment", *written(tmp_path, TINY), "--methods", "CoPG", "--truth", "rule"]
-    given = [*usual, "--seeds", "2", "--out", str(tmp_path / "e")]
+    given = [*usual, "--out", str(tmp_path / "e")]
     assert main(given) == 0
     said = capsys.readouterr().out
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
-    assert len(kept) == 2 * (1 + 2) and "| CoPG | 0.001, 0.001 |" in said
+    assert len(kept) == 1 + 2 and "| CoPG | 0.001 |" in said
     assert main(given) == 0 and capsys.readouterr().out == said
     assert kept == {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
-    shutil.move(tmp_path / "e" / "seed-1", tmp_path / "elsewhere" / "seed-1")
-    joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
-    assert main([*usual, *joined]) == 0
-    assert capsys.readouterr().out == said.replace(str(tmp_path / "e"), str(tmp_path / "joined"))
-    one, other = record(tmp_path / "e" / "seed-0"), record(tmp_path / "elsewhere" / "seed-1")
-    assert one.prompts == other.prompts and (one.reference != other.reference).any()
     parts = [
         (tmp_path / "e/seed-0/data" / f"{name}.jsonl").read_text() for name in ("rate", "beta", "report")
     ]
     rows = [set(part.splitlines()) for part in parts]
     assert [len(each) for each in rows] == [6, 6, 6] and len(set.union(*rows)) == 18
+    moved(tmp_path, "elsewhere", 1, {"seed": 1})
+    joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
+    assert main([*usual, *joined]) == 0 and "| CoPG | 0.001, 0.001 |" in capsys.readouterr().out
     bad_joins(tmp_path, usual, capsys)
+
+
+def moved(folder: Path, name: str, seed: int, changes: dict[str, object]) -> None:
+    """The seed once more, in another folder and with other settings."""
+    shutil.copytree(folder / "e" / "seed-0", folder / name / f"seed-{seed}")
+    settings = folder / name / f"seed-{seed}" / "settings.json"
+    write_json(settings, read_json(settings) | changes)
 
 
 def bad_joins(folder: Path, usual: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A seed that is there twice, another truth, no seed: one line each, and nothing is written."""
-    shutil.copytree(folder / "e" / "seed-0", folder / "copy" / "seed-0")
-    shutil.copytree(folder / "e" / "seed-0", folder / "other" / "seed-2")
-    settings = folder / "other" / "seed-2" / "settings.json"
-    write_json(
-        settings, read_json(settings) | {"seed": 2, "plan": read_json(settings)["plan"] | {"steps": 9}}
-    )
+    moved(folder, "copy", 0, {})
+    plan = read_json(folder / "e" / "seed-0" / "settings.json")["plan"]
+    moved(folder, "other", 2, {"seed": 2, "plan": plan | {"steps": 9}})
     (folder / "none").mkdir()
     for name, told in (("copy", "seed 0 is there twice"), ("other", "differ in plan"), ("none", "")):
         both = [str(folder / name), *([str(folder / "e")] if name != "none" else [])]
@@ -241,3 +243,16 @@ def test_too_little_held_out_text_is_told(tmp_path, capsys):
 def test_the_first_methods_are_the_issues_and_all_have_an_algorithm():
     assert FIRST == ("CoPG", "DPO", "IPO", "RLOO") and set(FIRST) <= set(METHODS)
     assert betas_of(Plan(), "IPO") == [0.02, 0.05, 0.1, 0.2, 0.4]
+
+
+def test_wins_are_shares_of_prompts_and_of_one_another():
+    """Counted by hand at the chosen beta; two that are set against each other share what there is."""
+    share = compare.wins(SEEDS, "CoPG", "DPO")
+    better = []
+    for record in SEEDS:
+        one, other = (record.methods[name][record.chosen(name)] for name in ("CoPG", "DPO"))
+        better.append((one.reward > other.reward).mean())
+    by_hand = np.mean(better)
+    assert share is not None and share.mean == pytest.approx(by_hand) and share.low < share.mean < share.high
+    other = compare.wins(SEEDS, "DPO", "CoPG")
+    assert other is not None and other.mean + share.mean == pytest.approx(1)
