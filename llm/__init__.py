@@ -29,6 +29,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     evaluate     reward, KL and win rates with intervals
     revise       whether an answer gets better if it is revised
     frontier/    what a policy can have at most
+    chains       completions that change, and stay what the model says
     possible     the best that could have been, on the same prompts
     paired       whether one method is better than another
     pipeline     the steps, each resumed where it was killed

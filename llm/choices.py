@@ -127,6 +127,7 @@ EVALUATE: Options = {
         int,
         "completions of the reference for each prompt, say 64: what a policy could have at most",
     ),
+    "anneal": (int, "with --frontier: moves of each chain at each beta, say 8, to reach smaller beta"),
     "revisions": (int, "ask each policy so many times to revise its answer (SRPO)"),
     "revision": ("\n\nRevised TL;DR:", "what asks for a revision"),
 }

@@ -31,7 +31,7 @@ from llm.layouts import preference
 from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context
 from llm.pipeline import align, trained
-from llm.possible import beta_of, possible, reference_rewards, regret_of
+from llm.possible import annealed, beta_of, possible, reference_rewards, regret_of
 from llm.revise import revisions
 from llm.rewards import Reward, Scorer, load_scorer, score
 from llm.run_folder import claimed, finish, made
@@ -171,6 +171,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
         policies[name], own = load_model(name)
         if own.get_vocab() != tokenizer.get_vocab():
             raise ValueError(f"the policy {name!r} and the reference must have one tokenizer, but have two")
+    drawn, chains = _of_the_reference(options, reward, reference, tokenizer, rows)
     look = _look(options, reward, reference, tokenizer, rows)
     outcomes = {name: look(policy) for name, policy in policies.items()}
     found: Settings = {name: outcome.estimates() for name, outcome in outcomes.items()}
@@ -180,10 +181,9 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     people = score(reward, list(rows["prompt"]), list(rows["completion"]), list(rows["completion"])).reward
     found["reference"]["people_preferred_to_reference"] = preferred(people, outcomes["reference"].reward)
     found["reference"]["parameters"] = reference.num_parameters()
-    drawn = _of_the_reference(options, reward, reference, tokenizer, rows)
     for name in options.model if drawn is not None else []:
         beta = beta_of(name)
-        found[name] |= {} if beta is None else {"regret": regret_of(drawn, beta, outcomes[name])}
+        found[name] |= {} if beta is None else {"regret": regret_of(drawn, beta, outcomes[name], chains)}
     revised = _revised(options, reward, policies, tokenizer, rows)
     lines += [f"{name}, revised: {_course(rewards)}" for name, rewards in revised.items()]
     with claimed(options.out, settings):
@@ -192,7 +192,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
         if revised:
             write_json(options.out / REVISIONS, {name: each.tolist() for name, each in revised.items()})
         if drawn is not None:
-            write_json(options.out / figures.FRONTIER, possible(drawn))
+            write_json(options.out / figures.FRONTIER, possible(drawn, chains))
         write_whole(options.out / "samples.md", sample_table(rows, outcomes).encode())
         picture = figures.policies(options.out)
     return [*said, *lines, f"wrote {picture}"]
@@ -252,12 +252,23 @@ def _look(
 
 def _of_the_reference(
     options: Options, reward: Reward, reference: PreTrainedModel, tokenizer: Tokenizer, rows: Any
-) -> Any:
-    """Rewards of `--frontier` completions of the reference at each prompt; None if nobody asked."""
+) -> tuple[Any, Any]:
+    """Rewards of `--frontier` completions of the reference at each prompt, and chains with `--anneal` moves.
+
+    The chains are led to the betas of the policies too; None is what nobody asked for.
+    """
+    given, longest = (reference, rows, tokenizer, reward), {"max_new_tokens": options.max_new_tokens}
     if options.frontier is None:
-        return None
-    given, many = (reference, rows, tokenizer, reward), {"max_new_tokens": options.max_new_tokens}
-    return reference_rewards(*given, samples=options.frontier, seed=options.seed + 2, **many)
+        if options.anneal is not None:
+            raise ValueError(
+                "anneal needs frontier, but frontier is None; give --frontier 64 beside --anneal"
+            )
+        return None, None
+    drawn = reference_rewards(*given, samples=options.frontier, seed=options.seed + 2, **longest)
+    if options.anneal is None:
+        return drawn, None
+    betas = [beta for name in options.model if (beta := beta_of(name)) is not None]
+    return drawn, annealed(*given, moves=options.anneal, seed=options.seed + 3, betas=betas, **longest)
 
 
 def _along(

@@ -73,14 +73,16 @@ def policies(folder: Path) -> Path:
 def possible(axes: Axes, found: Mapping[str, Any]) -> None:
     """What policies can have at most, beside their points: all that is known of it from so many samples.
 
-    A black line, pi* of every beta, as far down as enough samples count, which the legend says; and, thinner,
-    the best of n, which no policy of its KL is much better than: where the line has ended, it lies above it.
+    A black line, pi* of every beta, as far down as enough samples count, or chains that were led on, which
+    the legend says; and, thinner, the best of n, which no policy of its KL is much better than: where the
+    line has ended it lies above it.
     """
     lines = []
     for name, by in (("best_of_n", "n"), ("frontier", "beta")):
         points = zip(*(found[name][column] for column in ("kl", "reward", by)), strict=True)
         lines.append(sorted(point for point in points if None not in point))
     (best, curve), samples = lines, found["samples"]
+    curve += _beyond(found.get("annealed"), min((beta for _, _, beta in curve), default=float("inf")))
     thin: dict[str, Any] = {"color": style.BLACK, "linewidth": 0.8, "marker": "|", "zorder": 1}
     if best:
         x, y, sizes = zip(*best, strict=True)
@@ -90,6 +92,14 @@ def possible(axes: Axes, found: Mapping[str, Any]) -> None:
         axes.plot(x, y, color=style.BLACK, label=f"π*, β ≥ {min(betas):.2g}")
     else:
         axes.plot([], [], " ", label=f"π*: {samples} samples are too few")
+
+
+def _beyond(led: Mapping[str, Any] | None, last: float) -> list[tuple[float, float, float]]:
+    """KL, reward and beta of annealed chains where beta is below the last one of the samples."""
+    if led is None:
+        return []
+    points = zip(*(led[column] for column in ("kl", "reward", "beta")), strict=True)
+    return [point for point in points if None not in point and point[2] < last]
 
 
 def log_of(folder: Path) -> Log:

@@ -10,6 +10,8 @@ Read in this order:
 
     jackknife   how far is an estimate off, and how sure is it?
     optimum     what has pi* of each beta?
+    moves       how does a completion change, so that pi* stays?
+    annealed    what has pi* of a beta that weights do not reach?
     best        what has the best of n?
     regret      how far below pi* is a policy?
 
@@ -18,11 +20,14 @@ Read in this order:
     (array([0.59, 0.52]), array([0.023, 0.001]))
 """
 
+from llm.frontier.annealed import Annealed, anneal
 from llm.frontier.best import BestOf, best_of
+from llm.frontier.moves import Chains
 from llm.frontier.optimum import Frontier, Optimum, frontier, optimum
 from llm.frontier.regret import Regret, regret
 
-__all__ = ["BestOf", "Frontier", "Optimum", "Regret", "best_of", "frontier", "optimum", "regret"]
+__all__ = ["Annealed", "BestOf", "Chains", "Frontier", "Optimum", "Regret"]
+__all__ += ["anneal", "best_of", "frontier", "optimum", "regret"]
 
 
 def __dir__() -> list[str]:

@@ -102,20 +102,7 @@ def frontier(
     """
     taken = _taken(rewards, betas, reference_log_prob, behavior_log_prob)
     least = _least(of_mean, min_ess, taken.reward)
-    points = [_at(float(beta), taken) for beta in taken.beta]
-    ess = np.array([1 / (1 / point.ess).mean() for point in points])
-    reward, kl = (over_prompts(_column(points, name)) for name in ("reward", "kl"))
-    gap = np.where(ess < least, np.nan, 0.0)
-    return Frontier(
-        beta=taken.beta,
-        reward=reward.value + gap,
-        reward_se=reward.se + gap,
-        reward_total_se=reward.total_se + gap,
-        kl=kl.value + gap,
-        kl_se=kl.se + gap,
-        kl_total_se=kl.total_se + gap,
-        ess=ess,
-    )
+    return averaged(taken.beta, [_at(float(beta), taken) for beta in taken.beta], least)
 
 
 def optimum(
@@ -147,7 +134,7 @@ def optimum(
     points = [_at(float(beta), taken) for beta in taken.beta]
     ess = np.array([point.ess for point in points])
     gap = np.where(ess < least, np.nan, 0.0)
-    reward, kl, value = (_column(points, name) for name in ("reward", "kl", "value"))
+    reward, kl, value = (column(points, name) for name in ("reward", "kl", "value"))
     return Optimum(
         beta=taken.beta,
         reward=reward.value + gap,
@@ -168,7 +155,7 @@ class _Taken(NamedTuple):
     log_weight: Floats  # (prompts, n)  log ref/q
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """One beta, (prompts,) each."""
 
     reward: Estimate
@@ -177,7 +164,7 @@ class _Point(NamedTuple):
     ess: Floats
 
 
-def _at(beta: float, taken: _Taken) -> _Point:
+def _at(beta: float, taken: _Taken) -> Point:
     n = taken.reward.shape[-1]
     log_p = tilt(taken.log_weight, taken.reward, beta)
     p = np.exp(log_p)
@@ -189,7 +176,7 @@ def _at(beta: float, taken: _Taken) -> _Point:
         kls += np.log((n - 1) / n) - np.log(rest)  # the others' p_j are divided by their sum
         value = jackknife(_value(reward, kl, beta), _value(rewards, kls, beta))
         ess = np.maximum(1 / (p**2).sum(axis=-1), 1.0)
-        return _Point(jackknife(reward, rewards), jackknife(kl, kls), value, ess)
+        return Point(jackknife(reward, rewards), jackknife(kl, kls), value, ess)
 
 
 def _rest(p: Floats) -> Floats:
@@ -216,7 +203,24 @@ def _value(reward: Floats, kl: Floats, beta: float) -> Floats:
     return np.asarray(answer.regularized_reward(beta))
 
 
-def _column(points: Sequence[_Point], name: str) -> Estimate:
+def averaged(betas: Floats, points: Sequence[Point], least: float, *, onward: bool = False) -> Frontier:
+    """The mean over prompts at every beta; NaN where fewer than `least` count, or from there `onward`."""
+    ess = np.array([1 / (1 / each.ess).mean() for each in points])
+    gap = np.where((np.minimum.accumulate(ess) if onward else ess) < least, np.nan, 0.0)
+    reward, kl = (over_prompts(column(points, name)) for name in ("reward", "kl"))
+    return Frontier(
+        beta=betas,
+        reward=reward.value + gap,
+        reward_se=reward.se + gap,
+        reward_total_se=reward.total_se + gap,
+        kl=kl.value + gap,
+        kl_se=kl.se + gap,
+        kl_total_se=kl.total_se + gap,
+        ess=ess,
+    )
+
+
+def column(points: Sequence[Point], name: str) -> Estimate:
     """One quantity at all betas, (betas, prompts)."""
     found = [getattr(point, name) for point in points]
     return Estimate(np.array([each.value for each in found]), np.array([each.se for each in found]))

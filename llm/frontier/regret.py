@@ -64,15 +64,9 @@ def regret(
         >>> round(found.mean, 2)  # .62 - .50
         0.12
     """
-    own = _values(policy_rewards, policy_log_ratio, beta)
     best = optimum(
         rewards, [beta], min_ess=1, reference_log_prob=reference_log_prob, behavior_log_prob=behavior_log_prob
     ).value[0]
-    if best.shape != own.shape or len(own) < 2:
-        raise ValueError(
-            f"policy_rewards must be of the same prompts as rewards, 2 or more, but there are {len(own)} and "
-            f"{len(best)}; sample both at each prompt"
-        )
     curve = frontier(
         rewards,
         [beta],
@@ -80,10 +74,28 @@ def regret(
         reference_log_prob=reference_log_prob,
         behavior_log_prob=behavior_log_prob,
     )
+    found = regret_below(best, beta, policy_rewards, policy_log_ratio)
+    return Regret(np.nan, np.nan, np.nan) if np.isnan(curve.reward[0]) else found
+
+
+def regret_below(best: Floats, beta: float, policy_rewards: ArrayLike, policy_log_ratio: ArrayLike) -> Regret:
+    """The regret against an estimate of J* at each prompt, (prompts,), say of `Annealed.value`.
+
+    Raises:
+        ValueError: the policy was sampled at other prompts, or there is only one prompt.
+
+    Example:
+        >>> print(regret_below(np.array([1.0, 2.0]), 1.0, [0.5, 1.4], [0.0, 0.0]))
+        0.550 [0.452, 0.648]
+    """
+    own = _values(policy_rewards, policy_log_ratio, beta)
+    if best.shape != own.shape or len(own) < 2:
+        raise ValueError(
+            f"policy_rewards must be of the same prompts as rewards, 2 or more, but there are {len(own)} and "
+            f"{len(best)}; sample both at each prompt"
+        )
     found = over_prompts(Estimate(best - own, np.zeros_like(own)))
     mean, half = float(found.value), NORMAL_95 * float(found.total_se)
-    if np.isnan(curve.reward[0]):
-        mean = half = float("nan")
     return Regret(mean, mean - half, mean + half)
 
 

@@ -88,7 +88,7 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
     said = run(
         "evaluate",
         *("--data", pairs, "--model", tmp_path / "copg" / "model", tmp_path / "rloo" / "model"),
-        *("--reference", policy, "--reward", reward / "model", *sampling, "--frontier", 64),
+        *("--reference", policy, "--reward", reward / "model", *sampling, "--frontier", 64, "--anneal", 1),
     )
     assert said.count("reward") == 3
     metrics = json.loads((tmp_path / "evaluate" / "metrics.json").read_text())
@@ -96,6 +96,7 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
     assert [each.get("regret", {}).get("beta") for each in metrics.values()] == [None, 0.1, 0.1]
     most = json.loads((tmp_path / "evaluate" / "frontier.json").read_text())
     assert most["samples"] == 64 and None not in most["frontier"]["reward"][:5]  # of large beta
+    assert most["annealed"]["islands"] == 4 and most["annealed"]["reward"][0] is not None
     assert (tmp_path / "evaluate" / "samples.md").read_text().count("## Prompt") == 10
     each = json.loads((tmp_path / "evaluate" / "prompts.json").read_text())
     for name, numbers in each.items():

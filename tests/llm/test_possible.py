@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from llm import figures
 from llm.evaluate import Outcome
 from llm.files import read_json, write_json
-from llm.frontier import best_of, frontier, regret
+from llm.frontier import Annealed, best_of, frontier, regret
 from llm.generate import Sampling, scored_rows
-from llm.possible import beta_of, possible, reference_rewards, regret_of
+from llm.possible import annealed, beta_of, possible, reference_rewards, regret_of
 from llm.rewards import length
 
 
@@ -72,6 +72,61 @@ def test_the_curve_that_is_drawn_ends_where_the_samples_do(n, said):
     there = [x for x in found["frontier"]["kl"] if x is not None]
     assert list(curve.get_xdata()) == sorted(there) and curve.get_label().startswith(said)
     assert list(best.get_ydata()) == found["best_of_n"]["reward"]
+
+
+def chains_of(rewards: np.ndarray, betas: list[float], noise: float = 0.1) -> Annealed:
+    """Four islands at every prompt that nearly agree on J* = 1 + prompt and a reward of 2."""
+    P, rng = len(rewards), np.random.default_rng(4)
+    beta = np.array(betas)
+    log_z = (1 + np.arange(P)) / beta[:, None] + np.zeros((len(beta), P))
+    log_z = log_z[..., None] + noise * rng.normal(size=(len(beta), P, 4))
+    reward = np.arange(P)[:, None] + 2 + 0.1 * np.ones((len(beta), P, 4))
+    return Annealed(beta, log_z, reward, np.full(len(beta), 0.5))
+
+
+def test_chains_go_on_where_the_samples_end():
+    """In the file with their gaps; drawn are their points below the last beta of the samples, one line."""
+    rewards = np.random.default_rng(3).normal(size=(30, 64))
+    chains = chains_of(rewards, [5.0, 0.5, 0.25])
+    chains.log_z[2, :, 0] += 20.0  # these islands do not agree
+    found = possible(rewards, chains)
+    assert found["annealed"]["kl"][2] is None and found["annealed"]["taken"] == [0.5] * 3
+    json.dumps(found, allow_nan=False)
+    axes = Figure().subplots()
+    figures.possible(axes, found)
+    _, curve = axes.get_lines()
+    own = [x for x in found["frontier"]["kl"] if x is not None]
+    assert list(curve.get_xdata()) == [*sorted(own), found["annealed"]["kl"][1]]
+    assert curve.get_label() == "π*, β ≥ 0.5"
+
+
+def test_a_regret_beyond_the_samples_is_against_the_chains():
+    """J* - J with J* = 1 + prompt, within what the islands' noise of .1 leaves; a gap where they disagree."""
+    rng = np.random.default_rng(5)
+    rewards, own = rng.normal(size=(40, 64)), rng.normal(size=40) + np.arange(40)
+    chains = chains_of(rewards, [0.5, 0.25])
+    found = regret_of(rewards, 0.25, outcome(own, np.zeros(40)), chains)
+    right = (1 + np.arange(40) - own).mean()
+    assert found["islands"] == 4 and found["effective_islands"] > 3.9
+    assert found["mean"] == pytest.approx(right, abs=0.02) and found["low"] < right < found["high"]
+    assert regret_of(rewards, 0.3, outcome(own, np.zeros(40)), chains)["mean"] is None  # no such step
+    chains.log_z[1, :, 0] += 20.0
+    assert regret_of(rewards, 0.25, outcome(own, np.zeros(40)), chains)["mean"] is None
+    near = regret_of(rewards, 4.0, outcome(own, np.zeros(40)), chains)
+    assert "islands" not in near and near["mean"] is not None
+
+
+def test_chains_of_a_model_join_the_betas_of_policies(policy, prompts):
+    """A ladder of 16 betas, and one more; a constant reward has no frontier but the reference."""
+    model, tokenizer = policy
+    how = {"moves": 1, "max_new_tokens": 3, "seed": 1}
+    rows = prompts.select(range(2))
+    found = annealed(model, rows, tokenizer, length, betas=[1e9, 0.3], **how)
+    assert len(found.beta) in (16, 17) and (np.diff(found.beta) < 0).all()
+    assert found.log_z.shape == (len(found.beta), 2, 4) and 0 < found.taken.min() <= found.taken.max() <= 1
+    same = annealed(model, rows, tokenizer, lambda x, y, z: np.ones(len(x)), betas=[0.3], **how)
+    assert same.beta.max() / same.beta.min() == pytest.approx(64) and 0.3 in same.beta
+    np.testing.assert_allclose(same.frontier().kl, 0, rtol=0, atol=1e-12)
 
 
 def test_one_sample_is_refused():
