@@ -77,12 +77,7 @@ def possible(axes: Axes, found: Mapping[str, Any]) -> None:
     the legend says; and, thinner, the best of n, which no policy of its KL is much better than: where the
     line has ended it lies above it.
     """
-    lines = []
-    for name, by in (("best_of_n", "n"), ("frontier", "beta")):
-        points = zip(*(found[name][column] for column in ("kl", "reward", by)), strict=True)
-        lines.append(sorted(point for point in points if None not in point))
-    (best, curve), samples = lines, found["samples"]
-    curve += _beyond(found.get("annealed"), min((beta for _, _, beta in curve), default=float("inf")))
+    best, curve, samples = _points(found["best_of_n"], "n"), known(found), found["samples"]
     thin: dict[str, Any] = {"color": style.BLACK, "linewidth": 0.8, "marker": "|", "zorder": 1}
     if best:
         x, y, sizes = zip(*best, strict=True)
@@ -94,12 +89,18 @@ def possible(axes: Axes, found: Mapping[str, Any]) -> None:
         axes.plot([], [], " ", label=f"π*: {samples} samples are too few")
 
 
-def _beyond(led: Mapping[str, Any] | None, last: float) -> list[tuple[float, float, float]]:
-    """KL, reward and beta of annealed chains where beta is below the last one of the samples."""
-    if led is None:
-        return []
-    points = zip(*(led[column] for column in ("kl", "reward", "beta")), strict=True)
-    return [point for point in points if None not in point and point[2] < last]
+def known(found: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    """KL, reward and beta of pi*: of the samples as far as they count, below that of annealed chains."""
+    curve = _points(found["frontier"], "beta")
+    last = min((beta for _, _, beta in curve), default=float("inf"))
+    led = _points(found["annealed"], "beta") if "annealed" in found else []
+    return curve + [point for point in led if point[2] < last]
+
+
+def _points(columns: Mapping[str, Any], by: str) -> list[tuple[float, float, float]]:
+    """KL, reward, and what makes it, where it is no gap."""
+    points = zip(*(columns[name] for name in ("kl", "reward", by)), strict=True)
+    return sorted(point for point in points if None not in point)
 
 
 def log_of(folder: Path) -> Log:

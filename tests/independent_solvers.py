@@ -24,7 +24,7 @@ from collections.abc import Callable
 import mpmath
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import integrate, optimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
 from bandits import Bandit, Dataset, Offline, Pairs
@@ -173,11 +173,12 @@ def singly(slopes: Callable[[Floats], Floats], log_reference: Floats, start: Flo
         pull = -slopes(log_policy - log_reference)
         return pull - np.exp(log_policy) * pull.sum() + logits.mean()
 
-    def of_each(logits: Floats) -> Floats:  # from afar its steps can run off to where probabilities vanish
+    def of_each(logits: Floats) -> Floats:
         return (update(logits) - logits.mean()) / np.exp(log_softmax(logits)) + logits.mean()
 
-    near = optimize.root(update, start - start.mean(), tol=1e-14).x
-    return log_softmax(_root(of_each, near))
+    # From afar its steps can run off to where probabilities vanish: the flow leads near.
+    flow = integrate.solve_ivp(lambda _, x: update(x) - x.mean(), (0, 300), start - start.mean(), "LSODA")
+    return log_softmax(_root(of_each, flow.y[:, -1]))
 
 
 def _root(function: Callable[[Floats], Floats], start: Floats) -> Floats:

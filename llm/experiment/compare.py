@@ -22,6 +22,7 @@ import numpy as np
 
 from bandits.checks import Floats
 from llm.experiment.record import Policy, Record
+from llm.figures import known
 from llm.paired import Difference, at_kl, holm, two_level
 
 TARGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # KL at which methods are compared, where both have it
@@ -136,16 +137,19 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
     """The gap of a method at one place of its grid; None where the frontier is not known at its KL.
 
     Both as rises over the reference: the policy's over its sample with the same noise, the frontier's over
-    the mean of all its samples.
+    the mean of all its samples, at the prompts where it was looked for.
     """
     rows = []
     for record in records:
         policy = record.methods[method][place]
-        known = frontier_of(record)
-        if policy is None or not known[0][0] <= policy.log_ratio.mean() <= known[0][-1]:
+        most = frontier_of(record)
+        if policy is None:
             return None
-        best = _chord(*known, policy.log_ratio)
-        rows.append(best - (policy.reward - record.reference))
+        h = policy.log_ratio[: record.plan.judged]
+        if not most[0][0] <= h.mean() <= most[0][-1]:
+            return None
+        rise = (policy.reward - record.reference)[: record.plan.judged]
+        rows.append(_chord(*most, h) - rise)
     return _over(rows)
 
 
@@ -159,10 +163,9 @@ def _chord(kl: Floats, rises: Floats, log_ratio: Floats) -> Floats:
 
 def frontier_of(record: Record) -> tuple[Floats, Floats]:
     """KL of pi* and its rise over the reference, as far as they are known, KL rising."""
-    curve, start = record.possible["frontier"], record.possible["best_of_n"]["reward"][0]
-    both = zip(curve["kl"], curve["reward"], strict=True)
-    known = [(kl, reward - start) for kl, reward in both if None not in (kl, reward)]
-    kl, rises = zip(*sorted([(0.0, 0.0), *known]), strict=True)
+    start = record.possible["best_of_n"]["reward"][0]
+    curve = [(kl, reward - start) for kl, reward, _ in known(record.possible)]
+    kl, rises = zip(*sorted([(0.0, 0.0), *curve]), strict=True)
     return np.array(kl), np.array(rises)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bandits.plots import style
 from llm.experiment.compare import OFF
 from llm.experiment.summary import Summary
-from llm.figures import KL, written
+from llm.figures import KL, known, written
 
 MARKERS = "osD^vP*X<>"  # one a seed
 ACROSS = 5  # panels
@@ -46,8 +46,8 @@ def plane(found: Summary, methods: Sequence[str]) -> Figure:
             axes.plot(*_means(found, other), **OTHERS)
         for i, marker in zip(range(len(found["seeds"])), cycle(MARKERS), strict=False):
             points = [(p["kl"][i], p["reward"][i]) for p in found["methods"][name]["points"]]
-            known = [point for point in points if None not in point]
-            axes.plot(*zip(*known, strict=True), marker, color=_color(name), markersize=3.5, alpha=0.7)
+            whole = [point for point in points if None not in point]
+            axes.plot(*zip(*whole, strict=True), marker, color=_color(name), markersize=3.5, alpha=0.7)
         axes.plot(*_means(found, name), color=_color(name))
         axes.plot(0, np.mean(found["reference"]), "s", color=style.GREY, markersize=4)
         axes.set(title=name, xlabel=KL.replace(" [", "\n["))
@@ -61,9 +61,9 @@ def gap(found: Summary, methods: Sequence[str]) -> Figure:
     """How much reward the best policy of the same KL has more, against beta."""
     figure, panels = _panels(methods)
     for name, axes in panels:
-        known = [(p["beta"], p["gap"]) for p in found["methods"][name]["points"] if p["gap"]]
-        if known:
-            betas, gaps = zip(*known, strict=True)
+        gaps_at = [(p["beta"], p["gap"]) for p in found["methods"][name]["points"] if p["gap"]]
+        if gaps_at:
+            betas, gaps = zip(*gaps_at, strict=True)
             means = [each["mean"] for each in gaps]
             reach = [
                 [each["mean"] - each["low"] for each in gaps],
@@ -207,21 +207,22 @@ def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float],
 
 
 def _possible(axes: Axes, found: Summary) -> None:
-    """pi* of every beta and the best of n, means over the seeds."""
-    for key, label, look in _curves(found):
-        axes.plot(*key, color=style.BLACK, label=label, **look)
-
-
-def _curves(found: Summary) -> Iterator[tuple[tuple[Any, Any], str, dict[str, Any]]]:
-    looks: dict[str, dict[str, Any]] = {"frontier": {}, "best_of_n": {"linewidth": 0.8, "marker": "|"}}
-    labels = {"frontier": "π* of every β: the most there is", "best_of_n": "best of 1, 2, 4 …"}
-    for name, look in looks.items():
-        columns = [[each[name][axis] for each in found["possible"]] for axis in ("kl", "reward")]
-        table = np.array(columns, dtype=float)  # (2, seeds, points); None is NaN
-        known = ~np.isnan(table).any(axis=(0, 1))
-        if known.any():
-            x, y = table.mean(axis=1)[:, known]
-            yield (x, y), labels[name], look
+    """pi* of every beta and the best of n, means over the seeds, as rises over the reference's mean."""
+    start, firsts = (
+        np.mean(found["reference"]),
+        [each["best_of_n"]["reward"][0] for each in found["possible"]],
+    )
+    curves = []
+    for each, first in zip(found["possible"], firsts, strict=True):
+        curves.append(np.array([(0.0, 0.0), *((kl, reward - first) for kl, reward, _ in known(each))]).T)
+    x = np.linspace(0, min(kl.max() for kl, _ in curves), 60)
+    rise = np.mean([np.interp(x, *curve[:, curve[0].argsort()]) for curve in curves], axis=0)
+    axes.plot(x, start + rise, color=style.BLACK, label="π* of every β: the most there is")
+    best = np.array(
+        [[each["best_of_n"][a] for each in found["possible"]] for a in ("kl", "reward")], dtype=float
+    )
+    kl, reward = best.mean(axis=1)
+    axes.plot(kl, start + reward - np.mean(firsts), "k|-", linewidth=0.8, label="best of 1, 2, 4 …")
 
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def record(folder: Path) -> Record:
     settings = read_json(folder / SETTINGS)
     plan = changed(Plan(), settings["plan"])
     names = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
-    _, reference = _numbers(folder / "possible")
+    _, reference = _numbers(folder / "report" / names[0])
     rule = [_numbers(folder / "report-rule" / name)[1] for name in names if settings["truth"] == "learned"]
     return Record(
         seed=settings["seed"],

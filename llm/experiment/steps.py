@@ -79,10 +79,11 @@ def data(to: Seed, methods: Sequence[str]) -> list[Lane]:
     k = {"k": plan.k}
     worse = one | k | {"algorithm": "RLOO", "reward": opposite(to.reward), "beta": 1.0}
     worse |= training(plan.spoiling, plan.batch, max(plan.rates))
+    most = {"frontier": plan.frontier, "anneal": plan.anneal, "rows": plan.judged}
     their = to.sampling | k | {"model": folder / "spoiled" / "model", "reference": to.reference}
     lanes = [
         [line("sample", folder / "samples", to.data("prompts"), one | k)],
-        [_measured(to, "possible", [to.reference], "report", {"frontier": plan.frontier})],
+        [_measured(to, "possible", [to.reference], "report", most)],
     ]
     if any(METHODS[name].data == "others" for name in methods):
         spoiled = line("align", folder / "spoiled", to.data("prompts"), worse)

@@ -46,10 +46,12 @@ def planted(seed: int, below: dict[str, float], spread: float = 0.05) -> Record:
             reward = curve(np.array(kl)) - below.get(name, 0.0) + shared + noise
             ends.append(Policy(beta, 1e-3, reward, log_ratio, None, float(reward.mean()), []))
         methods[name] = ends
-    possible = {"frontier": {"kl": [*grid, None], "reward": [*(curve(grid) + shared.mean()), None]}}
-    possible["best_of_n"] = possible["frontier"]
+    line = {"kl": [*grid, None], "reward": [*(curve(grid) + shared.mean()), None]}
+    possible = {"frontier": line | {"beta": [*np.arange(60.0, 0, -1), None]}, "best_of_n": line}
     made = {"minutes": 1.0}
-    return Record(seed, Plan(betas=BETAS), "rule", "same", shared, None, possible, methods, made)
+    return Record(
+        seed, Plan(betas=BETAS, judged=PROMPTS), "rule", "same", shared, None, possible, methods, made
+    )
 
 
 SEEDS = [planted(seed, {}) for seed in range(5)]
@@ -74,7 +76,7 @@ def test_the_gap_is_what_a_method_lies_below_the_frontier():
         for place in range(len(BETAS)):
             found = gap(below, name, place)
             assert found is not None and found.low - 0.02 < much < found.high + 0.02
-    short = {"frontier": {"kl": [0.1, None], "reward": [0.4, None]}}
+    short = {"frontier": {"kl": [0.1, None], "reward": [0.4, None], "beta": [1.0, 0.5]}}
     known = [replace(each, possible=each.possible | short) for each in below]
     assert gap(known, "DPO", 0) is None
 
@@ -146,7 +148,16 @@ def test_the_plan_is_fair(name):
 
 TINY = {"vocabulary": 300, "layers": 1, "width": 16, "prompt_tokens": 24, "completion_tokens": 6}
 TINY |= {"fine_tuning_steps": 2, "comparisons": 8, "reward_steps": 2, "prompts": 8, "k": 2, "batch": 4}
-TINY |= {"betas": [1.0, 4.0], "rates": [1e-3], "steps": 2, "held_out": 6, "watched": 2, "frontier": 4}
+TINY |= {
+    "judged": 4,
+    "anneal": 1,
+    "betas": [1.0, 4.0],
+    "rates": [1e-3],
+    "steps": 2,
+    "held_out": 6,
+    "watched": 2,
+    "frontier": 4,
+}
 
 
 def written(folder: Path, plan: dict[str, object], pairs: int = 24) -> list[str]:
