@@ -113,7 +113,7 @@ def anneal(
         >>> def fresh(chains, start, stop, rng):
         ...     token = rng.integers(2, size=chains.tokens.shape)
         ...     return Chains(token, np.full(token.shape, np.log(0.5)), token[..., 0].astype(float))
-        >>> none = Chains(np.zeros((5, 32, 1), dtype=int), np.zeros((5, 32, 1)), np.zeros((5, 32)))
+        >>> none = Chains(np.zeros((5, 128, 1), dtype=int), np.zeros((5, 128, 1)), np.zeros((5, 128)))
         >>> chains = fresh(none, 0, 1, np.random.default_rng(0))
         >>> found = anneal(chains, fresh, [1.0, 0.5, 0.25], moves=8).frontier()
         >>> found.reward.round(1)  # 1/(1 + exp(-1/beta)): .73, .88, .98

@@ -64,6 +64,7 @@ def regret(
         >>> round(found.mean, 2)  # .62 - .50
         0.12
     """
+    checks.positive(beta, "beta")
     best = optimum(
         rewards, [beta], min_ess=1, reference_log_prob=reference_log_prob, behavior_log_prob=behavior_log_prob
     ).value[0]
