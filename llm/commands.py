@@ -33,7 +33,7 @@ from llm.padding import check_context
 from llm.pipeline import align, trained
 from llm.possible import annealed, beta_of, possible, reference_rewards, regret_of
 from llm.revise import revisions
-from llm.rewards import Reward, Scorer, load_scorer, score
+from llm.rewards import Reward, load_scorer, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
 from llm.tokens import lengths_of, token_ids
@@ -97,7 +97,7 @@ def run_reward(options: Options, settings: Settings) -> list[str]:
     found = trained(options.out, settings, tokenizer, trainer, seed=options.seed)
     scorer = load_scorer(str(found))
     if len(test):
-        found_there = _accuracy(scorer, test)
+        found_there = _accuracy(scorer, tokenizer, test)
         write_json(options.out / "metrics.json", found_there | {"comparisons": len(test)})
         told = f"prefers the chosen one: {found_there['accuracy']} of {len(test)} held-out comparisons"
         said += [
@@ -107,9 +107,9 @@ def run_reward(options: Options, settings: Settings) -> list[str]:
     return [*said, _picture(options)]
 
 
-def _accuracy(scorer: Scorer, test: datasets.Dataset) -> Settings:
+def _accuracy(scorer: Any, tokenizer: Tokenizer, test: datasets.Dataset) -> Settings:
     """How often the chosen one has the higher reward: in all, and by whose the rejected one is."""
-    answers = [texts_of(ids, scorer.tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
+    answers = [texts_of(ids, tokenizer) for ids in zip(*test["completion_ids"], strict=True)]
     chosen, rejected = (scorer(test["prompt"], texts) for texts in answers)
     whose = np.array(test["rejected_of"] if "rejected_of" in test.column_names else [])
     each = {name: preferred(chosen[whose == name], rejected[whose == name]) for name in sorted(set(whose))}

@@ -8,6 +8,7 @@ down to 1e-6, cyclic and deterministic preferences.  Then: what happens where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import independent_solvers as second
 import numpy as np
@@ -682,7 +683,10 @@ SETTLING = {name: row.make(0.7) for name, row in every_row().items() if row.sett
 @settings(max_examples=2)
 @given(data=st.data())
 def test_contexts_are_solved_as_if_each_were_alone(name, data):
-    """Rewards, preferences, references, samplers and starts over (2, 3) contexts, or over some of them."""
+    """Rewards, preferences, references, samplers and starts over (2, 3) contexts, or over some of them.
+
+    Any three of the six are solved alone; where together they have no end, all until one has none either.
+    """
     algorithm, shape, arms = SETTLING[name], (2, 3), 3
     world = b.Bandit(
         data.draw(strategies.rewards(arms, (3,))),
@@ -696,23 +700,19 @@ def test_contexts_are_solved_as_if_each_were_alone(name, data):
             rules.append(b.Pairs(data.draw(strategies.joints(arms, (3,)))))
             rules.append(b.Dataset([(0, 1), (1, 2), (2, 0), (0, 2)]))
     start = data.draw(strategies.policies(arms, (3,), smallest=0.1, salt=7))
+    starts, rng = np.broadcast_to(start, (2, 3, arms)), np.random.default_rng(len(name))
     for sampling in rules:
-        alone = {
-            index: _end_or_reason(
-                algorithm,
-                world.at(index),
-                sampling.at(index, shape),
-                np.broadcast_to(start, (2, 3, arms))[index],
-            )
-            for index in np.ndindex(shape)
-        }
+        places = map(tuple, rng.permutation([*np.ndindex(shape)]).tolist())
         together = _end_or_reason(algorithm, world, sampling, start)
+        alone = (
+            (i, _end_or_reason(algorithm, world.at(i), sampling.at(i, shape), starts[i])) for i in places
+        )
         if isinstance(together, str):  # ReMax's favourite may change for ever: one that slides is told of
-            assert together in alone.values()
+            assert any(one == together for _, one in alone if isinstance(one, str))
             continue
         assert together.log_policy.shape == (*shape, arms)
         assert np.shape(together.residual) == shape
-        for index, one in alone.items():
+        for index, one in islice(alone, 3):
             assert_allclose(together.policy[index], one.policy, rtol=0, atol=1e-11)
             assert_allclose(together.residual[index], one.residual, rtol=0, atol=1e-12)
 

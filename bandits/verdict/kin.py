@@ -13,14 +13,18 @@ An expectation is all that decides where an algorithm ends; two kin may differ i
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from bandits import algorithms as known
+from bandits.bandit import Bandit
 from bandits.checks import Floats
 from bandits.exact import expected_update
 from bandits.samples import Algorithm
+from bandits.sampling.rules import Sampling
 from bandits.verdict.claims import Bare, probes
 from bandits.verdict.worlds import MOST_GROUPS, Trial
 
@@ -137,7 +141,7 @@ def every_kin(
     algorithm: Algorithm, trials: list[Trial], beta: float | None, inferred: bool, *, others: bool = False
 ) -> list[Kin]:
     """How each known algorithm that can look at these worlds is akin to this one, its own class first."""
-    found = _updates(Bare(algorithm), trials)
+    found = _updates(algorithm, trials, _update)
     if found is None or not any(np.abs(u).max() > UNLIT for u in found):
         return []
     lengths = [np.linalg.norm(u) or 1.0 for u in found]
@@ -149,22 +153,27 @@ def every_kin(
     if others:
         candidates = {name: one for name, one in candidates.items() if type(one) is not type(algorithm)}
     for name in sorted(candidates, key=lambda each: each.partition("(")[0] != own):
-        theirs = _updates(Bare(candidates[name]), trials)
+        one = candidates[name]
+        theirs = _updates(one, trials, _update if one is algorithm else _KEPT)
         if theirs is not None:
             flat = np.concatenate([v.ravel() / size for v, size in zip(theirs, lengths, strict=True)])
             kin.append(_akin(name, mine, flat, INFERRED if inferred else EXACT))
     return kin
 
 
-def _updates(algorithm: Any, trials: list[Trial]) -> list[Floats] | None:
+def _updates(algorithm: Algorithm, trials: list[Trial], update: Callable[..., Floats]) -> list[Floats] | None:
     """Expected updates at the probes of each trial, (count, A) each; None if it cannot run in one of them."""
     try:
-        return [
-            expected_update(algorithm, one.bandit, one.sampling, probes(one.bandit), max_groups=MOST_GROUPS)
-            for one in trials
-        ]
+        return [update(algorithm, one.bandit, one.sampling) for one in trials]
     except ValueError:  # its group size, or a field that this world does not have
         return None
+
+
+def _update(algorithm: Algorithm, bandit: Bandit, sampling: Sampling) -> Floats:
+    return expected_update(Bare(algorithm), bandit, sampling, probes(bandit), max_groups=MOST_GROUPS)
+
+
+_KEPT = lru_cache(maxsize=2**10)(_update)  # each algorithm of a comparison meets the same known ones again
 
 
 def _akin(name: str, mine: Floats, theirs: Floats, rounding: float) -> Kin:

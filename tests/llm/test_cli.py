@@ -351,9 +351,10 @@ def test_half_of_the_quick_demo_raises_the_held_out_reward(tmp_path, capsys, bar
         fine_tuning_steps=100,
         comparisons=384,
         prompts=128,
+        betas=(0.3,),
         offline_steps=12,
         online_steps=10,
-        held_out=144,
+        held_out=288,
         watched=16,
     )
     monkeypatch.setitem(SIZES, "quick", half)
