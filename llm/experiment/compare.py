@@ -145,10 +145,10 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
         most = frontier_of(record)
         if policy is None:
             return None
-        h = policy.log_ratio[: record.plan.judged]
+        h = policy.log_ratio[: record.judged]
         if not most[0][0] <= h.mean() <= most[0][-1]:
             return None
-        rise = (policy.reward - record.reference)[: record.plan.judged]
+        rise = (policy.reward - record.reference)[: record.judged]
         rows.append(_chord(*most, h) - rise)
     return _over(rows)
 

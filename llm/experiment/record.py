@@ -48,6 +48,7 @@ class Record:
     prompts: str  # what tells them from others
     reference: Floats  # (P,)  reward
     reference_rule: Floats | None
+    judged: int  # of the prompts, the first so many, where the frontier was looked for
     possible: dict[str, Any]
     methods: dict[str, list[Policy | None]]  # along each method's grid; None has diverged
     made: dict[str, Any]
@@ -99,6 +100,7 @@ def record(folder: Path) -> Record:
         prompts=content(folder / "data" / "report.jsonl"),
         reference=reference["reward"],
         reference_rule=rule[0]["reward"] if rule else None,
+        judged=len(_numbers(folder / "possible")[1]["reward"]),
         possible=read_json(folder / "possible" / FRONTIER),
         methods={name: _policies(folder, plan, name) for name in names},
         made=read_json(folder / MADE),

@@ -30,6 +30,7 @@ from llm.run_folder import claimed, provenance
 from llm.trainer import Diverged
 
 ORDER = 0  # of the text: all seeds learn from the same, and are asked about the same prompts
+LOOKED = ("frontier", "judged", "anneal")  # how the frontier is looked for: no policy depends on it
 DIVERGED, MADE = "diverged.json", "made.json"
 
 
@@ -44,7 +45,8 @@ def run_seeds(options: Options) -> list[Path]:
         folder = options.out / f"seed-{seed}"
         to = Seed(folder, plan, seed, options.truth)
         text = text_of(options, options.out / "text", PACKAGES)
-        settings = {"plan": asdict(plan), "seed": seed, "truth": options.truth, "text": text.origin["name"]}
+        trained = {name: x for name, x in asdict(plan).items() if name not in LOOKED}
+        settings = {"plan": trained, "seed": seed, "truth": options.truth, "text": text.origin["name"]}
         with claimed(folder, settings):
             started = time.monotonic()
             if not (folder / "data" / "told.json").exists():

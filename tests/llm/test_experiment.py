@@ -49,9 +49,7 @@ def planted(seed: int, below: dict[str, float], spread: float = 0.05) -> Record:
     line = {"kl": [*grid, None], "reward": [*(curve(grid) + shared.mean()), None]}
     possible = {"frontier": line | {"beta": [*np.arange(60.0, 0, -1), None]}, "best_of_n": line}
     made = {"minutes": 1.0}
-    return Record(
-        seed, Plan(betas=BETAS, judged=PROMPTS), "rule", "same", shared, None, possible, methods, made
-    )
+    return Record(seed, Plan(betas=BETAS), "rule", "same", shared, None, PROMPTS, possible, methods, made)
 
 
 SEEDS = [planted(seed, {}) for seed in range(5)]
@@ -194,6 +192,9 @@ def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys, monkeypatch):
     ]
     rows = [set(part.splitlines()) for part in parts]
     assert [len(each) for each in rows] == [6, 6, 6] and len(set.union(*rows)) == 18
+    shutil.rmtree(tmp_path / "e" / "seed-0" / "possible")  # looked for again, with other chains
+    write_json(tmp_path / "plan.json", TINY | {"judged": 3, "anneal": 2})
+    assert main(given) == 0 and capsys.readouterr().out == said
     moved(tmp_path, "elsewhere", 1, {"seed": 1})
     joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
     assert main([*usual, *joined]) == 0 and "| CoPG | 0.001, 0.001 |" in capsys.readouterr().out
