@@ -21,6 +21,7 @@ REWARD = "held-out reward"
 KL = "KL to the reference [nats a completion]"
 FRONTIER = "frontier.json"  # what `possible` wrote
 MARKERS = "os^DvPX*<"  # nine, as hues are eight: no two of 72 policies share both
+OTHERS: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "zorder": 1}  # curves that a panel is not of
 NOT_DRAWN = {"step", "epoch", "learning_rate", "surrogate", "total_flos", "rise_low", "rise_high"}
 
 
@@ -111,6 +112,11 @@ def log_of(folder: Path) -> Log:
 def reach(estimates: Sequence[Interval]) -> list[list[float]]:
     """How far intervals reach below and above their means."""
     return [[e["mean"] - e["low"] for e in estimates], [e["high"] - e["mean"] for e in estimates]]
+
+
+def headed(figure: Figure, text: str) -> None:
+    """The figure's title, what it found, over all its panels."""
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)
 
 
 def with_legend(figure: Figure) -> Figure:

@@ -23,12 +23,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.plots import style
-from llm.figures import KL, REWARD, Log, log_of, possible, reach, written
+from llm.figures import KL, OTHERS, REWARD, Log, headed, log_of, possible, reach, written
 
 Metrics = dict[str, Any]
 Logs = dict[tuple[str, float], Log]
 RISE = "held-out reward − reference"
-OTHERS: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "zorder": 1}
 
 
 def write_all(folder: Path, metrics: Metrics) -> list[Path]:
@@ -62,7 +61,7 @@ def training(metrics: Metrics, logs: Logs) -> Figure:
     figure.supylabel(RISE, fontsize=9)
     above = sum(run["rise_over_reference"]["low"] > 0 for run in metrics["runs"])
     among = f"{above} of {len(metrics['runs'])}"
-    _title(figure, f"{among} runs end above the reference, by the 95 % interval over all held-out prompts")
+    headed(figure, f"{among} runs end above the reference, by the 95 % interval over all held-out prompts")
     return figure
 
 
@@ -76,7 +75,7 @@ def comparison(metrics: Metrics, logs: Logs) -> Figure:
                 axes.plot(*_along(logs[method, beta], "step", "eval_rise"), **OTHERS)
         axes.axhline(0, color=style.GREY, linewidth=1)
         axes.set_title(f"{shown}, β = {metrics['best_beta'][shown]:g}")
-    _title(figure, f"Along training, each at {_chosen(metrics)}")
+    headed(figure, f"Along training, each at {_chosen(metrics)}")
     return figure
 
 
@@ -88,7 +87,7 @@ def reward_against_beta(metrics: Metrics) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(_betas(metrics), [f"{beta:g}" for beta in _betas(metrics)])
         axes.minorticks_off()
-    _title(
+    headed(
         figure,
         "Final reward against β (line: the reference; ring: the highest, chosen on these very prompts)",
     )
@@ -105,7 +104,7 @@ def frontier(metrics: Metrics) -> Figure:
             possible(axes, metrics["possible"])
     if "possible" in metrics:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    _title(
+    headed(
         figure,
         "What a nat of KL to the reference (square) buys; ring: the highest, chosen on these very prompts",
     )
@@ -122,7 +121,7 @@ def best_betas(metrics: Metrics) -> Figure:
     axes.set_xticks(range(len(best)), [f"{run['method']}\nβ = {run['beta']:g}" for run in best])
     lifted = sum(run["rise_over_reference"]["low"] > 0 for run in best)
     axes.set(ylabel=RISE)
-    _title(figure, f"Above 0 for {lifted} of {len(best)} methods, each at\n{_chosen(metrics)}")
+    headed(figure, f"Above 0 for {lifted} of {len(best)} methods, each at\n{_chosen(metrics)}")
     return figure
 
 
@@ -147,10 +146,6 @@ def _panels(metrics: Metrics, ylabel: str, xlabel: str) -> tuple[Figure, list[Ax
         axes.set(title=method, xlabel=xlabel)
     panels[0, 0].set_ylabel(ylabel)
     return figure, list(panels[0])
-
-
-def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)
 
 
 def _chosen(metrics: Metrics) -> str:

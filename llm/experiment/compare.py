@@ -14,9 +14,10 @@ has this KL (T1.2). It needs no beta of the method's own, so that all have one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def gap(records: Sequence[Record], method: str, place: int) -> Difference | None
     rows = []
     for record in records:
         policy = record.methods[method][place]
-        most = frontier_of(record)
+        most = frontier_of(record.possible)
         if policy is None:
             return None
         h = policy.log_ratio[: record.judged]
@@ -161,10 +162,10 @@ def _chord(kl: Floats, rises: Floats, log_ratio: Floats) -> Floats:
     return np.asarray(rises[i - 1] + slope * (log_ratio - kl[i - 1]))
 
 
-def frontier_of(record: Record) -> tuple[Floats, Floats]:
+def frontier_of(possible: Mapping[str, Any]) -> tuple[Floats, Floats]:
     """KL of pi* and its rise over the reference, as far as they are known, KL rising."""
-    start = record.possible["best_of_n"]["reward"][0]
-    curve = [(kl, reward - start) for kl, reward, _ in known(record.possible)]
+    start = possible["best_of_n"]["reward"][0]
+    curve = [(kl, reward - start) for kl, reward, _ in known(possible)]
     kl, rises = zip(*sorted([(0.0, 0.0), *curve]), strict=True)
     return np.array(kl), np.array(rises)
 

@@ -13,13 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.plots import style
-from llm.experiment.compare import OFF
+from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
 from llm.experiment.summary import Summary
-from llm.figures import KL, known, written
+from llm.figures import KL, OTHERS, headed, reach, written
 
 MARKERS = "osD^vP*X<>"  # one a seed
 ACROSS = 5  # panels
-OTHERS: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "zorder": 1}
 
 
 def write_all(folder: Path, found: Summary) -> list[Path]:
@@ -31,7 +30,7 @@ def write_all(folder: Path, found: Summary) -> list[Path]:
     drawn |= {"off_policy": lambda: plane(found, off)} if off else {}
     if found["truth"] == "learned":
         drawn["overdone"] = lambda: overdone(found, on)
-    drawn["wins"] = lambda: wins(found, ["reference", *on])
+    drawn["wins"] = lambda: wins(found, [REFERENCE, *on])
     drawn |= {"revisions": lambda: revisions(found)} if any(found["revisions"].values()) else {}
     drawn |= {key: _pairs(found, key) for key in ("pairs", "pairs_off") if found.get(key)}
     return [written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
@@ -53,7 +52,7 @@ def plane(found: Summary, methods: Sequence[str]) -> Figure:
         axes.set(title=name, xlabel=KL.replace(" [", "\n["))
     panels[0][1].set_ylabel("held-out reward")
     figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    _title(figure, _finding(found, methods))
+    headed(figure, _finding(found, methods))
     return figure
 
 
@@ -65,18 +64,16 @@ def gap(found: Summary, methods: Sequence[str]) -> Figure:
         if gaps_at:
             betas, gaps = zip(*gaps_at, strict=True)
             means = [each["mean"] for each in gaps]
-            reach = [
-                [each["mean"] - each["low"] for each in gaps],
-                [each["high"] - each["mean"] for each in gaps],
-            ]
-            axes.errorbar(betas, means, yerr=reach, fmt="o-", capsize=3, color=_color(name), markersize=4)
+            axes.errorbar(
+                betas, means, yerr=reach(gaps), fmt="o-", capsize=3, color=_color(name), markersize=4
+            )
         axes.axhline(0, color=style.BLACK, linewidth=0.8)
         axes.set(title=name, xlabel="β", xscale="log")
         ticks = [p["beta"] for p in found["methods"][name]["points"]]
         axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
         axes.minorticks_off()
     panels[0][1].set_ylabel("reward below the best\nof the same KL")
-    _title(figure, "What each policy loses against π* of its KL (95 % intervals over seeds and prompts)")
+    headed(figure, "What each policy loses against π* of its KL (95 % intervals over seeds and prompts)")
     return figure
 
 
@@ -96,7 +93,7 @@ def training(found: Summary, methods: Sequence[str]) -> Figure:
         axes.title.set_fontsize(8)
     panels[0][1].set_ylabel("held-out reward − reference")
     seeds = "thin: a seed, thick: their mean" if len(found["seeds"]) > 1 else "one seed"
-    _title(figure, f"Along training, at the β that each seed chose on other prompts ({seeds})")
+    headed(figure, f"Along training, at the β that each seed chose on other prompts ({seeds})")
     return figure
 
 
@@ -112,7 +109,7 @@ def overdone(found: Summary, methods: Sequence[str]) -> Figure:
         axes.plot(0, np.mean(found[start]), "s", color=style.GREY, label="reference")
         axes.set(xlabel=KL, ylabel=label)
     figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    _title(figure, "The reward that is learned rises with KL; what a rule thinks of the same answers")
+    headed(figure, "The reward that is learned rises with KL; what a rule thinks of the same answers")
     return figure
 
 
@@ -139,7 +136,7 @@ def wins(found: Summary, names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     figure.colorbar(picture, label="share of prompts")
-    _title(figure, "How often the row has the higher reward than the column (±: 95 %)")
+    headed(figure, "How often the row has the higher reward than the column (±: 95 %)")
     return figure
 
 
@@ -155,7 +152,7 @@ def revisions(found: Summary) -> Figure:
     axes.set(xlabel="revisions", ylabel="held-out reward")
     figure.legend(loc="outside lower center", ncols=2)
     first, last = (np.mean([np.array(r)[:, i].mean() for r in asked.values()]) for i in (0, -1))
-    _title(figure, f"Asked to revise its answer, its reward goes from {first:.2f} to {last:.2f}")
+    headed(figure, f"Asked to revise its answer, its reward goes from {first:.2f} to {last:.2f}")
     return figure
 
 
@@ -163,16 +160,14 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
     """Paired differences at equal KL, with their intervals; grey is where nothing is resolved."""
 
     def draw() -> Figure:
-        pairs, quarter = found[key], found["rise"] / 4
+        pairs, quarter = found[key], QUARTER * found["rise"]
         figure, axes = plt.subplots(figsize=(6.4, 0.6 + 0.2 * len(pairs) + 0.5))
         colors = {"differ": style.RED, "equal": style.BLUE, "not resolved": style.GREY}
         marks = {"differ": "D", "equal": "o", "not resolved": "x"}
         for i, each in enumerate(pairs):
             d, what = each["difference"], each["verdict"]
-            reach = [[d["mean"] - d["low"]], [d["high"] - d["mean"]]]
-            axes.errorbar(
-                d["mean"], -i, xerr=reach, fmt=marks[what], color=colors[what], capsize=2, markersize=4
-            )
+            look: dict[str, Any] = {"fmt": marks[what], "color": colors[what], "capsize": 2, "markersize": 4}
+            axes.errorbar(d["mean"], -i, xerr=reach([d]), **look)
         for what in colors:
             axes.plot([], [], marks[what], color=colors[what], label=what)
         axes.axvspan(-quarter, quarter, color="#EEEEEE", zorder=0)
@@ -183,7 +178,7 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3)
         differ = sum(each["verdict"] == "differ" for each in pairs)
-        _title(figure, f"At equal KL {differ} of {len(pairs)} differences are more than chance (Holm)")
+        headed(figure, f"At equal KL {differ} of {len(pairs)} differences are more than chance (Holm)")
         return figure
 
     return draw
@@ -208,21 +203,15 @@ def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float],
 
 def _possible(axes: Axes, found: Summary) -> None:
     """pi* of every beta and the best of n, means over the seeds, as rises over the reference's mean."""
-    start, firsts = (
-        np.mean(found["reference"]),
-        [each["best_of_n"]["reward"][0] for each in found["possible"]],
-    )
-    curves = []
-    for each, first in zip(found["possible"], firsts, strict=True):
-        curves.append(np.array([(0.0, 0.0), *((kl, reward - first) for kl, reward, _ in known(each))]).T)
-    x = np.linspace(0, min(kl.max() for kl, _ in curves), 60)
-    rise = np.mean([np.interp(x, *curve[:, curve[0].argsort()]) for curve in curves], axis=0)
+    start, each_most = np.mean(found["reference"]), [frontier_of(each) for each in found["possible"]]
+    x = np.linspace(0, min(kl.max() for kl, _ in each_most), 60)
+    rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
     axes.plot(x, start + rise, color=style.BLACK, label="π* of every β: the most there is")
     best = np.array(
         [[each["best_of_n"][a] for each in found["possible"]] for a in ("kl", "reward")], dtype=float
     )
     kl, reward = best.mean(axis=1)
-    axes.plot(kl, start + reward - np.mean(firsts), "k|-", linewidth=0.8, label="best of 1, 2, 4 …")
+    axes.plot(kl, start + reward - reward[0], "k|-", linewidth=0.8, label="best of 1, 2, 4 …")
 
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:
@@ -244,7 +233,3 @@ def _color(name: str) -> str:
 
 
 COLORS = {"PG0": style.RED, "PGmean": style.PURPLE}
-
-
-def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)

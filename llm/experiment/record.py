@@ -18,7 +18,7 @@ from llm.commands import REVISIONS
 from llm.demo.sizes import changed
 from llm.evaluate import PROMPTS
 from llm.experiment.plan import METHODS, Plan, betas_of
-from llm.experiment.run import DIVERGED, MADE
+from llm.experiment.run import MADE
 from llm.figures import FRONTIER, Log, log_of
 from llm.files import content, read_json
 from llm.run_folder import SETTINGS
@@ -141,8 +141,3 @@ def _numbers(folder: Path) -> tuple[dict[str, dict[str, Floats]], dict[str, Floa
     arrays = {key: {name: np.array(x) for name, x in found.items()} for key, found in read.items()}
     reference = arrays.pop("reference")
     return {Path(key).parent.name: found for key, found in arrays.items()}, reference
-
-
-def diverged(folder: Path, method: str) -> list[str]:
-    """Names of the runs of a method that diverged."""
-    return sorted(path.parent.name for path in folder.glob(f"runs/{method}-[0-9]*/{DIVERGED}"))

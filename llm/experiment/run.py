@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from transformers.utils import logging as transformers_logging
 
 from bandits.samples import Samples
 from llm.data import first
@@ -40,11 +39,11 @@ def run_seeds(options: Options) -> list[Path]:
     methods = known(options.methods)
     if options.truth not in ("learned", "rule"):
         raise ValueError(f"truth must be learned or rule, but is {options.truth!r}")
+    text = text_of(options, options.out / "text", PACKAGES)
     found = []
     for seed in range(first_seed, first_seed + options.seeds):
         folder = options.out / f"seed-{seed}"
         to = Seed(folder, plan, seed, options.truth)
-        text = text_of(options, options.out / "text", PACKAGES)
         trained = {name: x for name, x in asdict(plan).items() if name not in LOOKED}
         settings = {"plan": trained, "seed": seed, "truth": options.truth, "text": text.origin["name"]}
         with claimed(folder, settings):
@@ -88,7 +87,6 @@ def make_seed(to: Seed, methods: Sequence[str], *, jobs: int, quiet: bool) -> No
 
 def _lane(lane: Lane, quiet: bool) -> None:
     """Commands one after another; where one diverges it is written down, and given no second time."""
-    transformers_logging.set_verbosity_error()
     for command in lane:
         out = Path(command[command.index("--out") + 1])
         if (out / DIVERGED).exists():

@@ -81,7 +81,7 @@ def test_the_gap_is_what_a_method_lies_below_the_frontier():
 
 def test_one_seed_has_a_gap_over_prompts_and_no_pairs():
     found = gap(SEEDS[:1], "CoPG", 1)
-    end, (kl, rises) = SEEDS[0].methods["CoPG"][1], compare.frontier_of(SEEDS[0])
+    end, (kl, rises) = SEEDS[0].methods["CoPG"][1], compare.frontier_of(SEEDS[0].possible)
     assert end is not None and found is not None
     expected = np.interp(end.log_ratio.mean(), kl, rises) - (end.reward - SEEDS[0].reference).mean()
     assert found.mean == pytest.approx(expected, abs=1e-12) and found.low < found.mean < found.high
