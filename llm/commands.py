@@ -188,7 +188,7 @@ def run_evaluate(options: Options, settings: Settings) -> list[str]:
     lines += [f"{name}, revised: {_course(rewards)}" for name, rewards in revised.items()]
     with claimed(options.out, settings):
         write_json(options.out / "metrics.json", found)
-        write_json(options.out / PROMPTS, {name: each.numbers() for name, each in outcomes.items()})
+        write_json(options.out / PROMPTS, {name: each.each() for name, each in outcomes.items()})
         if revised:
             write_json(options.out / REVISIONS, {name: each.tolist() for name, each in revised.items()})
         if drawn is not None:

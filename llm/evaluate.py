@@ -13,6 +13,7 @@ differences.  A share of wins has Wilson's interval, which says something of 10 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -22,7 +23,7 @@ from llm.generate import Sampling, scored_rows
 from llm.rewards import Floats, Reward, rouge_l
 
 NORMAL_95 = 1.959964
-PROMPTS = "prompts.json"  # every number of every prompt, beside the means of metrics.json
+PROMPTS = "prompts.json"  # every completion and its numbers, beside the means of metrics.json
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Outcome:
         }
         return found if self.rouge is None else found | {"rouge": estimate(self.rouge)}
 
-    def numbers(self) -> dict[str, list[float]]:
-        """reward, length and log_ratio of each prompt, for a file."""
-        return {name: getattr(self, name).tolist() for name in ("reward", "length", "log_ratio")}
+    def each(self) -> dict[str, list[Any]]:
+        """completion, reward, length and log_ratio of each prompt, for a file."""
+        numbers = {name: getattr(self, name).tolist() for name in ("reward", "length", "log_ratio")}
+        return {"completion": self.completions} | numbers
 
 
 def evaluate(

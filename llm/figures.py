@@ -78,7 +78,7 @@ def possible(axes: Axes, found: Mapping[str, Any]) -> None:
     the legend says; and, thinner, the best of n, which no policy of its KL is much better than: where the
     line has ended it lies above it.
     """
-    best, curve, samples = _points(found["best_of_n"], "n"), known(found), found["samples"]
+    best, curve, samples = points_of(found["best_of_n"], "n"), known(found), found["samples"]
     thin: dict[str, Any] = {"color": style.BLACK, "linewidth": 0.8, "marker": "|", "zorder": 1}
     if best:
         x, y, sizes = zip(*best, strict=True)
@@ -92,13 +92,13 @@ def possible(axes: Axes, found: Mapping[str, Any]) -> None:
 
 def known(found: Mapping[str, Any]) -> list[tuple[float, float, float]]:
     """KL, reward and beta of pi*: of the samples as far as they count, below that of annealed chains."""
-    curve = _points(found["frontier"], "beta")
+    curve = points_of(found["frontier"], "beta")
     last = min((beta for _, _, beta in curve), default=float("inf"))
-    led = _points(found["annealed"], "beta") if "annealed" in found else []
+    led = points_of(found["annealed"], "beta") if "annealed" in found else []
     return curve + [point for point in led if point[2] < last]
 
 
-def _points(columns: Mapping[str, Any], by: str) -> list[tuple[float, float, float]]:
+def points_of(columns: Mapping[str, Any], by: str) -> list[tuple[float, float, float]]:
     """KL, reward, and what makes it, where it is no gap."""
     points = zip(*(columns[name] for name in ("kl", "reward", by)), strict=True)
     return sorted(point for point in points if None not in point)

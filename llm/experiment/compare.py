@@ -9,7 +9,9 @@ Holm's correction for all that are looked at. A difference is one of three:
     not resolved    else
 
 The gap of a policy is the reward that the best policy of its KL has more: J* - J at the beta whose optimum
-has this KL (T1.2). It needs no beta of the method's own, so that all have one.
+has this KL (T1.2). It needs no beta of the method's own, so that all have one. Where pi* is not known any
+more the best of n stands for it, which is a policy too: the gap is then at least so large, and hardly larger
+(T9.2).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 
 from bandits.checks import Floats
 from llm.experiment.record import Policy, Record
-from llm.figures import known
+from llm.figures import known, points_of
 from llm.paired import Difference, at_kl, holm, two_level
 
 TARGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # KL at which methods are compared, where both have it
@@ -163,11 +165,13 @@ def _chord(kl: Floats, rises: Floats, log_ratio: Floats) -> Floats:
 
 
 def frontier_of(possible: Mapping[str, Any]) -> tuple[Floats, Floats]:
-    """KL of pi* and its rise over the reference, as far as they are known, KL rising."""
-    start = possible["best_of_n"]["reward"][0]
-    curve = [(kl, reward - start) for kl, reward, _ in known(possible)]
-    kl, rises = zip(*sorted([(0.0, 0.0), *curve]), strict=True)
-    return np.array(kl), np.array(rises)
+    """KL and rise over the reference of pi* as far as it is known, then of the best of n, KL rising."""
+    best = points_of(possible["best_of_n"], "n")
+    curve = [(kl, reward) for kl, reward, _ in known(possible)]
+    last = max((kl for kl, _ in curve), default=0.0)
+    further = [(kl, reward) for kl, reward, _ in best if kl > last]
+    kl, rewards = np.array(sorted([best[0][:2], *curve, *further])).T
+    return kl, rewards - best[0][1]
 
 
 def at_edge(records: Sequence[Record], method: str) -> int:

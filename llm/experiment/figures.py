@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bandits.plots import style
 from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
 from llm.experiment.summary import Summary
-from llm.figures import KL, OTHERS, headed, reach, written
+from llm.figures import KL, OTHERS, headed, known, reach, written
 
 MARKERS = "osD^vP*X<>"  # one a seed
 ACROSS = 5  # panels
@@ -57,7 +57,7 @@ def plane(found: Summary, methods: Sequence[str]) -> Figure:
 
 
 def gap(found: Summary, methods: Sequence[str]) -> Figure:
-    """How much reward the best policy of the same KL has more, against beta."""
+    """How much reward the best policy of the same KL has more, as far as it is known, against beta."""
     figure, panels = _panels(methods)
     for name, axes in panels:
         gaps_at = [(p["beta"], p["gap"]) for p in found["methods"][name]["points"] if p["gap"]]
@@ -73,7 +73,7 @@ def gap(found: Summary, methods: Sequence[str]) -> Figure:
         axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
         axes.minorticks_off()
     panels[0][1].set_ylabel("reward below the best\nof the same KL")
-    headed(figure, "What each policy loses against π* of its KL (95 % intervals over seeds and prompts)")
+    headed(figure, "What policies lose against π* of their KL, or the best of n (95 %, seeds and prompts)")
     return figure
 
 
@@ -202,26 +202,28 @@ def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float],
 
 
 def _possible(axes: Axes, found: Summary) -> None:
-    """pi* of every beta and the best of n, means over the seeds, as rises over the reference's mean."""
+    """pi* of every beta, then the best of n, means over the seeds, as rises over the reference's mean."""
     start, each_most = np.mean(found["reference"]), [frontier_of(each) for each in found["possible"]]
-    x = np.linspace(0, min(kl.max() for kl, _ in each_most), 60)
-    rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
-    axes.plot(x, start + rise, color=style.BLACK, label="π* of every β: the most there is")
-    best = np.array(
-        [[each["best_of_n"][a] for each in found["possible"]] for a in ("kl", "reward")], dtype=float
-    )
-    kl, reward = best.mean(axis=1)
-    axes.plot(kl, start + reward - reward[0], "k|-", linewidth=0.8, label="best of 1, 2, 4 …")
+    ends = [max((kl for kl, *_ in known(each)), default=0.0) for each in found["possible"]]
+    for low, high, width, label in (
+        (0.0, min(ends), 2.0, "π* of every β: the most there is"),
+        (min(ends), min(kl[-1] for kl, _ in each_most), 0.8, "best of 2, 4, 8 …: nearly as much"),
+    ):
+        x = np.linspace(low, high, 60)
+        rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
+        axes.plot(x, start + rise, color=style.BLACK, linewidth=width, label=label)
 
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:
     """What the plane shows, as far as the numbers say it."""
-    gaps = [p["gap"]["mean"] for name in methods for p in found["methods"][name]["points"] if p["gap"]]
+    start, shares = np.mean(found["reference"]), []
+    for p in (p for name in methods for p in found["methods"][name]["points"] if p["gap"]):
+        rise = np.mean(p["reward"]) - start
+        shares.append(rise / (rise + p["gap"]["mean"]))
     seeds = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
-    if not gaps:
+    if not shares:
         return f"What a nat of KL buys ({seeds})"
-    share = max(gaps) / found["rise"]
-    return f"No policy is further than {share:.0%} of the rise below the best of its KL ({seeds})"
+    return f"Policies have {min(shares):.0%} to {max(shares):.0%} of what is possible at their KL ({seeds})"
 
 
 def _gaps(found: Summary, methods: Sequence[str]) -> bool:

@@ -29,8 +29,8 @@ class Plan(Size):
     steps: int = 360
     spoiling: int = 120  # steps by which the other policy is made worse
     held_out: int = 400  # each: for the learning rate, for beta, for the report
+    frontier: int = 256  # completions of the reference: enough for the best of 64, some 3 nats
     judged: int = 100  # prompts of the report at which the frontier is looked for
-    anneal: int = 8  # moves of its chains at each beta
 
 
 PLANS = {

@@ -6,6 +6,7 @@ have been asked about the same prompts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Policy:
     chosen_by: float  # mean reward on the prompts that beta is chosen on
     log: Log
     revisions: list[float] = field(default_factory=list)  # mean rewards of its answers and their revisions
+    texts: list[str] = field(default_factory=list)  # its answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class Record:
     possible: dict[str, Any]
     methods: dict[str, list[Policy | None]]  # along each method's grid; None has diverged
     made: dict[str, Any]
+    asked: list[dict[str, str]] = field(default_factory=list)  # prompt, people's and the reference's answers
 
     def chosen(self, method: str) -> int | None:
         """Where in its grid the beta of most reward on the prompts for that is; None: all diverged."""
@@ -92,6 +95,8 @@ def record(folder: Path) -> Record:
     plan = changed(Plan(), settings["plan"])
     names = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
     _, reference = _numbers(folder / "report" / names[0])
+    rows = [json.loads(line) for line in (folder / "data" / "report.jsonl").read_text().splitlines()]
+    answered = zip(rows, reference["completion"], strict=True)
     rule = [_numbers(folder / "report-rule" / name)[1] for name in names if settings["truth"] == "learned"]
     return Record(
         seed=settings["seed"],
@@ -104,6 +109,7 @@ def record(folder: Path) -> Record:
         possible=read_json(folder / "possible" / FRONTIER),
         methods={name: _policies(folder, plan, name) for name in names},
         made=read_json(folder / MADE),
+        asked=[row | {"reference": str(text)} for row, text in answered],
     )
 
 
@@ -125,6 +131,7 @@ def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
             chosen_by=float(chosen[name]["reward"].mean()),
             log=log_of(folder / "runs" / name),
             revisions=again.get(name, []),
+            texts=numbers["completion"].tolist(),
         )
     return [found.get(beta) for beta in betas_of(plan, method)]
 
@@ -135,8 +142,8 @@ def _revisions(folder: Path) -> dict[str, list[float]]:
     return {Path(key).parent.name: np.mean(rewards, axis=1).tolist() for key, rewards in found.items()}
 
 
-def _numbers(folder: Path) -> tuple[dict[str, dict[str, Floats]], dict[str, Floats]]:
-    """Of each run by the name of its folder, and of the reference; numbers of every prompt."""
+def _numbers(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Of each run by the name of its folder, and of the reference; what there is of every prompt."""
     read = read_json(folder / PROMPTS)
     arrays = {key: {name: np.array(x) for name, x in found.items()} for key, found in read.items()}
     reference = arrays.pop("reference")

@@ -9,24 +9,27 @@ from llm.experiment import figures
 from llm.experiment.record import records
 from llm.experiment.run import run_seeds
 from llm.experiment.summary import Summary, summary
+from llm.experiment.texts import examples
 from llm.files import write_json, write_whole
 from llm.inputs import Options
 
-METRICS, TABLE = "metrics.json", "table.md"
+METRICS, TABLE, TEXTS = "metrics.json", "table.md", "texts.md"
 
 
 def run_experiment(options: Options) -> list[str]:
-    """Run what was asked for, or join what is there; then metrics.json, table.md and the figures."""
+    """Run what was asked for, or join what is there; then numbers, table, examples of texts and figures."""
     if options.merge:
         folders = [*map(Path, options.merge), options.out]
     else:
         run_seeds(options)
         folders = [options.out]
-    found = summary(records(folders))
+    seeds = records(folders)
+    found = summary(seeds)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / METRICS, found)
     lines = table(found)
-    write_whole(options.out / TABLE, "\n".join([*lines, ""]).encode())
+    for name, text in ((TABLE, lines), (TEXTS, examples(seeds[0]))):
+        write_whole(options.out / name, "\n".join([*text, ""]).encode())
     return [*lines, "", *(f"wrote {path}" for path in figures.write_all(options.out, found))]
 
 

@@ -29,7 +29,7 @@ from llm.run_folder import claimed, provenance
 from llm.trainer import Diverged
 
 ORDER = 0  # of the text: all seeds learn from the same, and are asked about the same prompts
-LOOKED = ("frontier", "judged", "anneal")  # how the frontier is looked for: no policy depends on it
+LOOKED = ("frontier", "judged")  # how the frontier is looked for: no policy depends on it
 DIVERGED, MADE = "diverged.json", "made.json"
 
 

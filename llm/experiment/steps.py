@@ -79,7 +79,7 @@ def data(to: Seed, methods: Sequence[str]) -> list[Lane]:
     k = {"k": plan.k}
     worse = one | k | {"algorithm": "RLOO", "reward": opposite(to.reward), "beta": 1.0}
     worse |= training(plan.spoiling, plan.batch, max(plan.rates))
-    most = {"frontier": plan.frontier, "anneal": plan.anneal, "rows": plan.judged}
+    most = {"frontier": plan.frontier, "rows": plan.judged}
     their = to.sampling | k | {"model": folder / "spoiled" / "model", "reference": to.reference}
     lanes = [
         [line("sample", folder / "samples", to.data("prompts"), one | k)],

@@ -97,12 +97,14 @@ def test_from_pairs_to_an_evaluated_policy(tmp_path, pairs, capsys):
     most = json.loads((tmp_path / "evaluate" / "frontier.json").read_text())
     assert most["samples"] == 64 and None not in most["frontier"]["reward"][:5]  # of large beta
     assert most["annealed"]["islands"] == 4 and most["annealed"]["reward"][0] is not None
-    assert (tmp_path / "evaluate" / "samples.md").read_text().count("## Prompt") == 10
+    samples = (tmp_path / "evaluate" / "samples.md").read_text()
+    assert samples.count("## Prompt") == 10
     each = json.loads((tmp_path / "evaluate" / "prompts.json").read_text())
     for name, numbers in each.items():
         for key, column in (("reward", "reward"), ("kl", "log_ratio"), ("length", "length")):
             assert len(numbers[column]) == 24
             assert np.mean(numbers[column]) == pytest.approx(metrics[name][key]["mean"], abs=1e-12)
+        assert [text.strip() in samples for text in numbers["completion"][:10]] == [True] * 10
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,13 @@ from llm.experiment.report import table
 from llm.experiment.run import best_rate
 from llm.experiment.steps import Seed
 from llm.experiment.summary import summary
+from llm.experiment.texts import examples
 from llm.files import read_json, write_json
 
 BETAS = (0.25, 0.5, 1.0, 2.0, 4.0)
 PROMPTS = 300
+TEXTS = [f" answer\n{i}" for i in range(PROMPTS)]
+ASKED = {"prompt": "What?", "completion": " That.", "reference": " This."}
 GRID = {"CoPG": 1.0, "DPO": 0.7, "IPO": 1.4}  # how much KL each takes at the same beta
 
 
@@ -44,12 +47,14 @@ def planted(seed: int, below: dict[str, float], spread: float = 0.05) -> Record:
             log_ratio = kl + rng.normal(0, np.sqrt(2 * kl), PROMPTS)
             noise = spread * rng.normal() + 0.3 * rng.normal(size=PROMPTS)
             reward = curve(np.array(kl)) - below.get(name, 0.0) + shared + noise
-            ends.append(Policy(beta, 1e-3, reward, log_ratio, None, float(reward.mean()), []))
+            ends.append(Policy(beta, 1e-3, reward, log_ratio, None, float(reward.mean()), [], texts=TEXTS))
         methods[name] = ends
     line = {"kl": [*grid, None], "reward": [*(curve(grid) + shared.mean()), None]}
-    possible = {"frontier": line | {"beta": [*np.arange(60.0, 0, -1), None]}, "best_of_n": line}
+    possible = {"frontier": line | {"beta": [*np.arange(60.0, 0, -1), None]}}
+    possible["best_of_n"] = line | {"n": [*range(1, 61), None]}
     made = {"minutes": 1.0}
-    return Record(seed, Plan(betas=BETAS), "rule", "same", shared, None, PROMPTS, possible, methods, made)
+    usual = (seed, Plan(betas=BETAS), "rule", "same", shared, None, PROMPTS, possible, methods, made)
+    return Record(*usual, asked=[ASKED] * PROMPTS)
 
 
 SEEDS = [planted(seed, {}) for seed in range(5)]
@@ -68,15 +73,19 @@ def test_methods_on_one_curve_are_not_told_apart_and_one_below_it_is():
 
 
 def test_the_gap_is_what_a_method_lies_below_the_frontier():
-    """Its interval covers what was planted, at every beta; where the frontier is not known there is none."""
+    """Its interval covers what was planted, at every beta; where pi* is not known against the best of n."""
     below = [planted(seed, {"DPO": 0.5}) for seed in range(5)]
     for name, much in (("CoPG", 0.0), ("DPO", 0.5)):
         for place in range(len(BETAS)):
             found = gap(below, name, place)
             assert found is not None and found.low - 0.02 < much < found.high + 0.02
-    short = {"frontier": {"kl": [0.1, None], "reward": [0.4, None], "beta": [1.0, 0.5]}}
-    known = [replace(each, possible=each.possible | short) for each in below]
-    assert gap(known, "DPO", 0) is None
+    short = {"kl": [0.1, None], "reward": [0.4 + below[0].reference.mean(), None], "beta": [1.0, 0.5]}
+    known = [replace(each, possible=each.possible | {"frontier": short}) for each in below]
+    assert gap(known, "DPO", 0) == gap(below, "DPO", 0)
+    of_few = [0.0, 0.2, 0.6], [0.0, 0.6, 1.0]
+    worse = {"best_of_n": {"n": [1, 2, 4], "kl": of_few[0], "reward": of_few[1]}, "frontier": short}
+    none = [replace(each, possible=worse) for each in below]
+    assert gap(none, "DPO", 0) is None
 
 
 def test_one_seed_has_a_gap_over_prompts_and_no_pairs():
@@ -86,6 +95,21 @@ def test_one_seed_has_a_gap_over_prompts_and_no_pairs():
     expected = np.interp(end.log_ratio.mean(), kl, rises) - (end.reward - SEEDS[0].reference).mean()
     assert found.mean == pytest.approx(expected, abs=1e-12) and found.low < found.mean < found.high
     assert "pairs" not in summary(SEEDS[:1])
+
+
+def test_examples_are_those_at_the_quarters_of_the_mean_rise():
+    """By sorting again: each method's own answer at its chosen beta, on one line."""
+    one = SEEDS[0]
+    ends = {name: one.methods[name][one.chosen(name) or 0] for name in GRID}
+    rise = np.mean([end.reward - one.reference for end in ends.values() if end], axis=0)
+    said = examples(one)
+    for place in (0, 75, 150, 224, 299):
+        i = int(np.flatnonzero(rise == np.sort(rise)[place])[0])
+        at = said.index(f"## Mean rise {rise[i]:+.2f}")
+        assert said[at + 4] == "- **people**: That." and said[at + 5].endswith("): This.")
+        for line, (name, end) in zip(said[at + 6 :], ends.items(), strict=False):
+            assert end is not None and line.startswith(f"- **{name}** (β = {end.beta:g}, ")
+            assert line.endswith(f": answer {i}")
 
 
 def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
@@ -148,7 +172,6 @@ TINY = {"vocabulary": 300, "layers": 1, "width": 16, "prompt_tokens": 24, "compl
 TINY |= {"fine_tuning_steps": 2, "comparisons": 8, "reward_steps": 2, "prompts": 8, "k": 2, "batch": 4}
 TINY |= {
     "judged": 4,
-    "anneal": 1,
     "betas": [1.0, 4.0],
     "rates": [1e-3],
     "steps": 2,
@@ -192,12 +215,16 @@ def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys, monkeypatch):
     ]
     rows = [set(part.splitlines()) for part in parts]
     assert [len(each) for each in rows] == [6, 6, 6] and len(set.union(*rows)) == 18
-    shutil.rmtree(tmp_path / "e" / "seed-0" / "possible")  # looked for again, with other chains
-    write_json(tmp_path / "plan.json", TINY | {"judged": 3, "anneal": 2})
+    shutil.rmtree(tmp_path / "e" / "seed-0" / "possible")  # looked for again, at other prompts
+    write_json(tmp_path / "plan.json", TINY | {"judged": 3})
     assert main(given) == 0 and capsys.readouterr().out == said
     moved(tmp_path, "elsewhere", 1, {"seed": 1})
     joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
     assert main([*usual, *joined]) == 0 and "| CoPG | 0.001, 0.001 |" in capsys.readouterr().out
+    texts = (tmp_path / "joined" / "texts.md").read_text()
+    assert (
+        texts.startswith("Seed 0, 6 held-out prompts: 1, 2, 3, 5, 6") and texts.count("- **CoPG** (β = ") == 5
+    )
     bad_joins(tmp_path, usual, capsys)
 
 
