@@ -51,7 +51,7 @@ DEMO: Options = {
     "tokenizer": (str, "hub id or folder; without one it is trained"),
 }
 EXPERIMENT: Options = {
-    "size": ("demo", "demo, titles, or a JSON file of changes"),
+    "size": ("demo", "demo, titles, gpt2 (for a GPU), or a JSON file of changes"),
     "methods": (list(FIRST), f"of {', '.join(METHODS)}"),
     "truth": ("learned", "learned, a reward model; or rule, which is known"),
     "seeds": (1, "how many, from --seed on; each trains everything anew"),

@@ -29,7 +29,7 @@ from llm.demo import figures
 from llm.demo.corpus import Text
 from llm.demo.lines import line, performed, training
 from llm.demo.parts import PACKAGES, shuffled, text_of, to_learn, told_of, write_parts
-from llm.demo.sizes import HEADS, Size, size_of
+from llm.demo.sizes import Size, size_of
 from llm.figures import FRONTIER
 from llm.files import read_json, write_json
 from llm.inputs import Options
@@ -73,7 +73,8 @@ def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
     usual = {"seed": seed} | limits
     sampled = {"model": reference, "max-new-tokens": size.completion_tokens} | usual
     scored = sampled | {"reward": judge}
-    shape = {"tokenizer": folder / "tokenizer", "layers": size.layers, "width": size.width, "heads": HEADS}
+    shape = {name: getattr(size, name) for name in ("layers", "width", "heads")}
+    shape["tokenizer"] = folder / "tokenizer"
     tuned = training(size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
     yield line("sft", folder / "sft", data / "train.jsonl", usual | shape | tuned)
     one = {"k": 1, "reward": "length", "seed": seed + 2}

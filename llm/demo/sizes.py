@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from llm.files import read_json
 
-HEADS = 4
 Of = TypeVar("Of", bound="Size")
 
 
@@ -19,6 +18,7 @@ class Size:
     vocabulary: int = 2000  # of a tokenizer that is trained
     layers: int = 3
     width: int = 64
+    heads: int = 4
     prompt_tokens: int = 64
     completion_tokens: int = 28
     fine_tuning_steps: int = 500
@@ -39,6 +39,10 @@ class Size:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type == "bool":
+                if type(value) is not bool:
+                    raise ValueError(f"{field.name} must be true or false, but is {value!r:.99}")
+                continue
             several = value if isinstance(value, tuple) else (value,)
             kinds = (int,) if field.type == "int" else (int, float)
             if not several or any(type(x) not in kinds or not 0 < x < 1e9 for x in several):
@@ -47,8 +51,8 @@ class Size:
         for name in ("k", "held_out", "frontier", "watched"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, but is {getattr(self, name)}")
-        if self.width % HEADS:
-            raise ValueError(f"width must be a multiple of the {HEADS} heads, but is {self.width}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of the {self.heads} heads, but is {self.width}")
 
 
 SIZES = {

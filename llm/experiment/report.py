@@ -35,9 +35,9 @@ def run_experiment(options: Options) -> list[str]:
 
 def table(found: Summary) -> list[str]:
     """Methods with their grids, then every pair at every KL, as Markdown."""
-    lines = ["| method | learning rate | beta chosen, seed by seed | of the grid | reward | KL | diverged |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    lines += [_row(name, each) for name, each in found["methods"].items()]
+    head = ["method", "learning rate", "beta chosen, seed by seed", "of the grid", "reward", "KL", "diverged"]
+    lines = [f"| {' | '.join([*head, 'below the reference'])} |", "|---" * (len(head) + 1) + "|"]
+    lines += [_row(name, each, found["reference"]) for name, each in found["methods"].items()]
     for key, title in (("pairs", "the same data"), ("pairs_off", "samples of a bad policy")):
         if found.get(key):
             lines += ["", f"Difference of rewards at equal KL, learned from {title}:", ""]
@@ -49,19 +49,19 @@ def table(found: Summary) -> list[str]:
     return lines
 
 
-def _row(name: str, method: dict[str, Any]) -> str:
+def _row(name: str, method: dict[str, Any], reference: list[float]) -> str:
     points = {p["beta"]: p for p in method["points"]}
     chosen, seeds = method["chosen"], range(len(method["chosen"]))
-    ends = [points[chosen[i]] for i in seeds if chosen[i] is not None]
-    reward = ", ".join(f"{end['reward'][i]:.2f}" for i, end in zip(seeds, ends, strict=False))
-    kl = ", ".join(f"{end['kl'][i]:.2f}" for i, end in zip(seeds, ends, strict=False))
+    ends = [(i, points[chosen[i]]) for i in seeds if chosen[i] is not None]
+    reward, kl = (", ".join(f"{end[name][i]:.2f}" for i, end in ends) for name in ("reward", "kl"))
     betas = ", ".join("none" if beta is None else f"{beta:g}" for beta in chosen)
     edge = f"at its edge in {method['at_edge']} of {len(chosen)}" if method["at_edge"] else "inside"
     lost = sum(p["diverged"] for p in method["points"])
-    rates = ", ".join(f"{rate:g}" for rate in method["rates"])
-    return (
-        f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl} | {lost} of {len(points) * len(chosen)} |"
-    )
+    rates = ", ".join("none" if rate is None else f"{rate:g}" for rate in method["rates"])
+    runs = [(x, its) for p in points.values() for x, its in zip(p["reward"], reference, strict=True)]
+    collapsed = sum(x is not None and x < its for x, its in runs)
+    told = f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl}"
+    return f"{told} | {lost} of {len(runs)} | {collapsed} of {len(runs) - lost} |"
 
 
 def _pair(each: dict[str, Any]) -> str:

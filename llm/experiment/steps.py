@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from llm.demo.lines import line, training
-from llm.demo.sizes import HEADS
 from llm.experiment.plan import METHODS, Plan, betas_of
 
 Line = list[str]
@@ -52,6 +51,10 @@ class Seed:
     def reference(self) -> Path:
         return self.folder / "sft" / "model"
 
+    def training(self, steps: int, batch: int, rate: float) -> dict[str, Any]:
+        """Options of a run."""
+        return training(steps, batch, rate) | ({"bf16": True} if self.plan.bf16 else {})
+
     def data(self, name: str) -> Path:
         return self.folder / "data" / f"{name}.jsonl"
 
@@ -61,14 +64,15 @@ class Seed:
 
 def reference(to: Seed) -> list[Lane]:
     plan, folder = to.plan, to.folder
-    shape = {"tokenizer": folder / "tokenizer", "layers": plan.layers, "width": plan.width, "heads": HEADS}
-    tuned = training(plan.fine_tuning_steps, 2 * plan.batch, plan.fine_tuning_rate)
+    shape = {name: getattr(plan, name) for name in ("layers", "width", "heads")}
+    shape["tokenizer"] = folder / "tokenizer"
+    tuned = to.training(plan.fine_tuning_steps, 2 * plan.batch, plan.fine_tuning_rate)
     lane = [line("sft", folder / "sft", to.data("train"), to.usual | shape | tuned)]
     if to.truth == "learned":
         one = to.sampling | {"k": 1, "reward": "length", "seed": to.seed + 2, "model": to.reference}
         lane.append(line("sample", folder / "comparisons", to.data("comparisons"), one))
         judged = {"model": to.reference, "others": plan.others}
-        judged |= training(plan.reward_steps, 2 * plan.batch, 1e-3)
+        judged |= to.training(plan.reward_steps, 2 * plan.batch, plan.reward_rate)
         lane.append(line("reward", folder / "reward", folder / "comparisons", to.usual | judged))
     return [lane]
 
@@ -78,7 +82,7 @@ def data(to: Seed, methods: Sequence[str]) -> list[Lane]:
     plan, folder, one = to.plan, to.folder, to.sampling | {"model": to.reference}
     k = {"k": plan.k}
     worse = one | k | {"algorithm": "RLOO", "reward": opposite(to.reward), "beta": 1.0}
-    worse |= training(plan.spoiling, plan.batch, max(plan.rates))
+    worse |= to.training(plan.spoiling, plan.batch, max(plan.rates))
     most = {"frontier": plan.frontier, "rows": plan.judged}
     their = to.sampling | k | {"model": folder / "spoiled" / "model", "reference": to.reference}
     lanes = [
@@ -108,7 +112,7 @@ def aligned(to: Seed, method: str, beta: float, rate: float) -> Line:
     source = {"samples": to.folder / "samples", "others": to.folder / "others"}.get(how.data)
     options = to.sampling | {"model": to.reference, "algorithm": how.algorithm, "beta": beta, "k": plan.k}
     options |= {"held-out": to.data("watched"), "evaluate-every": max(plan.steps // 6, 1)}
-    options |= training(plan.steps, plan.batch, rate) | dict(how.options)
+    options |= to.training(plan.steps, plan.batch, rate) | dict(how.options)
     return line("align", to.run(method, beta, rate), source or to.data(how.data), options)
 
 

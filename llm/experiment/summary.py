@@ -49,10 +49,9 @@ def _method(records: Sequence[Record], name: str) -> Summary:
     grid = betas_of(records[0].plan, name)
     places = [record.chosen(name) for record in records]
     return {
-        "scale": METHODS[name].scale,
         "chosen": [None if place is None else grid[place] for place in places],
         "at_edge": compare.at_edge(records, name),
-        "rates": [next(iter(compare.policies(record, name))).rate for record in records],
+        "rates": [next((end.rate for end in compare.policies(record, name)), None) for record in records],
         "points": [_point(records, name, i, beta) for i, beta in enumerate(grid)],
         "curves": [_curve(record, name) for record in records],
     }

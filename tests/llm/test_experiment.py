@@ -43,7 +43,7 @@ def planted(seed: int, below: dict[str, float], spread: float = 0.05) -> Record:
     for name, much in GRID.items():
         ends: list[Policy | None] = []
         for beta in betas_of(Plan(betas=BETAS), name):
-            kl = much * 2.0 / (beta / METHODS[name].scale)
+            kl = much * 2.0 / (beta * (10 if METHODS[name].share else 1))
             log_ratio = kl + rng.normal(0, np.sqrt(2 * kl), PROMPTS)
             noise = spread * rng.normal() + 0.3 * rng.normal(size=PROMPTS)
             reward = curve(np.array(kl)) - below.get(name, 0.0) + shared + noise
@@ -124,6 +124,11 @@ def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
     assert "| 1 of 25 |" in said and "at its edge in 4 of 5" in said
     none = replace(SEEDS[0], methods={"CoPG": [None] * len(BETAS), "DPO": SEEDS[0].methods["DPO"]})
     assert none.chosen("CoPG") is None and rise([none]) > 0
+    of_two = summary([none, SEEDS[1]])
+    assert of_two["methods"]["CoPG"]["rates"] == [None, 1e-3]
+    said = next(line for line in table(of_two) if line.startswith("| CoPG"))
+    end = SEEDS[1].methods["CoPG"][SEEDS[1].chosen("CoPG") or 0]
+    assert end is not None and f"| {end.reward.mean():.2f} | {end.log_ratio.mean():.2f} | 5 of 10 |" in said
 
 
 def test_what_is_no_chance_is_equal_only_if_the_interval_is_narrow():
@@ -166,6 +171,7 @@ def test_the_plan_is_fair(name):
     assert {each.steps for each in runs} == {plan.steps} and {each.k for each in runs} == {plan.k}
     assert {each.seed for each in parsed} == {3, 5}  # the samples that judge the reference are others
     assert {each.batch_size for each in runs} == {plan.batch}
+    assert {each.bf16 for each in parsed if "bf16" in each} == {plan.bf16}
 
 
 TINY = {"vocabulary": 300, "layers": 1, "width": 16, "prompt_tokens": 24, "completion_tokens": 6}
@@ -173,6 +179,7 @@ TINY |= {"fine_tuning_steps": 2, "comparisons": 8, "reward_steps": 2, "prompts":
 TINY |= {
     "judged": 4,
     "betas": [1.0, 4.0],
+    "bf16": True,
     "rates": [1e-3],
     "steps": 2,
     "held_out": 6,
