@@ -10,6 +10,7 @@ and a mask (B, 1, columns, columns) lets a token see the prompt and its own comp
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad as pad_axis
 
 from llm.head import at_output_embedding, chunked_log_probs, unwrapped
 from llm.padding import pack, positions_of
@@ -17,6 +18,7 @@ from llm.padding import pack, positions_of
 # Families tested to take a 4-D mask with positions, and to do nothing after their output embedding.
 FAMILIES = ("gpt2", "gpt_neox")
 ATTENTION = ("eager", "sdpa")
+FEW, TIMES = 4, 2  # completions that share a prompt in any case; further ones up to so many times its length
 
 
 def takes_shared_prefix(model: nn.Module) -> bool:
@@ -31,6 +33,7 @@ def shared_prefix_log_probs(
     """log pi of every real token of y (B, k, T) behind x (B, P), (N,), as `separate_log_probs`: faster."""
     inner = unwrapped(model)
     x, x_real = pack(x, x_real, left=False)  # the last column of x predicts all first tokens
+    x, x_real, y, y_real = in_rows(x, x_real, y, y_real)
     (B, k, T), P = y.shape, x.shape[1]
     predicts = torch.arange(P - 1, P - 1 + k * T, device=x.device).view(k, T)
     predicts[:, 0] = P - 1
@@ -42,6 +45,20 @@ def shared_prefix_log_probs(
         return chunked_log_probs(head.forward, picked, y[y_real], inner.config.vocab_size, chunk)
 
     return at_output_embedding(model, one_sequence(x, x_real, y, y_real, inner.dtype), read)
+
+
+def in_rows(x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same completions in the same order, no more behind one prompt than pays: further ones have a copy.
+
+    All columns of a row look at each other: of 256 completions together that costs more than reading the
+    prompt again. The last row is filled up with completions that have no real token.
+    """
+    (_, k, T), P = y.shape, x.shape[1]
+    together = min(max(FEW, TIMES * P // T), k)
+    rows, empty = -(-k // together), (0, 0, 0, -k % together)
+    x, x_real = (each.repeat_interleave(rows, 0) for each in (x, x_real))
+    y, y_real = (pad_axis(each, empty).unflatten(1, (rows, together)).flatten(0, 1) for each in (y, y_real))
+    return x, x_real, y, y_real
 
 
 def one_sequence(

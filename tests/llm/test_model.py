@@ -106,6 +106,24 @@ def test_log_probs_and_gradients_are_those_of_separate_passes(
         torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("few", [1, 2, 3, 5])
+def test_many_completions_fall_into_rows_in_their_order(make_model, monkeypatch, few):
+    """However many share a copy of the prompt, also where the last row is not full: one law."""
+    model, batch = make_model("gpt2", "sdpa"), ragged_batch()
+    expected = separate_passes(model, batch)
+    monkeypatch.setattr(shared_prefix, "FEW", few)
+    monkeypatch.setattr(shared_prefix, "TIMES", 0)
+    rows = []
+    right = shared_prefix.one_sequence
+    monkeypatch.setattr(shared_prefix, "one_sequence", lambda *a: rows.append(a[2].shape) or right(*a))
+    found = sequence_log_probs(model, **batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[torch.float64])
+    for ours, theirs in zip(gradients(model, found), gradients(model, expected), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    (B, k, _), ((b, together, _),) = batch["completions"].shape, rows
+    assert together == min(few, k) and b == B * -(-k // together)
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_log_prob_is_minus_the_models_own_loss_times_the_tokens(make_model, family, attention):
