@@ -35,8 +35,9 @@ def run_experiment(options: Options) -> list[str]:
 
 def table(found: Summary) -> list[str]:
     """Methods with their grids, then every pair at every KL, as Markdown."""
-    head = ["method", "learning rate", "beta chosen, seed by seed", "of the grid", "reward", "KL", "diverged"]
-    lines = [f"| {' | '.join([*head, 'below the reference'])} |", "|---" * (len(head) + 1) + "|"]
+    head = ["method", "learning rate", "beta chosen, seed by seed", "of the grid", "reward", "KL"]
+    head += ["rise, smallest to largest beta", "diverged", "below the reference"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_row(name, each, found["reference"]) for name, each in found["methods"].items()]
     for key, title in (("pairs", "the same data"), ("pairs_off", "samples of a bad policy")):
         if found.get(key):
@@ -60,8 +61,15 @@ def _row(name: str, method: dict[str, Any], reference: list[float]) -> str:
     rates = ", ".join("none" if rate is None else f"{rate:g}" for rate in method["rates"])
     runs = [(x, its) for p in points.values() for x, its in zip(p["reward"], reference, strict=True)]
     collapsed = sum(x is not None and x < its for x, its in runs)
-    told = f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl}"
+    rises = [_rise(p["reward"], reference) for p in points.values()]
+    told = f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl} | {', '.join(rises)}"
     return f"{told} | {lost} of {len(runs)} | {collapsed} of {len(runs) - lost} |"
+
+
+def _rise(rewards: list[float | None], reference: list[float]) -> str:
+    """The mean over seeds of the rise over the reference, where none has diverged."""
+    each = [x - its for x, its in zip(rewards, reference, strict=True) if x is not None]
+    return f"{sum(each) / len(each):+.2f}" if len(each) == len(reference) else "–"
 
 
 def _pair(each: dict[str, Any]) -> str:

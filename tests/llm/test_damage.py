@@ -114,7 +114,7 @@ def test_a_model_without_keys_and_values_is_refused(tmp_path, tokenizer):
 
 
 def test_the_start_is_checked_for_every_row(tmp_path, model_folder, scored):
-    """One wrong reference log-probability, wherever it is: not only in the first batch."""
+    """One wrong reference log-probability, wherever it is: not only in the first batch (512 of many)."""
     for row in (0, 7, 15):
         rows = scored.to_list()
         rows[row]["reference_log_probs"][2] += 0.5
