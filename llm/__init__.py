@@ -26,7 +26,8 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     sources      recorded or fresh completions as `Samples`
     trainer      a Trainer that stops where it would go wrong in silence
     train        with the loss of an algorithm
-    evaluate     reward, KL and win rates with intervals
+    intervals    how sure a mean over prompts is, or a share of them
+    evaluate     reward, KL and win rates
     revise       whether an answer gets better if it is revised
     frontier/    what a policy can have at most
     chains       completions that change, and stay what the model says

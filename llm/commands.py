@@ -23,10 +23,11 @@ from llm import figures, inputs
 from llm.algorithms import Needs, algorithm, needs
 from llm.beside import attach_value
 from llm.choices import TRAINING
-from llm.evaluate import PROMPTS, Outcome, evaluate, improvement, preferred, sample_table, win_rate
+from llm.evaluate import PROMPTS, Outcome, evaluate, improvement, sample_table, win_rate
 from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
+from llm.intervals import preferred
 from llm.layouts import preference
 from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context

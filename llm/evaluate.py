@@ -10,40 +10,21 @@ the same noise are compared prompt by prompt: the interval of a difference is th
 differences.  A share of wins has Wilson's interval, which says something of 10 wins out of 10.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llm.files import read_json
 from llm.generate import Sampling, scored_rows
+from llm.intervals import Interval, Share, interval, preferred
 from llm.rewards import Floats, Reward, rouge_l
 
-NORMAL_95 = 1.959964
 PROMPTS = "prompts.json"  # every completion and its numbers, beside the means of metrics.json
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over prompts with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def estimate(values: Floats) -> Estimate:
-    """The mean of one number for each of at least two prompts, and its 95 % interval."""
-    if len(values) < 2:
-        raise ValueError(f"an interval takes at least 2 prompts, but there are {len(values)}; evaluate more")
-    mean, half = float(values.mean()), NORMAL_95 * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +38,15 @@ class Outcome:
     log_prob: Floats
     rouge: Floats | None  # where people wrote a completion
 
-    def estimates(self) -> dict[str, Estimate]:
+    def estimates(self) -> dict[str, Interval]:
         """reward, length (words), kl, entropy and rouge, each with its interval."""
         found = {
-            "reward": estimate(self.reward),
-            "length": estimate(self.length),
-            "kl": estimate(self.log_ratio),
-            "entropy": estimate(-self.log_prob),
+            "reward": interval(self.reward),
+            "length": interval(self.length),
+            "kl": interval(self.log_ratio),
+            "entropy": interval(-self.log_prob),
         }
-        return found if self.rouge is None else found | {"rouge": estimate(self.rouge)}
+        return found if self.rouge is None else found | {"rouge": interval(self.rouge)}
 
     def each(self) -> dict[str, list[Any]]:
         """completion, reward, length and log_ratio of each prompt, for a file."""
@@ -98,33 +79,13 @@ def evaluate(
     return Outcome(texts, rewards, lengths, own - its, own, rouge)
 
 
-@dataclass(frozen=True)
-class Share(Estimate):
-    """How often one of two is better, a tie counting one half, with its 95 % interval."""
-
-    ties: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}, {self.ties} of {self.of} tied"
-
-
-def preferred(one: Floats, other: Floats) -> Share:
-    """How often a number is larger than another: accuracy of a reward, win rate of a policy.
-
-    The interval holds every p that the data do not speak against, (mean - p)^2 <= 1.96^2 v(p) / N with the
-    variance v(p) = p (1 - p) - ties / 4N of a win, a loss or a tie.  Without ties it is Wilson's (1927).
-
-    Example:
-        >>> str(preferred(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 5.0, 4.0])))
-        '0.625 [0.267, 0.860], 1 of 4 tied'
-    """
-    N, ties = len(one), int((one == other).sum())
-    mean, spread = (int((one > other).sum()) + ties / 2) / N, NORMAL_95**2 / N
-    center = (mean + spread / 2) / (1 + spread)
-    half = math.sqrt(max(center**2 - (mean**2 + spread * ties / (4 * N)) / (1 + spread), 0.0))
-    low, high = max(center - half, 0.0), min(center + half, 1.0)  # rounding leaves [0, 1]
-    return Share(mean, low, high, ties, N)
+def each_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `evaluate` wrote of every prompt, (P,) each, by the name of the policy's run, or "reference"."""
+    found = read_json(folder / PROMPTS)
+    return {
+        Path(name).parent.name or name: {key: np.array(column) for key, column in columns.items()}
+        for name, columns in found.items()
+    }
 
 
 def win_rate(one: Outcome, other: Outcome) -> Share:
@@ -132,9 +93,9 @@ def win_rate(one: Outcome, other: Outcome) -> Share:
     return preferred(one.reward, other.reward)
 
 
-def improvement(one: Outcome, other: Outcome) -> Estimate:
+def improvement(one: Outcome, other: Outcome) -> Interval:
     """Mean difference of rewards, prompt by prompt."""
-    return estimate(one.reward - other.reward)
+    return interval(one.reward - other.reward)
 
 
 def sample_table(rows: Dataset, outcomes: Mapping[str, Outcome], count: int = 10) -> str:

@@ -24,15 +24,13 @@ from scipy.stats import t as student
 
 from bandits import checks
 from bandits.checks import Floats
+from llm.intervals import Interval
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """A mean over seeds and prompts with its 95 % interval, and how probable so much is by chance."""
 
-    mean: float
-    low: float
-    high: float
     p: float
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from bandits.checks import Floats
 from llm.commands import REVISIONS
 from llm.demo.sizes import changed
-from llm.evaluate import PROMPTS
+from llm.evaluate import PROMPTS, each_of
 from llm.experiment.plan import METHODS, Plan, betas_of
 from llm.experiment.run import MADE
 from llm.figures import FRONTIER, Log, log_of
@@ -94,18 +94,18 @@ def record(folder: Path) -> Record:
     settings = read_json(folder / SETTINGS)
     plan = changed(Plan(), settings["plan"])
     names = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
-    _, reference = _numbers(folder / "report" / names[0])
+    reference = each_of(folder / "report" / names[0])["reference"]
     rows = [json.loads(line) for line in (folder / "data" / "report.jsonl").read_text().splitlines()]
     answered = zip(rows, reference["completion"], strict=True)
-    rule = [_numbers(folder / "report-rule" / name)[1] for name in names if settings["truth"] == "learned"]
+    rule = folder / "report-rule" / names[0] if settings["truth"] == "learned" else None
     return Record(
         seed=settings["seed"],
         plan=plan,
         truth=settings["truth"],
         prompts=content(folder / "data" / "report.jsonl"),
         reference=reference["reward"],
-        reference_rule=rule[0]["reward"] if rule else None,
-        judged=len(_numbers(folder / "possible")[1]["reward"]),
+        reference_rule=None if rule is None else each_of(rule)["reference"]["reward"],
+        judged=len(each_of(folder / "possible")["reference"]["reward"]),
         possible=read_json(folder / "possible" / FRONTIER),
         methods={name: _policies(folder, plan, name) for name in names},
         made=read_json(folder / MADE),
@@ -115,11 +115,11 @@ def record(folder: Path) -> Record:
 
 def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
     """Along the grid; its runs are those that were measured for the report."""
-    report, _ = _numbers(folder / "report" / method)
-    chosen, _ = _numbers(folder / "beta" / method)
-    rule = _numbers(folder / "report-rule" / method)[0] if (folder / "report-rule" / method).exists() else {}
+    report, chosen = (each_of(folder / name / method) for name in ("report", "beta"))
+    rule = each_of(folder / "report-rule" / method) if (folder / "report-rule" / method).exists() else {}
     again = _revisions(folder / "report" / method)
     found: dict[float, Policy] = {}
+    del report["reference"]
     for name, numbers in report.items():
         beta, rate = (float(text) for text in name.removeprefix(f"{method}-").split("-", 1))
         found[beta] = Policy(
@@ -140,11 +140,3 @@ def _revisions(folder: Path) -> dict[str, list[float]]:
     """Mean rewards of answers and of their revisions, of each run by the name of its folder."""
     found = read_json(folder / REVISIONS) if (folder / REVISIONS).exists() else {}
     return {Path(key).parent.name: np.mean(rewards, axis=1).tolist() for key, rewards in found.items()}
-
-
-def _numbers(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Of each run by the name of its folder, and of the reference; what there is of every prompt."""
-    read = read_json(folder / PROMPTS)
-    arrays = {key: {name: np.array(x) for name, x in found.items()} for key, found in read.items()}
-    reference = arrays.pop("reference")
-    return {Path(key).parent.name: found for key, found in arrays.items()}, reference

@@ -18,7 +18,7 @@ from llm.data import first
 from llm.demo.corpus import Text
 from llm.demo.lines import performed
 from llm.demo.parts import PACKAGES, shuffled, text_of, to_learn, told_of, write_parts
-from llm.evaluate import PROMPTS
+from llm.evaluate import each_of
 from llm.experiment import steps
 from llm.experiment.plan import METHODS, Plan, betas_of, plan_of
 from llm.experiment.steps import Lane, Seed
@@ -110,14 +110,12 @@ def _whole(to: Seed, method: str, grid: Sequence[tuple[float, float]]) -> list[P
 
 def best_rate(to: Seed, method: str) -> float:
     """The learning rate with the highest mean of r - beta log pi/ref, at the middle beta of the plan."""
-    beta, numbers = middle_of(to.plan), read_json(to.folder / "rate" / method / PROMPTS)
-    of_run = {Path(name).parent.name: found for name, found in numbers.items()}
-    value = {}
+    beta, of_run, value = middle_of(to.plan), each_of(to.folder / "rate" / method), {}
     for rate in to.plan.rates:
         found = of_run.get(to.run(method, steps.middle(to, method), rate).name)
         if found is not None:
-            h = np.array(found["log_ratio"])
-            drawn = Samples(log_prob=h, reference_log_prob=0 * h, reward=np.array(found["reward"]))
+            h = found["log_ratio"]
+            drawn = Samples(log_prob=h, reference_log_prob=0 * h, reward=found["reward"])
             value[rate] = float(np.mean(drawn.regularized_reward(beta)))
     return max(value, key=lambda rate: value[rate])
 

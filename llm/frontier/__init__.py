@@ -24,9 +24,9 @@ from llm.frontier.annealed import Annealed, anneal
 from llm.frontier.best import BestOf, best_of
 from llm.frontier.moves import Chains
 from llm.frontier.optimum import Frontier, Optimum, frontier, optimum
-from llm.frontier.regret import Regret, regret
+from llm.frontier.regret import regret
 
-__all__ = ["Annealed", "BestOf", "Chains", "Frontier", "Optimum", "Regret"]
+__all__ = ["Annealed", "BestOf", "Chains", "Frontier", "Optimum"]
 __all__ += ["anneal", "best_of", "frontier", "optimum", "regret"]
 
 

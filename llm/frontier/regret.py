@@ -9,30 +9,14 @@ prompt easy for both is gone.  Both parts come from samples, and an estimate may
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bandits import checks
 from bandits.checks import Floats
 from bandits.samples import Samples
-from llm.frontier.jackknife import Estimate, over_prompts
 from llm.frontier.optimum import frontier, optimum
-
-NORMAL_95 = 1.959964
-
-
-@dataclass(frozen=True)
-class Regret:
-    """A mean over prompts with its 95 % interval; NaN where too few samples of the reference count."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+from llm.intervals import Interval, interval
 
 
 def regret(
@@ -44,8 +28,10 @@ def regret(
     min_ess: float | None = None,
     reference_log_prob: ArrayLike | None = None,
     behavior_log_prob: ArrayLike | None = None,
-) -> Regret:
+) -> Interval:
     """J* - J(pi) = beta KL(pi || pi*), the mean over prompts with its 95 % interval  (T1.2, T10.3).
+
+    NaN where too few samples of the reference count.
 
     Args:
         rewards, min_ess, reference_log_prob, behavior_log_prob: of the reference, as for `frontier`.
@@ -76,10 +62,12 @@ def regret(
         behavior_log_prob=behavior_log_prob,
     )
     found = regret_below(best, beta, policy_rewards, policy_log_ratio)
-    return Regret(np.nan, np.nan, np.nan) if np.isnan(curve.reward[0]) else found
+    return Interval(np.nan, np.nan, np.nan) if np.isnan(curve.reward[0]) else found
 
 
-def regret_below(best: Floats, beta: float, policy_rewards: ArrayLike, policy_log_ratio: ArrayLike) -> Regret:
+def regret_below(
+    best: Floats, beta: float, policy_rewards: ArrayLike, policy_log_ratio: ArrayLike
+) -> Interval:
     """The regret against an estimate of J* at each prompt, (prompts,), say of `Annealed.value`.
 
     Raises:
@@ -95,9 +83,7 @@ def regret_below(best: Floats, beta: float, policy_rewards: ArrayLike, policy_lo
             f"policy_rewards must be of the same prompts as rewards, 2 or more, but there are {len(own)} and "
             f"{len(best)}; sample both at each prompt"
         )
-    found = over_prompts(Estimate(best - own, np.zeros_like(own)))
-    mean, half = float(found.value), NORMAL_95 * float(found.total_se)
-    return Regret(mean, mean - half, mean + half)
+    return interval(best - own)
 
 
 def _values(rewards: ArrayLike, log_ratios: ArrayLike, beta: float) -> Floats:

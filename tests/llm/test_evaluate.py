@@ -10,8 +10,9 @@ from scipy.stats import binomtest
 
 from bandits.policy import kl
 from llm import generate
-from llm.evaluate import Outcome, estimate, evaluate, improvement, preferred, sample_table, win_rate
+from llm.evaluate import Outcome, evaluate, improvement, sample_table, win_rate
 from llm.exact import enumerate_completions, policy_of
+from llm.intervals import interval, preferred
 from llm.model import load_model
 from llm.rewards import length
 from llm.tokens import encode
@@ -25,14 +26,14 @@ def outcome(reward: np.ndarray) -> Outcome:
 def test_95_percent_of_intervals_cover_the_mean():
     """2000 samples of 50 exponential variables; coverage within 4 standard errors of .93 to .95 (skewed)."""
     rng = np.random.default_rng(0)
-    found = [estimate(rng.exponential(size=50)) for _ in range(2000)]
+    found = [interval(rng.exponential(size=50)) for _ in range(2000)]
     share = np.mean([e.low <= 1 <= e.high for e in found])
     assert 0.93 - 4 * np.sqrt(0.93 * 0.07 / 2000) < share < 0.95 + 4 * np.sqrt(0.95 * 0.05 / 2000)
 
 
 def test_an_interval_is_mean_and_standard_error():
     """1, 2, 3, 6: mean 3, sd sqrt(14/3), half width 1.96 sd / 2."""
-    found = estimate(np.array([1.0, 2.0, 3.0, 6.0]))
+    found = interval(np.array([1.0, 2.0, 3.0, 6.0]))
     half = 1.959964 * np.sqrt(14 / 3) / 2
     np.testing.assert_allclose([found.mean, found.low, found.high], [3, 3 - half, 3 + half], rtol=1e-12)
 
@@ -128,4 +129,4 @@ def test_the_kl_is_that_of_all_completions(model_folder, make_model):
 
 def test_an_interval_takes_two_prompts():
     with pytest.raises(ValueError, match="at least 2 prompts, but there are 1; evaluate more"):
-        estimate(np.array([1.0]))
+        interval(np.array([1.0]))
