@@ -11,6 +11,7 @@ too. Held-out prompts are three: for the learning rate, for beta, and for the re
     compare     paired differences at equal KL, with intervals; the gap to the frontier
     summary     all of it as numbers for one file
     figures     drawn
+    sentences   said, each with its numbers
     texts       some answers to read
-    report      said
+    report      all of it, into a folder
 """

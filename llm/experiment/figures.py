@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bandits.plots import style
 from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
-from llm.experiment.summary import Summary
+from llm.experiment.summary import Summary, reached
 from llm.figures import KL, OTHERS, headed, known, reach, written
 
 MARKERS = "osD^vP*X<>"  # one a seed
@@ -216,10 +216,7 @@ def _possible(axes: Axes, found: Summary) -> None:
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:
     """What the plane shows, as far as the numbers say it."""
-    start, shares = np.mean(found["reference"]), []
-    for p in (p for name in methods for p in found["methods"][name]["points"] if p["gap"]):
-        rise = np.mean(p["reward"]) - start
-        shares.append(rise / (rise + p["gap"]["mean"]))
+    shares = reached(found, methods)
     seeds = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
     if not shares:
         return f"What a nat of KL buys ({seeds})"

@@ -8,7 +8,8 @@ from typing import Any
 from llm.experiment import figures
 from llm.experiment.record import records
 from llm.experiment.run import run_seeds
-from llm.experiment.summary import Summary, summary
+from llm.experiment.sentences import sentences
+from llm.experiment.summary import Summary, mean_rise, summary
 from llm.experiment.texts import examples
 from llm.files import write_json, write_whole
 from llm.inputs import Options
@@ -27,7 +28,7 @@ def run_experiment(options: Options) -> list[str]:
     found = summary(seeds)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / METRICS, found)
-    lines = table(found)
+    lines = [*sentences(found), "", *table(found)]
     for name, text in ((TABLE, lines), (TEXTS, examples(seeds[0]))):
         write_whole(options.out / name, "\n".join([*text, ""]).encode())
     return [*lines, "", *(f"wrote {path}" for path in figures.write_all(options.out, found))]
@@ -61,15 +62,10 @@ def _row(name: str, method: dict[str, Any], reference: list[float]) -> str:
     rates = ", ".join("none" if rate is None else f"{rate:g}" for rate in method["rates"])
     runs = [(x, its) for p in points.values() for x, its in zip(p["reward"], reference, strict=True)]
     collapsed = sum(x is not None and x < its for x, its in runs)
-    rises = [_rise(p["reward"], reference) for p in points.values()]
+    each = [mean_rise(p["reward"], reference) for p in points.values()]
+    rises = ["–" if rise is None else f"{rise:+.2f}" for rise in each]
     told = f"| {name} | {rates} | {betas} | {edge} | {reward} | {kl} | {', '.join(rises)}"
     return f"{told} | {lost} of {len(runs)} | {collapsed} of {len(runs) - lost} |"
-
-
-def _rise(rewards: list[float | None], reference: list[float]) -> str:
-    """The mean over seeds of the rise over the reference, where none has diverged."""
-    each = [x - its for x, its in zip(rewards, reference, strict=True) if x is not None]
-    return f"{sum(each) / len(each):+.2f}" if len(each) == len(reference) else "–"
 
 
 def _pair(each: dict[str, Any]) -> str:

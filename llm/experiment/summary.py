@@ -92,5 +92,20 @@ def _curve(record: Record, name: str) -> Summary:
     return {"step": [e["step"] for e in entries], "rise": [e["eval_rise"] for e in entries]}
 
 
+def reached(found: Summary, methods: Sequence[str]) -> list[float]:
+    """What share of the rise that is possible at its KL each policy has, where that is known."""
+    start, shares = np.mean(found["reference"]), []
+    for point in (p for name in methods for p in found["methods"][name]["points"] if p["gap"]):
+        rise = float(np.mean(point["reward"]) - start)
+        shares.append(rise / (rise + point["gap"]["mean"]))
+    return shares
+
+
+def mean_rise(rewards: list[float | None], reference: list[float]) -> float | None:
+    """The mean over seeds of the rise over the reference; None where one has diverged."""
+    each = [x - its for x, its in zip(rewards, reference, strict=True) if x is not None]
+    return sum(each) / len(each) if len(each) == len(reference) else None
+
+
 def _mean(values: Any) -> float | None:
     return None if values is None else float(np.mean(values))

@@ -18,6 +18,7 @@ from llm.experiment.plan import FIRST, METHODS, PLANS, Plan, betas_of, plan_of
 from llm.experiment.record import Policy, Record
 from llm.experiment.report import table
 from llm.experiment.run import best_rate
+from llm.experiment.sentences import sentences
 from llm.experiment.steps import Seed
 from llm.experiment.summary import summary
 from llm.experiment.texts import examples
@@ -110,6 +111,22 @@ def test_examples_are_those_at_the_quarters_of_the_mean_rise():
         for line, (name, end) in zip(said[at + 6 :], ends.items(), strict=False):
             assert end is not None and line.startswith(f"- **{name}** (β = {end.beta:g}, ")
             assert line.endswith(f": answer {i}")
+
+
+def test_sentences_say_what_the_numbers_say():
+    """Counts by counting again; of one seed nothing is compared."""
+    worse = summary([planted(seed, {"IPO": 0.6}) for seed in range(5)])
+    said = " ".join(sentences(worse))
+    differ = [each for each in worse["pairs"] if each["verdict"] == "differ"]
+    assert f"of {len(worse['pairs'])} differences between two methods" in said
+    assert f"{len(differ)} are more than chance ({differ[0]['one']} − {differ[0]['other']} at " in said
+    largest = max(abs(each["difference"]["mean"]) for each in worse["pairs"])
+    assert f"{largest:+.2f} [" in said or f"{-largest:+.2f} [" in said
+    for name in GRID:
+        rises = [np.mean(p["reward"]) - np.mean(worse["reference"]) for p in worse["methods"][name]["points"]]
+        assert f"{name} {min(rises):+.2f} to {max(rises):+.2f}" in said
+    assert "CoPG in 5" in said and "At equal KL" not in " ".join(sentences(summary(SEEDS[:1])))
+    assert "none is more than chance" in " ".join(sentences(summary(SEEDS)))
 
 
 def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():

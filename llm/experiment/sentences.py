@@ -1,0 +1,56 @@
+"""What can be said of the methods?  Sentences, each with the numbers that say it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from llm.experiment.compare import OFF
+from llm.experiment.summary import Summary, mean_rise, reached
+
+
+def sentences(found: Summary) -> list[str]:
+    """What can be said of the methods, each with the numbers that say it, as a Markdown list."""
+    seeds, on = len(found["seeds"]), [name for name in found["methods"] if OFF not in name]
+    said = [_compared(found, seeds)] if found.get("pairs") else []
+    spans = {name: _span(found["methods"][name]["points"], found["reference"]) for name in on}
+    along = ", ".join(
+        f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in spans.items() if low <= high
+    )
+    said.append(f"What a method's grid of β does (rise over the reference, mean of {seeds} seeds): {along}.")
+    shares = reached(found, on)
+    if shares:
+        said.append(f"Policies have {min(shares):.0%} to {max(shares):.0%} of what is possible at their KL.")
+    edges = {name: found["methods"][name]["at_edge"] for name in on if found["methods"][name]["at_edge"]}
+    if edges:
+        told = ", ".join(f"{name} in {count} of {seeds}" for name, count in edges.items())
+        said.append(
+            f"The chosen β lies at the edge of the grid, so that a better one may lie beyond it: {told}."
+        )
+    return [f"- {each}" for each in said]
+
+
+def _compared(found: Summary, seeds: int) -> str:
+    """How many differences at equal KL are what, and the largest of them."""
+    pairs = found["pairs"]
+    count = Counter(each["verdict"] for each in pairs)
+    most = max(pairs, key=lambda each: abs(each["difference"]["mean"]))
+    d, rise = most["difference"], found["rise"]
+    named = [f"{x['one']} − {x['other']} at {x['kl']:g} nats" for x in pairs if x["verdict"] == "differ"]
+    differ = (
+        f"{len(named)} are more than chance ({', '.join(named)})" if named else "none is more than chance"
+    )
+    return (
+        f"At equal KL, of {len(pairs)} differences between two methods (95 % over {seeds} seeds and "
+        f"{found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within a "
+        f"quarter of the rise from the reference to the best ({rise / 4:.2f}), and "
+        f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "
+        f"{most['kl']:g} nats, {d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]."
+    )
+
+
+def _span(points: list[dict[str, Any]], reference: list[float]) -> tuple[float, float]:
+    """The least and the most mean rise along a grid, of what diverged in no seed."""
+    rises = [mean_rise(p["reward"], reference) for p in points]
+    whole = [each for each in rises if each is not None]
+    return min(whole, default=1.0), max(whole, default=0.0)
