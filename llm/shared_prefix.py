@@ -1,9 +1,9 @@
 """How do k completions of one prompt share one forward pass?
 
-They stand behind the prompt in a single sequence
+They stand behind the prompt in a single sequence, real tokens only
 
-    columns     x_1 ... x_P | y1_1 ... y1_T  | y2_1 ... y2_T  | ...
-    positions   0 ... n-1   | n ... n+T-1    | n ... n+T-1    | ...       n real tokens in x
+    columns     x_1 ... x_n | y1_1 y1_2 ... | y2_1 y2_2 ... | ...
+    positions   0 ... n-1   | n    n+1  ... | n    n+1  ... | ...
 
 and a mask (B, 1, columns, columns) lets a token see the prompt and its own completion, no other.
 """
@@ -38,7 +38,8 @@ def shared_prefix_log_probs(
     predicts = torch.arange(P - 1, P - 1 + k * T, device=x.device).view(k, T)
     predicts[:, 0] = P - 1
     rows = torch.arange(B, device=x.device)[:, None, None].expand(B, k, T)[y_real]
-    columns, head = predicts.expand(B, k, T)[y_real], inner.get_output_embeddings()
+    place = torch.cat([x_real, y_real.flatten(1)], dim=1).cumsum(1) - 1  # of a real token, padding left out
+    columns, head = place[:, predicts][y_real], inner.get_output_embeddings()
 
     def read(hidden: Tensor) -> Tensor:
         picked = hidden[rows, columns]
@@ -70,13 +71,16 @@ def one_sequence(
     real = torch.cat([x_real, y_real.flatten(1)], dim=1)  # (B, columns)
     behind = (x_real.sum(1, keepdim=True) + column[:T]).repeat(1, k)
     positions = torch.cat([positions_of(x_real), behind], dim=1) * real
+    tokens = torch.cat([x, y.flatten(1)], dim=1)
+    owner = ((column - P) // T).clamp(min=-1).expand_as(tokens)  # which completion; -1 is the prompt
 
-    owner = ((column - P) // T).clamp(min=-1)  # which completion; -1 is the prompt
-    visible = ((owner == -1) | (owner == owner[:, None])) & (column <= column[:, None])
-    visible = visible & real[:, None]  # (B, columns, columns)
-    visible |= torch.eye(len(column), dtype=torch.bool, device=x.device)  # padding sees itself: no NaN
+    longest = int(real.sum(1).max())
+    first = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the real ones, in their order
+    tokens, positions, owner, real = (each.gather(1, first) for each in (tokens, positions, owner, real))
+    same = (owner[:, None] == -1) | (owner[:, None] == owner[:, :, None])
+    visible = (same & real[:, None]).tril()  # (B, columns, columns)
+    visible |= torch.eye(longest, dtype=torch.bool, device=x.device)  # padding sees itself: no NaN
     # Additive and float: eager attention would add a boolean mask as zeros and ones.
     mask = torch.zeros(visible.shape, dtype=dtype, device=x.device)
     mask.masked_fill_(~visible, torch.finfo(dtype).min)
-    tokens = torch.cat([x, y.flatten(1)], dim=1)
     return {"input_ids": tokens, "attention_mask": mask[:, None], "position_ids": positions}
