@@ -264,12 +264,12 @@ def _outputs(judge: Scorer | Entailment, texts: Sequence[dict[str, list[int]]]) 
     model, size = judge.model, judge.batch_size
     lengths = torch.tensor([len(text["input_ids"]) for text in texts])
     check_context(model.config, lengths, "text", "shorten the prompts", judge.tokenizer.model_max_length)
-    found = []
-    for batch in (texts[start : start + size] for start in range(0, len(texts), size)):
+    found, order = [], lengths.argsort(stable=True)  # texts of one length make little padding
+    for batch in ([texts[i] for i in places] for places in order.split(size)):
         inputs = {name: pad([text[name] for text in batch])[0].to(model.device) for name in batch[0]}
         mask = pad([text["input_ids"] for text in batch])[1].to(model.device)
         found.append(classified(model, mask, **inputs).double().cpu().numpy())
-    return np.concatenate(found)
+    return np.asarray(np.concatenate(found)[order.argsort().numpy()])
 
 
 def classified(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
