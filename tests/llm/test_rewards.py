@@ -154,6 +154,18 @@ def test_a_score_does_not_depend_on_the_batch_it_is_in(scorer_folder, tokenizer,
         np.testing.assert_allclose(value, (state @ scorer.model.score.weight[0]).item(), rtol=1e-5)
 
 
+def test_each_text_has_its_own_score_whatever_stands_beside_it(scorer_folder):
+    """Of more texts than a batch holds, of any lengths in any order: as scored alone."""
+    scorer = load_scorer(str(scorer_folder))
+    prompts = [
+        "word " * int(n) for n in np.random.default_rng(0).integers(1, 9, size=2 * scorer.batch_size + 3)
+    ]
+    found = scorer(prompts, [" y"] * len(prompts))
+    alone = {text: scorer([text], [" y"])[0] for text in set(prompts)}
+    np.testing.assert_allclose(found, [alone[text] for text in prompts], rtol=1e-5)
+    assert len(set(found.round(6))) > 4
+
+
 def test_left_padding_tokenizers_and_tokenizers_without_padding_score_alike(scorer_folder):
     expected = load_scorer(str(scorer_folder))(PROMPTS, ANSWERS)
     scorer = load_scorer(str(scorer_folder))
