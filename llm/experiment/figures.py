@@ -37,20 +37,24 @@ def write_all(folder: Path, found: Summary) -> list[Path]:
 
 
 def plane(found: Summary, methods: Sequence[str]) -> Figure:
-    """Reward against KL: every seed's policies, the line their mean, and the best that is possible."""
+    """Rises over each seed's reference against KL: policies, the line their mean, and the most there is."""
     figure, panels = _panels(methods)
+    start = np.mean(found["reference"])
     for name, axes in panels:
         _possible(axes, found)
         for other in methods:
-            axes.plot(*_means(found, other), **OTHERS)
+            kl, reward = _means(found, other)
+            axes.plot(kl, np.array(reward) - start, **OTHERS)
         for i, marker in zip(range(len(found["seeds"])), cycle(MARKERS), strict=False):
-            points = [(p["kl"][i], p["reward"][i]) for p in found["methods"][name]["points"]]
-            whole = [point for point in points if None not in point]
-            axes.plot(*zip(*whole, strict=True), marker, color=_color(name), markersize=3.5, alpha=0.7)
-        axes.plot(*_means(found, name), color=_color(name))
-        axes.plot(0, np.mean(found["reference"]), "s", color=style.GREY, markersize=4)
+            whole = [p for p in found["methods"][name]["points"] if p["kl"][i] is not None]
+            rises = [p["reward"][i] - found["reference"][i] for p in whole]
+            look: dict[str, Any] = {"color": _color(name), "markersize": 3.5, "alpha": 0.7}
+            axes.plot([p["kl"][i] for p in whole], rises, marker, **look)
+        kl, reward = _means(found, name)
+        axes.plot(kl, np.array(reward) - start, color=_color(name))
+        axes.plot(0, 0, "s", color=style.GREY, markersize=4)
         axes.set(title=name, xlabel=KL.replace(" [", "\n["))
-    panels[0][1].set_ylabel("held-out reward")
+    panels[0][1].set_ylabel("held-out reward − reference")
     figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     headed(figure, _finding(found, methods))
     return figure
@@ -109,7 +113,12 @@ def overdone(found: Summary, methods: Sequence[str]) -> Figure:
         axes.plot(0, np.mean(found[start]), "s", color=style.GREY, label="reference")
         axes.set(xlabel=KL, ylabel=label)
     figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    headed(figure, "The reward that is learned rises with KL; what a rule thinks of the same answers")
+    whole = [name for name in methods if _means(found, name)[0]]
+    learned, rule = (
+        np.mean([_means(found, name, key)[1][-1] for name in whole]) - np.mean(found[start])
+        for key, start in (("reward", "reference"), ("rule", "reference_rule"))
+    )
+    headed(figure, f"The learned reward changes by {learned:+.2f}, what a rule thinks by {rule:+.2f}")
     return figure
 
 
@@ -136,7 +145,7 @@ def wins(found: Summary, names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     figure.colorbar(picture, label="share of prompts")
-    headed(figure, "How often the row has the higher reward than the column (±: 95 %)")
+    headed(figure, "Share of prompts at which the row wins (±: 95 %)")
     return figure
 
 
@@ -203,7 +212,7 @@ def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float],
 
 def _possible(axes: Axes, found: Summary) -> None:
     """pi* of every beta, then the best of n, means over the seeds, as rises over the reference's mean."""
-    start, each_most = np.mean(found["reference"]), [frontier_of(each) for each in found["possible"]]
+    each_most = [frontier_of(each) for each in found["possible"]]
     ends = [max((kl for kl, *_ in known(each)), default=0.0) for each in found["possible"]]
     for low, high, width, label in (
         (0.0, min(ends), 2.0, "π* of every β: the most there is"),
@@ -211,7 +220,7 @@ def _possible(axes: Axes, found: Summary) -> None:
     ):
         x = np.linspace(low, high, 60)
         rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
-        axes.plot(x, start + rise, color=style.BLACK, linewidth=width, label=label)
+        axes.plot(x, rise, color=style.BLACK, linewidth=width, label=label)
 
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ class Record:
     possible: dict[str, Any]
     methods: dict[str, list[Policy | None]]  # along each method's grid; None has diverged
     made: dict[str, Any]
+    accuracy: dict[str, Any] | None = None  # of a learned reward, on held-out comparisons
     asked: list[dict[str, str]] = field(default_factory=list)  # prompt, people's and the reference's answers
 
     def chosen(self, method: str) -> int | None:
@@ -109,6 +110,7 @@ def record(folder: Path) -> Record:
         possible=read_json(folder / "possible" / FRONTIER),
         methods={name: _policies(folder, plan, name) for name in names},
         made=read_json(folder / MADE),
+        accuracy=read_json(judged) if (judged := folder / "reward" / "metrics.json").exists() else None,
         asked=[row | {"reference": str(text)} for row, text in answered],
     )
 

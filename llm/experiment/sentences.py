@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from llm.experiment.compare import OFF
+from llm.experiment.compare import OFF, TARGETS
 from llm.experiment.summary import Summary, mean_rise, reached
 
 
@@ -17,10 +17,13 @@ def sentences(found: Summary) -> list[str]:
     along = ", ".join(
         f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in spans.items() if low <= high
     )
-    said.append(f"What a method's grid of β does (rise over the reference, mean of {seeds} seeds): {along}.")
+    many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+    said.append(f"What a method's grid of β does (rise over the reference, {many}): {along}.")
+    said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
     shares = reached(found, on)
     if shares:
-        said.append(f"Policies have {min(shares):.0%} to {max(shares):.0%} of what is possible at their KL.")
+        told = f"{min(shares):.0%} to {max(shares):.0%} of the rise that is possible at their KL"
+        said.append(f"Policies that went {TARGETS[0]:g} nats or more have {told}.")
     edges = {name: found["methods"][name]["at_edge"] for name in on if found["methods"][name]["at_edge"]}
     if edges:
         told = ", ".join(f"{name} in {count} of {seeds}" for name, count in edges.items())
@@ -28,6 +31,21 @@ def sentences(found: Summary) -> list[str]:
             f"The chosen β lies at the edge of the grid, so that a better one may lie beyond it: {told}."
         )
     return [f"- {each}" for each in said]
+
+
+WHOSE = {"reference": "a sample of the reference", "others": "what they wrote for another prompt"}
+
+
+def _accuracy(each: list[dict[str, Any]]) -> list[str]:
+    """How often the learned reward prefers what people wrote, by whose the other text is."""
+    told = []
+    for name, whose in WHOSE.items():
+        shares = [seed["accuracy_against"].get(name) for seed in each if "accuracy_against" in seed]
+        if len(shares) < len(each) or None in shares:
+            continue
+        said = ", ".join(f"{x['mean']:.0%} [{100 * x['low']:.0f}, {100 * x['high']:.0f}]" for x in shares)
+        told.append(f"The learned reward prefers what people wrote to {whose} in {said} (seed by seed).")
+    return told
 
 
 def _compared(found: Summary, seeds: int) -> str:

@@ -31,6 +31,7 @@ def summary(records: Sequence[Record]) -> Summary:
         "prompts": len(first.reference),
         "reference": [float(record.reference.mean()) for record in records],
         "reference_rule": [_mean(record.reference_rule) for record in records],
+        "accuracy": [record.accuracy for record in records],
         "rise": compare.rise(records),
         "methods": {name: _method(records, name) for name in names},
         "possible": [record.possible for record in records],
@@ -93,9 +94,11 @@ def _curve(record: Record, name: str) -> Summary:
 
 
 def reached(found: Summary, methods: Sequence[str]) -> list[float]:
-    """What share of the rise that is possible at its KL each policy has, where that is known."""
+    """What share of the rise that is possible at its KL each policy has, where that is known and some KL."""
     start, shares = np.mean(found["reference"]), []
     for point in (p for name in methods for p in found["methods"][name]["points"] if p["gap"]):
+        if np.mean(point["kl"]) < compare.TARGETS[0]:
+            continue  # of next to nothing a share is noise
         rise = float(np.mean(point["reward"]) - start)
         shares.append(rise / (rise + point["gap"]["mean"]))
     return shares

@@ -13,8 +13,7 @@ from grey import alike_in_grey
 from llm.demo import figures
 from llm.figures import policies
 
-FIGURES = Path(__file__).parents[2] / "figures"
-METRICS = json.loads((FIGURES / "llm_acl.json").read_text())
+METRICS = json.loads((Path(__file__).parent / "demo_metrics.json").read_text())  # of a run on titles
 LOGS = {  # of watched prompts, 2 looks a run; what else a trainer logs is not drawn
     (run["method"], run["beta"]): [
         {

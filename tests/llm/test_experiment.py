@@ -25,6 +25,8 @@ from llm.experiment.texts import examples
 from llm.files import read_json, write_json
 
 BETAS = (0.25, 0.5, 1.0, 2.0, 4.0)
+FIGURES = Path(__file__).parents[2] / "figures"
+SEEDS_AT_LEAST = 2
 PROMPTS = 300
 TEXTS = [f" answer\n{i}" for i in range(PROMPTS)]
 ASKED = {"prompt": "What?", "completion": " That.", "reference": " This."}
@@ -125,6 +127,12 @@ def test_sentences_say_what_the_numbers_say():
     for name in GRID:
         rises = [np.mean(p["reward"]) - np.mean(worse["reference"]) for p in worse["methods"][name]["points"]]
         assert f"{name} {min(rises):+.2f} to {max(rises):+.2f}" in said
+    against = {"others": {"mean": 0.73, "low": 0.68, "high": 0.77}}
+    against["reference"] = {"mean": 0.616, "low": 0.568, "high": 0.661}
+    told = " ".join(sentences(worse | {"accuracy": [{"accuracy_against": against}] * 5}))
+    assert (
+        "wrote to a sample of the reference in 62% [57, 66], 62%" in told and "The learned reward" not in said
+    )
     assert "CoPG in 5" in said and "At equal KL" not in " ".join(sentences(summary(SEEDS[:1])))
     assert "none is more than chance" in " ".join(sentences(summary(SEEDS)))
 
@@ -173,6 +181,23 @@ def test_every_figure_is_drawn_from_the_numbers_in_the_file(tmp_path, monkeypatc
     monkeypatch.setattr(figures, "written", lambda path, draw: path)
     alone = figures.write_all(tmp_path, summary(SEEDS[:1]))
     assert {path.stem for path in alone} == {"plane", "gap", "training", "wins"}
+
+
+def test_what_a_rule_thinks_is_drawn_beside_a_learned_reward():
+    """Its title says by how much both change, in the end that went furthest; what diverged is left out."""
+    one = SEEDS[0]
+    judged: dict[str, list[Policy | None]] = {
+        name: [end and replace(end, rule=-2 * end.reward) for end in ends]
+        for name, ends in one.methods.items()
+    }
+    learned = replace(
+        one, truth="learned", reference_rule=-2 * one.reference, methods=judged | {"DPO": [None] * 5}
+    )
+    found = summary([learned])
+    furthest = [max(ends, key=lambda end: end.log_ratio.mean() if end else 0) for ends in judged.values()]
+    rise = np.mean([end.reward.mean() for end in (furthest[0], furthest[2]) if end]) - one.reference.mean()
+    figure = figures.overdone(found, list(GRID))
+    assert figure.get_suptitle().endswith(f"by {rise:+.2f}, what a rule thinks by {-2 * rise:+.2f}")
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -323,3 +348,16 @@ def test_wins_are_shares_of_prompts_and_of_one_another():
     assert share is not None and share.mean == pytest.approx(by_hand) and share.low < share.mean < share.high
     other = compare.wins(SEEDS, "DPO", "CoPG")
     assert other is not None and other.mean + share.mean == pytest.approx(1)
+
+
+def test_the_committed_experiment_says_what_its_numbers_say():
+    """Table and sentences are made of the numbers again, and the pages quote them word by word."""
+    found = read_json(FIGURES / "llm_experiment.json")
+    said = sentences(found)
+    assert (FIGURES / "llm_experiment.md").read_text() == "\n".join([*said, "", *table(found), ""])
+    page = " ".join((FIGURES.parent / "notebooks" / "book" / "models.md").read_text().split())
+    for sentence in said:
+        assert " ".join(sentence.removeprefix("- ").split()) in page
+    assert set(FIRST) <= set(found["methods"]) and len(found["seeds"]) >= SEEDS_AT_LEAST
+    drawn = {path.stem.removeprefix("llm_experiment_") for path in FIGURES.glob("llm_experiment_*.svg")}
+    assert {"plane", "gap", "training", "overdone", "wins", "pairs"} <= drawn
