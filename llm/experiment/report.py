@@ -14,6 +14,7 @@ from llm.experiment.texts import examples
 from llm.files import write_json, write_whole
 from llm.inputs import Options
 
+HEADING = "# Which method is better?"
 METRICS, TABLE, TEXTS = "metrics.json", "table.md", "texts.md"
 
 
@@ -28,7 +29,7 @@ def run_experiment(options: Options) -> list[str]:
     found = summary(seeds)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / METRICS, found)
-    lines = [*sentences(found), "", *table(found)]
+    lines = [HEADING, "", *sentences(found), "", *table(found)]
     for name, text in ((TABLE, lines), (TEXTS, examples(seeds[0]))):
         write_whole(options.out / name, "\n".join([*text, ""]).encode())
     return [*lines, "", *(f"wrote {path}" for path in figures.write_all(options.out, found))]

@@ -26,8 +26,10 @@ def examples(record: Record) -> list[str]:
     places = np.linspace(0, len(order) - 1, min(PLACES, len(order))).round().astype(int)
     told = ", ".join(str(i + 1) for i in places)
     lines = [
+        "# Answers to read",
+        "",
         f"Seed {record.seed}, {len(order)} held-out prompts: {told} in the order of the methods' mean rise "
-        "over the reference, from the smallest."
+        "over the reference, from the smallest.",
     ]
     for i in order[places]:
         asked = record.asked[i]

@@ -22,6 +22,7 @@ extensions = [
 # The assembled tree also holds the code, so that links from text to files lead somewhere; these are pages.
 include_patterns = [
     *("*.md", "algorithms/*.md", "api/*.md", "bandits/theory.md", "figures/verdicts.md"),
+    "figures/llm_experiment*.md",
     *("notebooks/*.md", "notebooks/*.ipynb"),
 ]
 nitpicky = True

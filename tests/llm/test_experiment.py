@@ -16,7 +16,7 @@ from llm.experiment import compare, figures, steps
 from llm.experiment.compare import at_edge, gap, pairs, rise
 from llm.experiment.plan import FIRST, METHODS, PLANS, Plan, betas_of, plan_of
 from llm.experiment.record import Policy, Record
-from llm.experiment.report import table
+from llm.experiment.report import HEADING, table
 from llm.experiment.run import best_rate
 from llm.experiment.sentences import sentences
 from llm.experiment.steps import Seed
@@ -275,9 +275,7 @@ def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys, monkeypatch):
     joined = ["--merge", str(tmp_path / "elsewhere"), str(tmp_path / "e"), "--out", str(tmp_path / "joined")]
     assert main([*usual, *joined]) == 0 and "| CoPG | 0.001, 0.001 |" in capsys.readouterr().out
     texts = (tmp_path / "joined" / "texts.md").read_text()
-    assert (
-        texts.startswith("Seed 0, 6 held-out prompts: 1, 2, 3, 5, 6") and texts.count("- **CoPG** (β = ") == 5
-    )
+    assert "\nSeed 0, 6 held-out prompts: 1, 2, 3, 5, 6" in texts and texts.count("- **CoPG** (β = ") == 5
     bad_joins(tmp_path, usual, capsys)
 
 
@@ -354,7 +352,9 @@ def test_the_committed_experiment_says_what_its_numbers_say():
     """Table and sentences are made of the numbers again, and the pages quote them word by word."""
     found = read_json(FIGURES / "llm_experiment.json")
     said = sentences(found)
-    assert (FIGURES / "llm_experiment.md").read_text() == "\n".join([*said, "", *table(found), ""])
+    assert (FIGURES / "llm_experiment.md").read_text() == "\n".join(
+        [HEADING, "", *said, "", *table(found), ""]
+    )
     page = " ".join((FIGURES.parent / "notebooks" / "book" / "models.md").read_text().split())
     for sentence in said:
         assert " ".join(sentence.removeprefix("- ").split()) in page
