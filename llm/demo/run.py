@@ -73,8 +73,7 @@ def commands(folder: Path, size: Size, seed: int) -> Iterator[list[str]]:
     usual = {"seed": seed} | limits
     sampled = {"model": reference, "max-new-tokens": size.completion_tokens} | usual
     scored = sampled | {"reward": judge}
-    shape = {name: getattr(size, name) for name in ("layers", "width", "heads")}
-    shape["tokenizer"] = folder / "tokenizer"
+    shape = size.shape | {"tokenizer": folder / "tokenizer"}
     tuned = training(size.fine_tuning_steps, 2 * size.batch, size.fine_tuning_rate)
     yield line("sft", folder / "sft", data / "train.jsonl", usual | shape | tuned)
     one = {"k": 1, "reward": "length", "seed": seed + 2}

@@ -54,6 +54,11 @@ class Size:
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of the {self.heads} heads, but is {self.width}")
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """Options of a new model."""
+        return {"layers": self.layers, "width": self.width, "heads": self.heads}
+
 
 SIZES = {
     "full": Size(),

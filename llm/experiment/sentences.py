@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from llm.experiment.compare import OFF, TARGETS
+from llm.experiment.compare import OFF, QUARTER, TARGETS
 from llm.experiment.summary import Summary, mean_rise, reached
 
 
@@ -13,10 +13,8 @@ def sentences(found: Summary) -> list[str]:
     """What can be said of the methods, each with the numbers that say it, as a Markdown list."""
     seeds, on = len(found["seeds"]), [name for name in found["methods"] if OFF not in name]
     said = [_compared(found, seeds)] if found.get("pairs") else []
-    spans = {name: _span(found["methods"][name]["points"], found["reference"]) for name in on}
-    along = ", ".join(
-        f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in spans.items() if low <= high
-    )
+    rises = {name: _rises(found["methods"][name]["points"], found["reference"]) for name in on}
+    along = ", ".join(f"{name} {min(x):+.2f} to {max(x):+.2f}" for name, x in rises.items() if x)
     many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
     said.append(f"What a method's grid of β does (rise over the reference, {many}): {along}.")
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
@@ -61,14 +59,13 @@ def _compared(found: Summary, seeds: int) -> str:
     return (
         f"At equal KL, of {len(pairs)} differences between two methods (95 % over {seeds} seeds and "
         f"{found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within a "
-        f"quarter of the rise from the reference to the best ({rise / 4:.2f}), and "
+        f"quarter of the rise from the reference to the best ({QUARTER * rise:.2f}), and "
         f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "
         f"{most['kl']:g} nats, {d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]."
     )
 
 
-def _span(points: list[dict[str, Any]], reference: list[float]) -> tuple[float, float]:
-    """The least and the most mean rise along a grid, of what diverged in no seed."""
-    rises = [mean_rise(p["reward"], reference) for p in points]
-    whole = [each for each in rises if each is not None]
-    return min(whole, default=1.0), max(whole, default=0.0)
+def _rises(points: list[dict[str, Any]], reference: list[float]) -> list[float]:
+    """The mean rises along a grid, of what diverged in no seed."""
+    rises = (mean_rise(p["reward"], reference) for p in points)
+    return [rise for rise in rises if rise is not None]

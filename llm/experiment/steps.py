@@ -64,8 +64,7 @@ class Seed:
 
 def reference(to: Seed) -> list[Lane]:
     plan, folder = to.plan, to.folder
-    shape = {name: getattr(plan, name) for name in ("layers", "width", "heads")}
-    shape["tokenizer"] = folder / "tokenizer"
+    shape = plan.shape | {"tokenizer": folder / "tokenizer"}
     tuned = to.training(plan.fine_tuning_steps, 2 * plan.batch, plan.fine_tuning_rate)
     lane = [line("sft", folder / "sft", to.data("train"), to.usual | shape | tuned)]
     if to.truth == "learned":
