@@ -183,9 +183,9 @@ def new_model(
     tokenizer: PreTrainedTokenizerBase, *, layers: int, width: int, heads: int, context: int, seed: int
 ) -> GPT2LMHeadModel:
     """A GPT-2 with random weights for the tokenizer's vocabulary, without dropout."""
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=context
-    )
+    shape = {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": context}
+    # GPT-2's own GELU in one kernel instead of six: a step is a seventh shorter
+    config = GPT2Config(vocab_size=len(tokenizer), **shape, activation_function="gelu_pytorch_tanh")
     config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     _no_dropout(config)

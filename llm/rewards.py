@@ -11,6 +11,7 @@ that look at more than its text can tell it from one that has come to its end.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from llm.layouts import alike
 from llm.model import load_config, load_tokenizer, load_weights
 from llm.padding import check_context
 from llm.rule import rule
+from llm.shared_prefix import FEW, shared_prefix_outputs, takes_shared_prefix
 from llm.tokens import pad, token_ids
 
 Texts = Sequence[str]
@@ -201,7 +203,10 @@ class Scorer:
             x = token_ids(self.tokenizer, prompts, prompts=True)
             y = token_ids(self.tokenizer, completions, prompts=False)
             end = [[] if isinstance(text, CutOff) else [self.tokenizer.eos_token_id] for text in completions]
-            texts = [sum(parts, []) for parts in zip(x, y, end, strict=True)]
+            y = [ids + last for ids, last in zip(y, end, strict=True)]
+            if takes_shared_prefix(self.model) and all(x):
+                return _behind_prompts(self, x, y)
+            texts = [ids + its for ids, its in zip(x, y, strict=True)]
         return _outputs(self, [{"input_ids": ids} for ids in texts])[:, 0]
 
 
@@ -259,11 +264,39 @@ def _loaded(name: str, config: PreTrainedConfig, new_weights: tuple[str, ...] = 
 
 
 @torch.no_grad()
+def _behind_prompts(judge: Scorer, x: Sequence[list[int]], y: Sequence[list[int]]) -> Floats:
+    """The scores of completions y of prompts x, (N,): some of one prompt stand behind it together."""
+    lengths = _lengths(judge, [ids + its for ids, its in zip(x, y, strict=True)])
+    runs = (list(run) for _, run in groupby(range(len(x)), key=lambda i: x[i]))
+    rows = [run[i : i + FEW] for run in runs for i in range(0, len(run), FEW)]
+    rows.sort(key=lambda row: int(lengths[row].sum()))  # rows of one length make little padding
+    k, device, found = max(map(len, rows)), judge.model.device, np.empty(len(x))
+    size = max(judge.batch_size // k, 1)
+    for batch in (rows[i : i + size] for i in range(0, len(rows), size)):
+        filled = [[y[i] for i in row] + [[]] * (k - len(row)) for row in batch]
+        padded = (*pad([x[row[0]] for row in batch]), *pad(sum(filled, [])))
+        px, x_real, py, y_real = (each.to(device) for each in padded)
+        texts = (each.unflatten(0, (len(batch), k)) for each in (py, y_real))
+        scores = shared_prefix_outputs(judge.model, px, x_real, *texts)
+        for row, its in zip(batch, scores[..., 0].double().cpu().numpy(), strict=True):
+            found[row] = its[: len(row)]
+    return found
+
+
+def _lengths(judge: Scorer | Entailment, texts: Sequence[list[int]]) -> Tensor:
+    """How many tokens each text has, if all of them fit into the model."""
+    lengths = torch.tensor([len(ids) for ids in texts])
+    check_context(
+        judge.model.config, lengths, "text", "shorten the prompts", judge.tokenizer.model_max_length
+    )
+    return lengths
+
+
+@torch.no_grad()
 def _outputs(judge: Scorer | Entailment, texts: Sequence[dict[str, list[int]]]) -> Floats:
     """The classifier's outputs for texts as it takes them, (N, labels)."""
     model, size = judge.model, judge.batch_size
-    lengths = torch.tensor([len(text["input_ids"]) for text in texts])
-    check_context(model.config, lengths, "text", "shorten the prompts", judge.tokenizer.model_max_length)
+    lengths = _lengths(judge, [text["input_ids"] for text in texts])
     found, order = [], lengths.argsort(stable=True)  # texts of one length make little padding
     for batch in ([texts[i] for i in places] for places in order.split(size)):
         inputs = {name: pad([text[name] for text in batch])[0].to(model.device) for name in batch[0]}

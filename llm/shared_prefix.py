@@ -48,6 +48,18 @@ def shared_prefix_log_probs(
     return at_output_embedding(model, one_sequence(x, x_real, y, y_real, inner.dtype), read)
 
 
+def shared_prefix_outputs(model: nn.Module, x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor) -> Tensor:
+    """What a causal classifier says at the last token of y (B, k, T) behind x (B, P), (B, k, labels).
+
+    A completion without a real token is judged at the last of its prompt.
+    """
+    inner = unwrapped(model)
+    hidden = inner.base_model(**one_sequence(x, x_real, y, y_real, inner.dtype), use_cache=False)[0]
+    prompt, length = x_real.sum(1, keepdim=True), y_real.sum(-1)
+    column = prompt - 1 + length.cumsum(-1) * (length > 0)  # padding is left out of a row
+    return inner.score(hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[-1])))
+
+
 def in_rows(x: Tensor, x_real: Tensor, y: Tensor, y_real: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same completions in the same order, no more behind one prompt than pays: further ones have a copy.
 
@@ -72,7 +84,7 @@ def one_sequence(
     behind = (x_real.sum(1, keepdim=True) + column[:T]).repeat(1, k)
     positions = torch.cat([positions_of(x_real), behind], dim=1) * real
     tokens = torch.cat([x, y.flatten(1)], dim=1)
-    owner = ((column - P) // T).clamp(min=-1).expand_as(tokens)  # which completion; -1 is the prompt
+    owner = ((column - P) // max(T, 1)).clamp(min=-1).expand_as(tokens)  # which completion; -1 is the prompt
 
     longest = int(real.sum(1).max())
     first = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the real ones, in their order

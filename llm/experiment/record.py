@@ -20,8 +20,10 @@ from llm.demo.sizes import changed
 from llm.evaluate import PROMPTS, each_of
 from llm.experiment.plan import METHODS, Plan, betas_of
 from llm.experiment.run import MADE
+from llm.experiment.steps import RULE
 from llm.figures import FRONTIER, Log, log_of
 from llm.files import content, read_json
+from llm.rewards import reward_named, score
 from llm.run_folder import SETTINGS
 
 
@@ -98,27 +100,31 @@ def record(folder: Path) -> Record:
     reference = each_of(folder / "report" / names[0])["reference"]
     rows = [json.loads(line) for line in (folder / "data" / "report.jsonl").read_text().splitlines()]
     answered = zip(rows, reference["completion"], strict=True)
-    rule = folder / "report-rule" / names[0] if settings["truth"] == "learned" else None
+    asked = [row["prompt"] for row in rows] if settings["truth"] == "learned" else None
     return Record(
         seed=settings["seed"],
         plan=plan,
         truth=settings["truth"],
         prompts=content(folder / "data" / "report.jsonl"),
         reference=reference["reward"],
-        reference_rule=None if rule is None else each_of(rule)["reference"]["reward"],
+        reference_rule=_by_rule(asked, reference["completion"]),
         judged=len(each_of(folder / "possible")["reference"]["reward"]),
         possible=read_json(folder / "possible" / FRONTIER),
-        methods={name: _policies(folder, plan, name) for name in names},
+        methods={name: _policies(folder, plan, name, asked) for name in names},
         made=read_json(folder / MADE),
         accuracy=read_json(judged) if (judged := folder / "reward" / "metrics.json").exists() else None,
         asked=[row | {"reference": str(text)} for row, text in answered],
     )
 
 
-def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
+def _by_rule(asked: list[str] | None, texts: Sequence[str]) -> Floats | None:
+    """What the rule, which nobody trained on, thinks of answers to these prompts."""
+    return None if asked is None else score(reward_named(RULE), asked, texts, None).reward
+
+
+def _policies(folder: Path, plan: Plan, method: str, asked: list[str] | None) -> list[Policy | None]:
     """Along the grid; its runs are those that were measured for the report."""
     report, chosen = (each_of(folder / name / method) for name in ("report", "beta"))
-    rule = each_of(folder / "report-rule" / method) if (folder / "report-rule" / method).exists() else {}
     again = _revisions(folder / "report" / method)
     found: dict[float, Policy] = {}
     del report["reference"]
@@ -129,7 +135,7 @@ def _policies(folder: Path, plan: Plan, method: str) -> list[Policy | None]:
             rate=rate,
             reward=numbers["reward"],
             log_ratio=numbers["log_ratio"],
-            rule=rule[name]["reward"] if name in rule else None,
+            rule=_by_rule(asked, numbers["completion"]),
             chosen_by=float(chosen[name]["reward"].mean()),
             log=log_of(folder / "runs" / name),
             revisions=again.get(name, []),

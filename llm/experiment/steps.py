@@ -5,8 +5,7 @@
     rates        runs/<method>-<beta>-<rate>: every learning rate at the middle beta, measured in rate/
     grid         the other betas at the best rate, measured in beta/ and report/; possible/, the frontier
 
-Every policy is measured on the same prompts with the same noise. Where the truth is learned, report-rule/
-has what the rule of `llm.rule`, which nobody trained on, thinks of the same policies.
+Every policy is measured on the same prompts with the same noise.
 """
 
 from __future__ import annotations
@@ -125,10 +124,7 @@ def measured(to: Seed, method: str, runs: Sequence[Path], prompts: str) -> Lane:
     """These policies of a method on one of the three sets of held-out prompts."""
     models = [run / "model" for run in runs]
     revised = {"revisions": REVISIONS} if prompts == "report" and method == REVISER else {}
-    found = [_measured(to, f"{prompts}/{method}", models, prompts, revised)]
-    if prompts == "report" and to.truth == "learned":
-        found.append(_measured(to, f"report-rule/{method}", models, prompts, {"reward": RULE}))
-    return found
+    return [_measured(to, f"{prompts}/{method}", models, prompts, revised)]
 
 
 def _measured(

@@ -166,6 +166,37 @@ def test_each_text_has_its_own_score_whatever_stands_beside_it(scorer_folder):
     assert len(set(found.round(6))) > 4
 
 
+def fresh_scorer(family, model_folder, tokenizer):
+    """A judge of one of the families whose completions share a prompt."""
+    if family == "gpt2":
+        return load_scorer(str(model_folder), fresh=True)
+    config = GPTNeoXConfig(
+        vocab_size=300, num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=8
+    )
+    config.num_labels, config.pad_token_id = 1, 0
+    return Scorer(GPTNeoXForSequenceClassification(config).eval(), tokenizer)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_answers_to_one_prompt_are_scored_together_as_alone(model_folder, tokenizer, family, size):
+    """Any number of them behind each prompt, prompts that come back, an answer without a token."""
+    rng = np.random.default_rng(size)
+    scorer = replace(fresh_scorer(family, model_folder, tokenizer), batch_size=size)
+    scorer.model.score.weight.data.normal_(std=5.0, generator=torch.Generator().manual_seed(size))
+    prompts = [f"word {i % 5} " * (1 + i % 4) for i in range(9) for _ in range(rng.integers(1, 7))]
+    answers = [" y" * int(rng.integers(0, 9)) for _ in prompts]
+    answers = [CutOff(y) if rng.integers(2) else y for y in answers]
+    answers[3] = CutOff("")
+    alone = [scorer([x], [y])[0] for x, y in zip(prompts, answers, strict=True)]
+    np.testing.assert_allclose(scorer(prompts, answers), alone, rtol=1e-4, atol=1e-5)
+    for place in (0, len(prompts) - 1):  # and as transformers has it
+        end = "" if isinstance(answers[place], CutOff) else "<|endoftext|>"
+        ids = scorer.tokenizer(prompts[place] + answers[place] + end, return_tensors="pt").input_ids
+        state = scorer.model.base_model(ids).last_hidden_state[0, -1]
+        np.testing.assert_allclose(alone[place], scorer.model.score(state).item(), rtol=1e-4, atol=1e-5)
+
+
 def test_left_padding_tokenizers_and_tokenizers_without_padding_score_alike(scorer_folder):
     expected = load_scorer(str(scorer_folder))(PROMPTS, ANSWERS)
     scorer = load_scorer(str(scorer_folder))
@@ -198,13 +229,7 @@ def test_a_policy_cannot_write_its_own_end(scorer_folder):
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_a_reward_model_learns_from_texts_with_their_ends(model_folder, tokenizer, family):
     """What the Trainer sees of a comparison is what the scorer sees of both its texts; one was cut off."""
-    scorer = load_scorer(str(model_folder), fresh=True)
-    if family == "gpt_neox":
-        config = GPTNeoXConfig(
-            vocab_size=300, num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=8
-        )
-        config.num_labels, config.pad_token_id = 1, 0
-        scorer = Scorer(GPTNeoXForSequenceClassification(config), tokenizer)
+    scorer = fresh_scorer(family, model_folder, tokenizer)
     end = tokenizer.eos_token_id
     rows = [
         {"prompt_ids": tokenizer(x).input_ids, "completion_ids": [[*tokenizer(y).input_ids, end], [5, 6]]}
