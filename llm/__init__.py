@@ -24,6 +24,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     decode       sampling, caches on; Nash-MD's opponent
     generate     scored data sets, shard by shard
     sources      recorded or fresh completions as `Samples`
+    memory       why a step waits for the kernel, and need not
     trainer      a Trainer that stops where it would go wrong in silence
     train        with the loss of an algorithm
     intervals    how sure a mean over prompts is, or a share of them

@@ -29,6 +29,7 @@ from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
 from llm.intervals import preferred
 from llm.layouts import preference
+from llm.memory import keep_freed
 from llm.model import load_config, load_model, load_tokenizer
 from llm.padding import check_context
 from llm.pipeline import align, trained
@@ -47,6 +48,7 @@ REVISIONS = "revisions.json"  # rewards of answers and of their revisions
 
 def perform(options: Options, run: Callable[[Options, Settings], list[str]]) -> list[str]:
     """Run a command, unless its folder is finished; what there is to say."""
+    keep_freed()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if options.quiet:

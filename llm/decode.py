@@ -61,7 +61,7 @@ def greedy_completions(
     """The completion whose every token is the most probable one, k = 1."""
     shape = (len(prompts), 1, max_new_tokens)
 
-    def best(t: int, logits: Tensor) -> Tensor:
+    def best(t: int, rows: Tensor, logits: Tensor) -> Tensor:
         _finite(logits.amax(-1))
         return logits.argmax(-1)
 
@@ -84,22 +84,22 @@ def token_opponents(
     """
     choose = _chooser(noise, prompts.device)
 
-    def mixed(t: int, *logits: Tensor) -> Tensor:
-        return choose(t, mixture(*(x.log_softmax(-1) for x in logits)))
+    def mixed(t: int, rows: Tensor, *logits: Tensor) -> Tensor:
+        return choose(t, rows, mixture(*(x.log_softmax(-1) for x in logits)))
 
     return _decode([policy, reference], mixed, prompts, prompt_mask, noise.shape, eos_token_id)
 
 
-def _chooser(noise: Tensor, device: torch.device) -> Callable[[int, Tensor], Tensor]:
-    """The token of step t whose turn the noise says it is."""
+def _chooser(noise: Tensor, device: torch.device) -> Callable[[int, Tensor, Tensor], Tensor]:
+    """The token of step t, in some of the rows, whose turn the noise says it is."""
     steps = noise.flatten(0, 1).to(device).unbind(-1)
-    return lambda t, logits: inverse_cdf(logits, steps[t])
+    return lambda t, rows, logits: inverse_cdf(logits, steps[t][rows])
 
 
 @torch.no_grad()
 def _decode(
     models: Sequence[nn.Module],
-    choose: Callable[..., Tensor],  # the step and each model's logits (rows, V) -> a token for each row
+    choose: Callable[..., Tensor],  # the step, rows and each model's logits of them -> a token for each
     prompts: Tensor,
     prompt_mask: Tensor,
     shape: tuple[int, int, int],
@@ -111,24 +111,27 @@ def _decode(
     inputs, real = pack(prompts, prompt_mask, left=False)
     positions = positions_of(real)
     caches = [DynamicCache(config=model.config) for model in models]
-    tokens = torch.zeros(B * k, T, dtype=torch.long, device=prompts.device)
-    mask = torch.zeros_like(tokens, dtype=torch.bool)
-    live = torch.ones_like(mask[:, 0])
+    tokens, mask = (prompts.new_zeros(B * k, T, dtype=kind) for kind in (torch.long, torch.bool))
+    live, rows = torch.ones_like(mask[:, 0]), torch.arange(B * k, device=prompts.device)
     for t in range(T):
-        pairs = zip(models, caches, strict=True)
-        logits = [_next_logits(model, cache, inputs, real, positions) for model, cache in pairs]
+        logits = [_next_logits(*pair, inputs, real, positions) for pair in zip(models, caches, strict=True)]
         if t == 0:  # the prompts were read once: now every completion has its own row
             for cache in caches:
                 cache.batch_repeat_interleave(k)
             logits = [x.repeat_interleave(k, 0) for x in logits]
             real, positions = real.repeat_interleave(k, 0), positions[:, -1:].repeat_interleave(k, 0)
-        chosen = choose(t, *logits)
-        tokens[:, t], mask[:, t] = chosen * live, live
+        chosen = choose(t, rows, *logits)
+        tokens[rows, t], mask[rows, t] = chosen * live, live
         live = live & (chosen != eos_token_id)
         if not live.any():
             break
-        inputs, positions = tokens[:, t : t + 1], positions + 1
+        inputs, positions = tokens[rows, t : t + 1], positions + 1
         real = torch.cat([real, torch.ones_like(live)[:, None]], dim=1)
+        if 2 * int(live.sum()) <= len(rows):  # the others go on without those that have ended
+            left = live.nonzero()[:, 0]
+            for cache in caches:
+                cache.batch_select_indices(left)
+            live, rows, inputs, real, positions = (x[left] for x in (live, rows, inputs, real, positions))
     return Decoded(tokens.view(B, k, T), mask.view(B, k, T))
 
 

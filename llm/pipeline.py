@@ -23,7 +23,7 @@ from llm.train import AlignmentTrainer, check_start
 from llm.trainer import CheckedTrainer, last_checkpoint, run
 
 CACHED = "reference_log_probs"
-CHECKED = 512  # rows, some seconds: who names another reference is found at each of them
+CHECKED = 128  # rows, a second: who names another reference is found at each of them
 
 
 def trained(

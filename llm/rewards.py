@@ -200,7 +200,9 @@ class Scorer:
             both = [x + y for x, y in zip(prompts, completions, strict=True)]
             texts = token_ids(self.tokenizer, both, prompts=True)
         else:
-            x = token_ids(self.tokenizer, prompts, prompts=True)
+            once = list(dict.fromkeys(prompts))
+            ids_of = dict(zip(once, token_ids(self.tokenizer, once, prompts=True), strict=True))
+            x = [ids_of[text] for text in prompts]
             y = token_ids(self.tokenizer, completions, prompts=False)
             end = [[] if isinstance(text, CutOff) else [self.tokenizer.eos_token_id] for text in completions]
             y = [ids + last for ids, last in zip(y, end, strict=True)]
