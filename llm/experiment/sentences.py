@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from llm.experiment.compare import OFF, QUARTER, TARGETS
@@ -12,11 +13,13 @@ from llm.experiment.summary import Summary, mean_rise, reached
 def sentences(found: Summary) -> list[str]:
     """What can be said of the methods, each with the numbers that say it, as a Markdown list."""
     seeds, on = len(found["seeds"]), [name for name in found["methods"] if OFF not in name]
-    said = [_compared(found, seeds)] if found.get("pairs") else []
-    rises = {name: _rises(found["methods"][name]["points"], found["reference"]) for name in on}
-    along = ", ".join(f"{name} {min(x):+.2f} to {max(x):+.2f}" for name, x in rises.items() if x)
+    off = [name for name in found["methods"] if OFF in name]
+    said = [_compared(found, "pairs", seeds)] if found.get("pairs") else []
     many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    said.append(f"What a method's grid of β does (rise over the reference, {many}): {along}.")
+    said.append(f"What a method's grid of β does (rise over the reference, {many}): {_along(found, on)}.")
+    if off:
+        said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
+    said += [_compared(found, "pairs_off", seeds)] if found.get("pairs_off") else []
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
     shares = reached(found, on)
     if shares:
@@ -31,6 +34,7 @@ def sentences(found: Summary) -> list[str]:
     return [f"- {each}" for each in said]
 
 
+FROM = {"pairs": "", "pairs_off": " and from samples of a bad policy"}
 WHOSE = {"reference": "a sample of the reference", "others": "what they wrote for another prompt"}
 
 
@@ -46,9 +50,15 @@ def _accuracy(each: list[dict[str, Any]]) -> list[str]:
     return told
 
 
-def _compared(found: Summary, seeds: int) -> str:
+def _along(found: Summary, methods: Sequence[str]) -> str:
+    """The least and the largest mean rise along each grid."""
+    rises = {name: _rises(found["methods"][name]["points"], found["reference"]) for name in methods}
+    return ", ".join(f"{name} {min(x):+.2f} to {max(x):+.2f}" for name, x in rises.items() if x)
+
+
+def _compared(found: Summary, key: str, seeds: int) -> str:
     """How many differences at equal KL are what, and the largest of them."""
-    pairs = found["pairs"]
+    pairs = found[key]
     count = Counter(each["verdict"] for each in pairs)
     most = max(pairs, key=lambda each: abs(each["difference"]["mean"]))
     d, rise = most["difference"], found["rise"]
@@ -57,8 +67,8 @@ def _compared(found: Summary, seeds: int) -> str:
         f"{len(named)} are more than chance ({', '.join(named)})" if named else "none is more than chance"
     )
     return (
-        f"At equal KL, of {len(pairs)} differences between two methods (95 % over {seeds} seeds and "
-        f"{found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within a "
+        f"At equal KL{FROM[key]}, of {len(pairs)} differences between two methods (95 % over {seeds} seeds "
+        f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within a "
         f"quarter of the rise from the reference to the best ({QUARTER * rise:.2f}), and "
         f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "
         f"{most['kl']:g} nats, {d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]."

@@ -137,6 +137,21 @@ def test_sentences_say_what_the_numbers_say():
     assert "none is more than chance" in " ".join(sentences(summary(SEEDS)))
 
 
+def test_what_was_learned_from_a_bad_policy_is_compared_by_itself():
+    """Never with what was learned from other data; the method that was planted low is named."""
+    worse = [planted(seed, {"DPO": 0.6}) for seed in range(5)]
+    off = [{"CoPG-off": each.methods["CoPG"], "PG0-off": each.methods["DPO"]} for each in worse]
+    found = summary([replace(each, methods=each.methods | its) for each, its in zip(worse, off, strict=True)])
+    assert {(x["one"], x["other"]) for x in found["pairs_off"]} == {("CoPG-off", "PG0-off")}
+    assert not any("-off" in x["one"] + x["other"] for x in found["pairs"])
+    said = next(each for each in sentences(found) if "and from samples of a bad policy, of" in each)
+    kls = [f"CoPG-off − PG0-off at {x['kl']:g} nats" for x in found["pairs_off"]]
+    assert f"{len(kls)} are more than chance ({', '.join(kls)})" in said
+    low = [np.mean(p["reward"]) - np.mean(found["reference"]) for p in found["methods"]["PG0-off"]["points"]]
+    told = next(each for each in sentences(found) if "The same learned from" in each)
+    assert f"PG0-off {min(low):+.2f} to {max(low):+.2f}." in told
+
+
 def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
     """Its other policies count; the rise is that of what is left."""
     lost = replace(SEEDS[0], methods=SEEDS[0].methods | {"CoPG": [None, *SEEDS[0].methods["CoPG"][1:]]})
