@@ -68,8 +68,8 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
     )
     return (
         f"At equal KL{FROM[key]}, of {len(pairs)} differences between two methods (95 % over {seeds} seeds "
-        f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within a "
-        f"quarter of the rise from the reference to the best ({QUARTER * rise:.2f}), and "
+        f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within "
+        f"a quarter of the rise from the reference to the best ({QUARTER * rise:.2f}), and "
         f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "
         f"{most['kl']:g} nats, {d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]."
     )
