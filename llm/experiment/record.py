@@ -24,7 +24,7 @@ from llm.experiment.steps import RULE
 from llm.figures import FRONTIER, Log, log_of
 from llm.files import content, read_json
 from llm.rewards import reward_named, score
-from llm.run_folder import SETTINGS
+from llm.run_folder import SETTINGS, VERSIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Record:
     judged: int  # of the prompts, the first so many, where the frontier was looked for
     possible: dict[str, Any]
     methods: dict[str, list[Policy | None]]  # along each method's grid; None has diverged
-    made: dict[str, Any]
+    made: dict[str, Any]  # versions, hardware, minutes, and those of its commands one by one
     accuracy: dict[str, Any] | None = None  # of a learned reward, on held-out comparisons
     asked: list[dict[str, str]] = field(default_factory=list)  # prompt, people's and the reference's answers
 
@@ -111,10 +111,15 @@ def record(folder: Path) -> Record:
         judged=len(each_of(folder / "possible")["reference"]["reward"]),
         possible=read_json(folder / "possible" / FRONTIER),
         methods={name: _policies(folder, plan, name, asked) for name in names},
-        made=read_json(folder / MADE),
+        made=read_json(folder / MADE) | {"command_minutes": _minutes(folder)},
         accuracy=read_json(judged) if (judged := folder / "reward" / "metrics.json").exists() else None,
         asked=[row | {"reference": str(text)} for row, text in answered],
     )
+
+
+def _minutes(folder: Path) -> float:
+    """Of all commands one after another: also of those that another process made before it was killed."""
+    return round(sum(read_json(path)["minutes"] for path in folder.rglob(VERSIONS)), 1)
 
 
 def _by_rule(asked: list[str] | None, texts: Sequence[str]) -> Floats | None:

@@ -276,7 +276,10 @@ def test_an_experiment_from_text_to_table_and_on(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
     assert len(kept) == 1 + 2 and "| CoPG | 0.001 |" in said
+    told = tmp_path / "e/seed-0/runs/CoPG-1-0.001/versions.json"
+    write_json(told, read_json(told) | {"minutes": 70.0})  # as if that run had been a long one
     assert main(given) == 0 and capsys.readouterr().out == said
+    assert 70 <= read_json(tmp_path / "e" / "metrics.json")["made"][0]["command_minutes"] < 75
     assert kept == {p: p.stat().st_mtime_ns for p in (tmp_path / "e").rglob("model/*.safetensors")}
     parts = [
         (tmp_path / "e/seed-0/data" / f"{name}.jsonl").read_text() for name in ("rate", "beta", "report")
