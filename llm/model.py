@@ -3,6 +3,7 @@
 What is seen to, whatever the hub id or folder holds:
 
 dropout off         log pi(y|x) is a function of the parameters; policy = reference at step 0
+GELU in one kernel  GPT-2's own takes six: a seventh of a training step on a CPU
 padding safe        GPT-2 has no padding token: end-of-sequence stands in, and masks tell them apart
 tokenizer fits      the same vocabulary and the same end-of-sequence token
 nothing at random   a weight that the checkpoint lacks is an error, not a fresh start; nor is one infinite,
@@ -71,18 +72,21 @@ def load_model(
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """The configuration of a model whose files are those that were written, with dropout set to zero."""
+    """The configuration of a model whose files are those that were written, as all of them are trained."""
     if (Path(name) / COMPLETE).exists() and (wrong := damage(Path(name))):
         raise ValueError(f"{name} is damaged: {wrong}; make it again")
     config = _load(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), "a model", name)
-    _no_dropout(config)
+    _settle(config)
     return config
 
 
-def _no_dropout(config: PreTrainedConfig) -> None:
+def _settle(config: PreTrainedConfig) -> None:
+    """No dropout, and GPT-2's GELU as one kernel."""
     for field, value in list(vars(config).items()):
         if "drop" in field and isinstance(value, float):
             setattr(config, field, 0.0)
+    if getattr(config, "activation_function", None) == "gelu_new":
+        config.activation_function = "gelu_pytorch_tanh"  # the same function
 
 
 def load_tokenizer(name: str, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
@@ -183,12 +187,12 @@ def new_model(
     tokenizer: PreTrainedTokenizerBase, *, layers: int, width: int, heads: int, context: int, seed: int
 ) -> GPT2LMHeadModel:
     """A GPT-2 with random weights for the tokenizer's vocabulary, without dropout."""
-    shape = {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": context}
-    # GPT-2's own GELU in one kernel instead of six: a step is a seventh shorter
-    config = GPT2Config(vocab_size=len(tokenizer), **shape, activation_function="gelu_pytorch_tanh")
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=context
+    )
     config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
-    _no_dropout(config)
+    _settle(config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)

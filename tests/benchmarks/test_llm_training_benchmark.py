@@ -86,10 +86,16 @@ def measure(trainer):
 
 OURS = """
 from bandits import DPO
+from llm.memory import keep_freed
+from llm.model import load_model
 from llm.tokens import encode
 from llm.sources import Recorded, with_reference_log_probs
 from llm.train import AlignmentTrainer
 from llm.trainer import training_arguments
+keep_freed()
+start = tempfile.mkdtemp()
+model.save_pretrained(start); tokenizer.save_pretrained(start)
+model, tokenizer = load_model(start)
 longest = {"max_prompt_tokens": PROMPT + 8, "max_completion_tokens": COMPLETION + 8}
 encoded = encode(Dataset.from_list(rows), tokenizer, **longest).rows
 encoded = with_reference_log_probs(encoded, model)

@@ -16,6 +16,7 @@ from transformers import (
     AutoTokenizer,
     BloomConfig,
     Gemma2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     OPTConfig,
     PreTrainedTokenizerFast,
@@ -335,11 +336,15 @@ def test_a_bad_batch_is_refused_with_its_place(make_model, batch, message):
 
 
 def test_a_loaded_model_has_no_dropout_and_a_padding_token(tmp_path):
-    """Both from a folder in GPT-2's own manner: dropout .1, and a tokenizer without padding."""
+    """From a folder in GPT-2's own manner: dropout .1, no padding token, and a GELU of six kernels.
+
+    That is the same function, as transformers' own model says, in one.
+    """
     tokenizer = train_tokenizer(["a kettle sang"], 260)
     tokenizer.pad_token = None
     model = new_model(tokenizer, layers=1, width=8, heads=2, context=32, seed=0)
     model.config.resid_pdrop = model.config.embd_pdrop = model.config.attn_pdrop = 0.1
+    model.config.activation_function = "gelu_new"
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     loaded, words = load_model(str(tmp_path))
@@ -347,6 +352,9 @@ def test_a_loaded_model_has_no_dropout_and_a_padding_token(tmp_path):
     assert words.pad_token_id == words.eos_token_id == loaded.config.pad_token_id
     ids = words("a kettle sang", return_tensors="pt").input_ids
     assert torch.equal(loaded(ids).logits, model(ids).logits)
+    its = GPT2LMHeadModel.from_pretrained(tmp_path).eval()
+    assert type(its.transformer.h[0].mlp.act) is not type(loaded.transformer.h[0].mlp.act)
+    torch.testing.assert_close(loaded(ids).logits, its(ids).logits, rtol=1e-5, atol=1e-6)
 
 
 def test_a_gpt_neox_folder_loads(tmp_path, make_model, tokenizer):
