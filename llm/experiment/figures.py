@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bandits.plots import style
 from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
+from llm.experiment.sentences import exceptions
 from llm.experiment.summary import Summary, reached
 from llm.figures import KL, OTHERS, headed, known, reach, written
 
@@ -187,7 +188,8 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3)
         differ = sum(each["verdict"] == "differ" for each in pairs)
-        headed(figure, f"At equal KL {differ} of {len(pairs)} differences are more than chance (Holm)")
+        named = f": {exceptions(pairs)}" if 0 < differ < 3 else ""
+        headed(figure, f"At equal KL {differ} of {len(pairs)} differences more than chance (Holm){named}")
         return figure
 
     return draw

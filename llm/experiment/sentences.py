@@ -62,10 +62,9 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
     count = Counter(each["verdict"] for each in pairs)
     most = max(pairs, key=lambda each: abs(each["difference"]["mean"]))
     d, rise = most["difference"], found["rise"]
-    named = [f"{x['one']} − {x['other']} at {x['kl']:g} nats" for x in pairs if x["verdict"] == "differ"]
-    differ = (
-        f"{len(named)} are more than chance ({', '.join(named)})" if named else "none is more than chance"
-    )
+    are = "is" if count["differ"] == 1 else "are"
+    differ = f"{count['differ']} {are} more than chance ({exceptions(pairs)})"
+    differ = differ if count["differ"] else "none is more than chance"
     return (
         f"At equal KL{FROM[key]}, of {len(pairs)} differences between two methods (95 % over {seeds} seeds "
         f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within "
@@ -73,6 +72,12 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
         f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "
         f"{most['kl']:g} nats, {d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]."
     )
+
+
+def exceptions(pairs: Sequence[dict[str, Any]]) -> str:
+    """The differences that are more than chance, by name."""
+    found = (each for each in pairs if each["verdict"] == "differ")
+    return ", ".join(f"{each['one']} − {each['other']} at {each['kl']:g} nats" for each in found)
 
 
 def _rises(points: list[dict[str, Any]], reference: list[float]) -> list[float]:

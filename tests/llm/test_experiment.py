@@ -26,7 +26,7 @@ from llm.files import read_json, write_json
 
 BETAS = (0.25, 0.5, 1.0, 2.0, 4.0)
 FIGURES = Path(__file__).parents[2] / "figures"
-SEEDS_AT_LEAST = 2
+SEEDS_AT_LEAST = {"llm_experiment": 5, "llm_experiment_all": 1}
 PROMPTS = 300
 TEXTS = [f" answer\n{i}" for i in range(PROMPTS)]
 ASKED = {"prompt": "What?", "completion": " That.", "reference": " This."}
@@ -366,16 +366,18 @@ def test_wins_are_shares_of_prompts_and_of_one_another():
     assert other is not None and other.mean + share.mean == pytest.approx(1)
 
 
-def test_the_committed_experiment_says_what_its_numbers_say():
+@pytest.mark.parametrize("name", SEEDS_AT_LEAST)
+def test_the_committed_experiment_says_what_its_numbers_say(name):
     """Table and sentences are made of the numbers again, and the pages quote them word by word."""
-    found = read_json(FIGURES / "llm_experiment.json")
+    found = read_json(FIGURES / f"{name}.json")
     said = sentences(found)
-    assert (FIGURES / "llm_experiment.md").read_text() == "\n".join(
-        [HEADING, "", *said, "", *table(found), ""]
-    )
+    assert (FIGURES / f"{name}.md").read_text() == "\n".join([HEADING, "", *said, "", *table(found), ""])
     page = " ".join((FIGURES.parent / "notebooks" / "book" / "models.md").read_text().split())
     for sentence in said:
         assert " ".join(sentence.removeprefix("- ").split()) in page
-    assert set(FIRST) <= set(found["methods"]) and len(found["seeds"]) >= SEEDS_AT_LEAST
-    drawn = {path.stem.removeprefix("llm_experiment_") for path in FIGURES.glob("llm_experiment_*.svg")}
-    assert {"plane", "gap", "training", "overdone", "wins", "pairs"} <= drawn
+    assert set(FIRST) <= set(found["methods"]) and len(found["seeds"]) >= SEEDS_AT_LEAST[name]
+    drawn = {path.stem.removeprefix(f"{name}_") for path in FIGURES.glob(f"{name}_*.svg")}
+    assert {"plane", "gap", "training", "overdone", "wins"} <= drawn
+    assert ("pairs" in found) == ("pairs" in drawn) and ("CoPG-off" in found["methods"]) <= (
+        "off_policy" in drawn
+    )
