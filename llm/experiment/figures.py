@@ -152,7 +152,7 @@ def wins(found: Summary, names: Sequence[str]) -> Figure:
 
 def revisions(found: Summary) -> Figure:
     """The reward along revisions: thin a seed, thick their mean."""
-    figure, axes = plt.subplots(figsize=(4.4, 2.8))
+    figure, axes = plt.subplots(figsize=(5.2, 2.8))
     asked = {name: rewards for name, rewards in found["revisions"].items() if rewards}
     for name, rewards in asked.items():
         for each in rewards:
@@ -162,7 +162,7 @@ def revisions(found: Summary) -> Figure:
     axes.set(xlabel="revisions", ylabel="held-out reward")
     figure.legend(loc="outside lower center", ncols=2)
     first, last = (np.mean([np.array(r)[:, i].mean() for r in asked.values()]) for i in (0, -1))
-    headed(figure, f"Asked to revise its answer, its reward goes from {first:.2f} to {last:.2f}")
+    headed(figure, f"Answers that are revised go from {first:.2f} to {last:.2f}")
     return figure
 
 
