@@ -10,10 +10,8 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
-KEPT, LARGEST = (
-    2**31 - 1,
-    2**25,
-)  # bytes: free ones at the end of the heap; a block of the heap, at most 32 MB
+KEPT = 2**31 - 1  # bytes that are free at the end of the heap
+LARGEST = 2**25  # bytes of a block of the heap, which glibc allows at most
 
 
 def keep_freed() -> None:

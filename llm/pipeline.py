@@ -93,7 +93,7 @@ def align(
 
 def _with_reference(folder: Path, rows: Dataset, model: PreTrainedModel) -> Dataset:
     """The rows with reference log-probabilities: those they came with, checked before the first step at
-    up to 128 rows all over the data, or the model's, computed once and kept in a file.
+    up to `CHECKED` rows all over the data, or the model's, computed once and kept in a file.
     """
     path = folder / f"{CACHED}.json"
     if CACHED in rows.column_names:

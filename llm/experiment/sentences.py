@@ -62,9 +62,8 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
     count = Counter(each["verdict"] for each in pairs)
     most = max(pairs, key=lambda each: abs(each["difference"]["mean"]))
     d, rise = most["difference"], found["rise"]
-    are = "is" if count["differ"] == 1 else "are"
-    differ = f"{count['differ']} {are} more than chance ({exceptions(pairs)})"
-    differ = differ if count["differ"] else "none is more than chance"
+    many = f"{count['differ']} {'is' if count['differ'] == 1 else 'are'}" if count["differ"] else "none is"
+    differ = f"{many} more than chance" + (f" ({exceptions(pairs)})" if count["differ"] else "")
     return (
         f"At equal KL{FROM[key]}, of {len(pairs)} differences between two methods (95 % over {seeds} seeds "
         f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within "
