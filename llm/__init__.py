@@ -16,6 +16,7 @@ A completion is an arm, its log-probability a sum over tokens, and an algorithm 
     tokens       rows of text as padded token ids
     rule         a truth that is known
     negatives    answers of people that are hard to tell from right ones
+    judges       models that say what is good
     rewards      what is good, and how long it is
     loss         an algorithm of `bandits` as a loss
     groups       every group of completions, and how likely it is

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bandits.checks import Floats
 from llm.decode import sample_completions
 from llm.frontier.moves import Chains
 from llm.generate import texts_of
 from llm.layouts import Row
 from llm.log_probs import sequence_log_probs
-from llm.rewards import Floats, Reward, score
+from llm.rewards import Reward, score
 from llm.tokens import pad
 
 Tokens = NDArray[np.int64]

@@ -28,6 +28,7 @@ from llm.files import write_json, write_whole
 from llm.generate import Sampling, against_samples, texts_of, write_scored
 from llm.inputs import Options, settings_of
 from llm.intervals import preferred
+from llm.judges import load_scorer
 from llm.layouts import preference
 from llm.memory import keep_freed
 from llm.model import load_config, load_model, load_tokenizer
@@ -35,7 +36,7 @@ from llm.padding import check_context
 from llm.pipeline import align, trained
 from llm.possible import annealed, beta_of, possible, reference_rewards, regret_of
 from llm.revise import revisions
-from llm.rewards import Reward, load_scorer, score
+from llm.rewards import Reward, score
 from llm.run_folder import claimed, finish, made
 from llm.sources import Mismatched, OnPolicy, Recorded, Source, mean_reward, trained_value
 from llm.tokens import lengths_of, token_ids

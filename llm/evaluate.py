@@ -19,10 +19,11 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bandits.checks import Floats
 from llm.files import read_json
 from llm.generate import Sampling, scored_rows
 from llm.intervals import Interval, Share, interval, preferred
-from llm.rewards import Floats, Reward, rouge_l
+from llm.rewards import Reward, rouge_l
 
 PROMPTS = "prompts.json"  # every completion and its numbers, beside the means of metrics.json
 

@@ -25,10 +25,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llm.data import load_rows, slices
 from llm.decode import SEQUENCES, sample_completions, uniform_noise
 from llm.files import read_json, write_json_lines
+from llm.judges import CutOff, Texts
 from llm.layouts import Row, scored
 from llm.log_probs import sequence_log_probs
 from llm.negatives import nearest_others
-from llm.rewards import CutOff, Reward, Scores, Texts, score
+from llm.rewards import Reward, Scores, score
 from llm.run_folder import SETTINGS, claimed
 from llm.tokens import pad, token_ids
 

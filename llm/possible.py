@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bandits.checks import Floats
 from llm.chains import Renewal
 from llm.evaluate import Outcome
 from llm.files import read_json
@@ -26,7 +27,7 @@ from llm.frontier.annealed import of_islands
 from llm.frontier.optimum import of_mean, scored
 from llm.frontier.regret import regret_below
 from llm.generate import Sampling, scored_rows
-from llm.rewards import Floats, Reward
+from llm.rewards import Reward
 from llm.run_folder import SETTINGS
 
 POINTS = 25  # betas

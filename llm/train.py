@@ -21,9 +21,9 @@ from bandits import DPO
 from bandits.samples import Samples, TokenUpdate, Update
 from llm.algorithms import needs
 from llm.beside import VALUE
+from llm.judges import classified
 from llm.layouts import Row
 from llm.loss import every_choice, update_loss
-from llm.rewards import classified
 from llm.sources import NUMBER, Batch, OnPolicy, Source, collate_rows, with_preferences
 from llm.tokens import pad
 from llm.trainer import CheckedTrainer

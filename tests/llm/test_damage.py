@@ -20,9 +20,9 @@ from transformers import MambaConfig, MambaForCausalLM, TrainerCallback
 from bandits import DPO, IPO, RLOO, CoPG
 from llm.__main__ import main
 from llm.files import COMPLETE, damage, mark_complete
+from llm.judges import load_scorer
 from llm.model import load_model
 from llm.pipeline import align
-from llm.rewards import load_scorer
 from llm.sources import Recorded
 from llm.train import AlignmentTrainer, order
 from llm.trainer import last_checkpoint, training_arguments

@@ -17,10 +17,11 @@ from datasets import Dataset
 import processes
 from llm.data import load_rows
 from llm.generate import Sampling, against_samples, best_of_n, read_scored, texts_of, write_scored
+from llm.judges import CutOff
 from llm.layouts import scored
 from llm.log_probs import sequence_log_probs
 from llm.model import load_model
-from llm.rewards import CutOff, length, rouge_l
+from llm.rewards import length, rouge_l
 from llm.sources import with_reference_log_probs
 from llm.tokens import encode
 

@@ -19,17 +19,13 @@ from transformers import (
     GPTNeoXForSequenceClassification,
 )
 
+from llm.judges import CutOff, Scorer, classified, load_entailment, load_scorer
 from llm.model import train_tokenizer
 from llm.rewards import (
-    CutOff,
-    Scorer,
-    classified,
     coverage,
     density,
     fragments,
     length,
-    load_entailment,
-    load_scorer,
     reward_named,
     rouge_l,
     score,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.choices import REWARDS
-from llm.rewards import NAMED, CutOff, reward_named, score
+from llm.judges import CutOff
+from llm.rewards import NAMED, reward_named, score
 from llm.rule import FUNCTION_WORDS, content_words, rule
 
 CONTENT = [f"{a}{b}oom" for a in "bcdfghjklm" for b in "rlt"]  # thirty content words

@@ -21,7 +21,7 @@ from llm.__main__ import main
 from llm.choices import parser
 from llm.files import write_json_lines
 from llm.inputs import reward_of, settings_of
-from llm.rewards import load_scorer
+from llm.judges import load_scorer
 from llm.run_folder import check, claimed
 
 pytestmark = pytest.mark.usefixtures("unrendered")
