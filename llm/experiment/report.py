@@ -59,6 +59,7 @@ def _row(name: str, method: dict[str, Any], reference: list[float]) -> str:
     reward, kl = (", ".join(f"{end[name][i]:.2f}" for i, end in ends) for name in ("reward", "kl"))
     betas = ", ".join("none" if beta is None else f"{beta:g}" for beta in chosen)
     edge = f"at its edge in {method['at_edge']} of {len(chosen)}" if method["at_edge"] else "inside"
+    edge = edge if len(points) > 1 else "its only one"
     lost = sum(p["diverged"] for p in method["points"])
     rates = ", ".join("none" if rate is None else f"{rate:g}" for rate in method["rates"])
     runs = [(x, its) for p in points.values() for x, its in zip(p["reward"], reference, strict=True)]

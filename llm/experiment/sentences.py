@@ -16,7 +16,8 @@ def sentences(found: Summary) -> list[str]:
     off = [name for name in found["methods"] if OFF in name]
     said = [_compared(found, "pairs", seeds)] if found.get("pairs") else []
     many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    said.append(f"What a method's grid of β does (rise over the reference, {many}): {_along(found, on)}.")
+    what = "What a method's grid of β does" if _grids(found, on) else "At one β"
+    said.append(f"{what} (rise over the reference, {many}): {_along(found, on)}.")
     if off:
         said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
     said += [_compared(found, "pairs_off", seeds)] if found.get("pairs_off") else []
@@ -26,7 +27,7 @@ def sentences(found: Summary) -> list[str]:
         told = f"{min(shares):.0%} to {max(shares):.0%} of the rise that is possible at their KL"
         said.append(f"Policies that went {TARGETS[0]:g} nats or more have {told}.")
     edges = {name: found["methods"][name]["at_edge"] for name in on if found["methods"][name]["at_edge"]}
-    if edges:
+    if edges and _grids(found, on):
         told = ", ".join(f"{name} in {count} of {seeds}" for name, count in edges.items())
         said.append(
             f"The chosen β lies at the edge of the grid, so that a better one may lie beyond it: {told}."
@@ -46,14 +47,21 @@ def _accuracy(each: list[dict[str, Any]]) -> list[str]:
         if len(shares) < len(each) or None in shares:
             continue
         said = ", ".join(f"{x['mean']:.0%} [{100 * x['low']:.0f}, {100 * x['high']:.0f}]" for x in shares)
-        told.append(f"The learned reward prefers what people wrote to {whose} in {said} (seed by seed).")
+        many = " (seed by seed)" if len(each) > 1 else ""
+        told.append(f"The learned reward prefers what people wrote to {whose} in {said}{many}.")
     return told
+
+
+def _grids(found: Summary, methods: Sequence[str]) -> bool:
+    """Whether there was more than one beta to choose from."""
+    return any(len(found["methods"][name]["points"]) > 1 for name in methods)
 
 
 def _along(found: Summary, methods: Sequence[str]) -> str:
     """The least and the largest mean rise along each grid."""
     rises = {name: _rises(found["methods"][name]["points"], found["reference"]) for name in methods}
-    return ", ".join(f"{name} {min(x):+.2f} to {max(x):+.2f}" for name, x in rises.items() if x)
+    ends = {name: dict.fromkeys((f"{min(x):+.2f}", f"{max(x):+.2f}")) for name, x in rises.items() if x}
+    return ", ".join(f"{name} {' to '.join(each)}" for name, each in ends.items())
 
 
 def _compared(found: Summary, key: str, seeds: int) -> str:
