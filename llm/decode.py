@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad as pad_axis
 from transformers import DynamicCache
 
+from llm.model import Diverged
 from llm.padding import check_context, pack, positions_of
 
 SEQUENCES = 128  # that are sampled together
@@ -179,5 +180,5 @@ def _hit(mass: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 def _finite(numbers: Tensor) -> Tensor:
     if not numbers.isfinite().all():
-        raise ValueError("next-token probabilities must be finite, but are NaN; training has diverged")
+        raise Diverged("next-token probabilities must be finite, but are NaN; training has diverged")
     return numbers

@@ -37,6 +37,10 @@ from llm.files import COMPLETE, damage
 HEADS = ("score", "classifier", "qa_outputs")  # of models that judge
 
 
+class Diverged(ValueError):
+    """A number is not finite any more."""
+
+
 def load_model(
     name: str,
     *,

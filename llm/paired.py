@@ -78,8 +78,10 @@ def two_level(differences: ArrayLike) -> Difference:
 def at_kl(kl: ArrayLike, reward: ArrayLike, target: float) -> Floats:
     """The reward of a method at one KL, prompt by prompt: between its two betas on either side, (prompts,).
 
+    On a line in sqrt(KL), as what is possible rises from the reference on (of normal rewards of spread s by
+    s sqrt(2 KL)): a line in KL would lie below that curve, by more where the two betas are further apart.
     Nothing is extended: NaN where no beta has so little, or so much. Where the KL itself is a mean over
-    prompts, so that chance moves it, each prompt's part of that is taken off along the chord: the mean stays,
+    prompts, so that chance moves it, each prompt's part of that is taken off along the line: the mean stays,
     and the spread over prompts is that of the reward at equal KL (the delta method).
 
     Args:
@@ -90,9 +92,9 @@ def at_kl(kl: ArrayLike, reward: ArrayLike, target: float) -> Floats:
     Raises:
         ValueError: the shapes do not fit, or a number is not finite.
 
-    Example: half-way between the policies.
+    Example: half-way between the policies, 2 being half-way from 1 to 3.
 
-        >>> at_kl([1.0, 3.0], [[0.0, 1.0], [2.0, 2.0]], 2.0), at_kl([1.0, 3.0], [[0.0, 1.0], [2.0, 2.0]], 4.0)
+        >>> at_kl([1.0, 9.0], [[0.0, 1.0], [2.0, 2.0]], 4.0), at_kl([1.0, 3.0], [[0.0, 1.0], [2.0, 2.0]], 4.0)
         (array([1. , 1.5]), array([nan, nan]))
     """
     x, y = checks.floats(kl, "kl"), checks.floats(reward, "reward")
@@ -108,12 +110,16 @@ def at_kl(kl: ArrayLike, reward: ArrayLike, target: float) -> Floats:
     if not means[0] <= goal <= means[-1]:
         return np.full(y.shape[1], np.nan)
     i = int(np.clip(np.searchsorted(means, goal), 1, max(len(means) - 1, 1)))
-    if len(means) == 1 or means[i] == means[i - 1]:
+    root = np.sqrt(np.maximum(means[i - 1 : i + 1], 0.0))
+    if len(means) == 1 or root[1] == root[0]:
         return np.array(y[i - 1])
-    run = means[i] - means[i - 1]
-    share, slope = (goal - means[i - 1]) / run, (y[i] - y[i - 1]).mean() / run
-    chance = (1 - share) * h[i - 1] + share * h[i] - goal  # whose mean is zero
-    return np.asarray((1 - share) * y[i - 1] + share * y[i] - slope * chance)
+    run = root[1] - root[0]
+    share, slope = (math.sqrt(max(goal, 0.0)) - root[0]) / run, (y[i] - y[i - 1]).mean() / run
+    weight = np.array([1 - share, share])
+    # What each prompt brings to sqrt(KL), whose mean is zero; nothing where there is no KL to speak of.
+    parts = h[i - 1 : i + 1] - means[i - 1 : i + 1, None]
+    chance = np.divide(parts, 2 * root[:, None], out=np.zeros_like(parts), where=root[:, None] > 0)
+    return np.asarray(weight @ y[i - 1 : i + 1] - slope * (weight @ chance))
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -27,12 +27,8 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from llm.files import COMPLETE, cannot_write, damage, mark_complete
 from llm.head import unwrapped
-from llm.model import not_finite
+from llm.model import Diverged, not_finite
 from llm.run_folder import write_log
-
-
-class Diverged(ValueError):
-    """A number is not finite any more."""
 
 
 class CheckedTrainer(Trainer):

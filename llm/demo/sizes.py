@@ -43,13 +43,17 @@ class Size:
                 if type(value) is not bool:
                     raise ValueError(f"{field.name} must be true or false, but is {value!r:.99}")
                 continue
+            grid = field.type.startswith("tuple")
+            if isinstance(value, tuple) != grid:
+                rule = "a list of numbers" if grid else "one number"
+                raise ValueError(f"{field.name} must be {rule}, but is {value!r:.99}")
             several = value if isinstance(value, tuple) else (value,)
             kinds = (int,) if field.type == "int" else (int, float)
             if not several or any(type(x) not in kinds or not 0 < x < 1e9 for x in several):
                 rule = "a positive integer" if field.type == "int" else "positive"
                 raise ValueError(f"{field.name} must be {rule}, but is {value!r:.99}")
-        for name in ("k", "held_out", "frontier", "watched"):
-            if getattr(self, name) < 2:
+        for name in ("k", "held_out", "frontier", "watched", "judged"):
+            if getattr(self, name, 2) < 2:
                 raise ValueError(f"{name} must be at least 2, but is {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of the {self.heads} heads, but is {self.width}")

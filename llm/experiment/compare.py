@@ -1,11 +1,11 @@
 """Is one method better than another, and how far are both from the best?
 
-At the same KL: along its grid a method's policies are joined by straight lines, prompt by prompt (`at_kl`),
+At the same KL: along its grid a method's policies are joined by lines, prompt by prompt (`at_kl`),
 and the difference of two methods has an interval for other seeds and other prompts (`two_level`), with
 Holm's correction for all that are looked at. A difference is one of three:
 
     differ          its p-value, corrected, is below .05
-    equal           the interval is no wider, to each side, than a quarter of the rise from reference to best
+    equal           the interval lies within a quarter of the rise from reference to best, to each side of 0
     not resolved    else
 
 The gap of a policy is the reward that the best policy of its KL has more: J* - J at the beta whose optimum
@@ -26,6 +26,7 @@ import numpy as np
 from bandits.checks import Floats
 from llm.experiment.record import Policy, Record
 from llm.figures import known, points_of
+from llm.intervals import Interval
 from llm.paired import Difference, at_kl, holm, two_level
 
 TARGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # KL at which methods are compared, where both have it
@@ -84,7 +85,7 @@ def pairs(records: Sequence[Record], methods: Sequence[str]) -> list[Pair]:
     ]
 
 
-def wins(records: Sequence[Record], one: str, other: str) -> Difference | None:
+def wins(records: Sequence[Record], one: str, other: str) -> Interval | None:
     """How often the first one has the higher reward, a tie counting one half, each at its chosen beta.
 
     None where all of a method have diverged in some seed.
@@ -95,7 +96,8 @@ def wins(records: Sequence[Record], one: str, other: str) -> Difference | None:
         if its is None or theirs is None:
             return None
         rows.append(0.5 + 0.5 * np.sign(its - theirs))
-    return _over(rows)
+    found = _over(rows)
+    return Interval(found.mean, found.low, found.high)
 
 
 def _chosen_reward(record: Record, name: str) -> Floats | None:
@@ -120,7 +122,7 @@ def verdict(found: Difference, corrected: float, quarter: float) -> str:
     """
     if corrected < 0.05:
         return "differ"
-    return "equal" if (found.high - found.low) / 2 <= quarter else "not resolved"
+    return "equal" if max(abs(found.low), abs(found.high)) <= quarter else "not resolved"
 
 
 def _at(records: Sequence[Record], method: str, kl: float) -> Floats:

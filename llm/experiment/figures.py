@@ -94,7 +94,7 @@ def training(found: Summary, methods: Sequence[str]) -> Figure:
             axes.plot(curves[0]["step"], mean, color=_color(name), linewidth=2.2)
         axes.axhline(0, color=style.GREY, linewidth=0.8)
         chosen = ", ".join(sorted({f"{beta:g}" for beta in found["methods"][name]["chosen"] if beta}))
-        axes.set(title=f"{name}, β = {chosen}", xlabel="step")
+        axes.set(title=f"{name}, β = {chosen or 'none'}", xlabel="step")
         axes.title.set_fontsize(8)
     panels[0][1].set_ylabel("held-out reward − reference")
     seeds = "thin: a seed, thick: their mean" if len(found["seeds"]) > 1 else "one seed"
@@ -113,7 +113,8 @@ def overdone(found: Summary, methods: Sequence[str]) -> Figure:
         start = "reference" if key == "reward" else "reference_rule"
         axes.plot(0, np.mean(found[start]), "s", color=style.GREY, label="reference")
         axes.set(xlabel=KL, ylabel=label)
-    figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    _possible(both[0], found, float(np.mean(found["reference"])))
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     whole = [name for name in methods if _means(found, name)[0]]
     learned, rule = (
         np.mean([_means(found, name, key)[1][-1] for name in whole]) - np.mean(found[start])
@@ -146,6 +147,7 @@ def wins(found: Summary, names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     figure.colorbar(picture, label="share of prompts")
+    axes.set_xlabel("each at its chosen β, whatever its KL is there")
     headed(figure, "Share of prompts at which the row wins (±: 95 %)")
     return figure
 
@@ -212,7 +214,7 @@ def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float],
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _possible(axes: Axes, found: Summary) -> None:
+def _possible(axes: Axes, found: Summary, start: float = 0.0) -> None:
     """pi* of every beta, then the best of n, means over the seeds, as rises over the reference's mean."""
     each_most = [frontier_of(each) for each in found["possible"]]
     ends = [max((kl for kl, *_ in known(each)), default=0.0) for each in found["possible"]]
@@ -222,16 +224,17 @@ def _possible(axes: Axes, found: Summary) -> None:
     ):
         x = np.linspace(low, high, 60)
         rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
-        axes.plot(x, rise, color=style.BLACK, linewidth=width, label=label)
+        axes.plot(x, start + rise, color=style.BLACK, linewidth=width, label=label)
 
 
 def _finding(found: Summary, methods: Sequence[str]) -> str:
     """What the plane shows, as far as the numbers say it."""
     shares = reached(found, methods)
     seeds = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
-    if not shares:
+    if not shares or len(found["seeds"]) == 1:
         return f"What a nat of KL buys ({seeds})"
-    return f"Policies have {min(shares):.0%} to {max(shares):.0%} of what is possible at their KL ({seeds})"
+    low, high = (round(100 * each) for each in (shares[0].mean, shares[-1].mean))
+    return f"Policies have {low} to {high} % of what is possible at their KL ({seeds})"
 
 
 def _gaps(found: Summary, methods: Sequence[str]) -> bool:

@@ -2,7 +2,8 @@
 
 A method of `METHODS` is an algorithm of `bandits` with its data. Its grid of beta is that of the plan; where
 the share of answers that one beats, in [0, 1], has the place of the reward (IPO, T4.1; games; SRPO), it is a
-lower one. Methods with "-off" learn from samples of another policy, which was
+lower one. All have as many updates and scored completions, but for PPO, which updates four times on each
+batch: a quarter of the completions. Methods with "-off" learn from samples of another policy, which was
 trained to be bad: CoPG's optimum does not depend on who sampled (T3.3), an uncorrected policy gradient's does
 (T2.5).
 """

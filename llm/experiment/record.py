@@ -7,8 +7,9 @@ have been asked about the same prompts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from llm.commands import REVISIONS
 from llm.demo.sizes import changed
 from llm.evaluate import PROMPTS, each_of
 from llm.experiment.plan import METHODS, Plan, betas_of
-from llm.experiment.run import MADE
-from llm.experiment.steps import RULE
+from llm.experiment.run import MADE, lost
+from llm.experiment.steps import RULE, Seed
 from llm.figures import FRONTIER, Log, log_of
 from llm.files import content, read_json
 from llm.rewards import reward_named, score
@@ -69,35 +70,53 @@ def records(folders: Sequence[Path]) -> list[Record]:
     """Every finished seed in these folders, by its number.
 
     Raises:
-        ValueError: there is none, a seed is there twice, or two are not of one experiment.
+        ValueError: a folder has none, a seed is there twice, two are not of one experiment, or no method is
+            in all of them.
     """
-    found = sorted((record(path) for path in _seeds(folders)), key=lambda each: each.seed)
-    if not found:
-        told = ", ".join(map(str, folders))
-        raise ValueError(f"there must be a finished seed, seed-0 or another, in {told}; run the experiment")
+    found = sorted((record(path) for folder in folders for path in _seeds(folder)), key=lambda x: x.seed)
     for one, other in zip(found, found[1:], strict=False):
         if one.seed == other.seed:
             raise ValueError(f"seed {one.seed} is there twice; name the folder of only one of them")
-        for name in ("plan", "truth", "prompts"):
+        for name in ("plan", "truth", "prompts"):  # the plan has how the frontier was looked for, too
             if getattr(one, name) != getattr(other, name):
                 raise ValueError(
                     f"seeds must be of one experiment, but {one.seed} and {other.seed} differ in {name}; "
                     "join those that are alike"
                 )
+    if not set.intersection(*(set(each.methods) for each in found)):
+        told = "; ".join(f"{each.seed}: {', '.join(each.methods)}" for each in found)
+        raise ValueError(f"seeds must have a method in common, but have {told}; run what is missing")
     return found
 
 
-def _seeds(folders: Sequence[Path]) -> Iterator[Path]:
-    for folder in folders:
-        yield from (path.parent for path in sorted(folder.glob(f"seed-*/{MADE}")))
+def _seeds(folder: Path) -> list[Path]:
+    """Those that are whole; ValueError if there is none."""
+    whole = [path.parent for path in sorted(folder.glob(f"seed-*/{MADE}"))]
+    if not whole:
+        raise ValueError(f"there must be a finished seed, seed-0 or another, in {folder}; run the experiment")
+    return whole
 
 
 def record(folder: Path) -> Record:
-    """What one seed's folder says."""
-    settings = read_json(folder / SETTINGS)
-    plan = changed(Plan(), settings["plan"])
-    names = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
-    reference = each_of(folder / "report" / names[0])["reference"]
+    """What one seed's folder says; ValueError if it lacks something, or if nothing is left of any method."""
+    try:
+        return _record(folder)
+    except FileNotFoundError as error:
+        lacks = error.filename
+        raise ValueError(f"{folder} must be whole, but has no {lacks}; run its seed again") from error
+
+
+def _record(folder: Path) -> Record:
+    settings, possible = read_json(folder / SETTINGS), read_json(folder / "possible" / FRONTIER)
+    judged = len(each_of(folder / "possible")["reference"]["reward"])
+    looked = {"frontier": possible["samples"], "judged": judged}
+    plan = changed(Plan(), settings["plan"] | looked)
+    to = Seed(folder, plan, settings["seed"], settings["truth"])
+    measured = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
+    if not measured:
+        raise ValueError(f"{folder} must have a policy that did not diverge; lower the rates of its plan")
+    names = [name for name in METHODS if name in measured or lost(to, name)]
+    reference = each_of(folder / "report" / measured[0])["reference"]
     rows = [json.loads(line) for line in (folder / "data" / "report.jsonl").read_text().splitlines()]
     answered = zip(rows, reference["completion"], strict=True)
     asked = [row["prompt"] for row in rows] if settings["truth"] == "learned" else None
@@ -108,11 +127,11 @@ def record(folder: Path) -> Record:
         prompts=content(folder / "data" / "report.jsonl"),
         reference=reference["reward"],
         reference_rule=_by_rule(asked, reference["completion"]),
-        judged=len(each_of(folder / "possible")["reference"]["reward"]),
-        possible=read_json(folder / "possible" / FRONTIER),
-        methods={name: _policies(folder, plan, name, asked) for name in names},
+        judged=judged,
+        possible=possible,
+        methods={name: _policies(to, name, asked) for name in names},
         made=read_json(folder / MADE) | {"command_minutes": _minutes(folder)},
-        accuracy=read_json(judged) if (judged := folder / "reward" / "metrics.json").exists() else None,
+        accuracy=read_json(told) if (told := folder / "reward" / "metrics.json").exists() else None,
         asked=[row | {"reference": str(text)} for row, text in answered],
     )
 
@@ -127,14 +146,19 @@ def _by_rule(asked: list[str] | None, texts: Sequence[str]) -> Floats | None:
     return None if asked is None else score(reward_named(RULE), asked, texts, None).reward
 
 
-def _policies(folder: Path, plan: Plan, method: str, asked: list[str] | None) -> list[Policy | None]:
+def _policies(to: Seed, method: str, asked: list[str] | None) -> list[Policy | None]:
     """Along the grid; its runs are those that were measured for the report."""
-    report, chosen = (each_of(folder / name / method) for name in ("report", "beta"))
-    again = _revisions(folder / "report" / method)
+    grid = betas_of(to.plan, method)
+    if lost(to, method):
+        return [None] * len(grid)
+    report, chosen = (each_of(to.folder / name / method) for name in ("report", "beta"))
+    again = _revisions(to.folder / "report" / method)
     found: dict[float, Policy] = {}
-    del report["reference"]
-    for name, numbers in report.items():
-        beta, rate = (float(text) for text in name.removeprefix(f"{method}-").split("-", 1))
+    for beta, rate in product(grid, to.plan.rates):
+        name = to.run(method, beta, rate).name
+        if name not in report:
+            continue
+        numbers = report[name]
         found[beta] = Policy(
             beta=beta,
             rate=rate,
@@ -142,11 +166,11 @@ def _policies(folder: Path, plan: Plan, method: str, asked: list[str] | None) ->
             log_ratio=numbers["log_ratio"],
             rule=_by_rule(asked, numbers["completion"]),
             chosen_by=float(chosen[name]["reward"].mean()),
-            log=log_of(folder / "runs" / name),
+            log=log_of(to.folder / "runs" / name),
             revisions=again.get(name, []),
             texts=numbers["completion"].tolist(),
         )
-    return [found.get(beta) for beta in betas_of(plan, method)]
+    return [found.get(beta) for beta in grid]
 
 
 def _revisions(folder: Path) -> dict[str, list[float]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llm.experiment import figures
-from llm.experiment.record import records
-from llm.experiment.run import run_seeds
+from llm.experiment.plan import METHODS
+from llm.experiment.record import Record, records
+from llm.experiment.run import MADE, run_seeds
 from llm.experiment.sentences import sentences
 from llm.experiment.summary import Summary, mean_rise, summary
 from llm.experiment.texts import examples
@@ -21,18 +23,31 @@ METRICS, TABLE, TEXTS = "metrics.json", "table.md", "texts.md"
 def run_experiment(options: Options) -> list[str]:
     """Run what was asked for, or join what is there; then numbers, table, examples of texts and figures."""
     if options.merge:
-        folders = [*map(Path, options.merge), options.out]
+        folders = [Path(each) for each in options.merge]
+        folders += [options.out] if any(options.out.glob("seed-*")) else []
     else:
         run_seeds(options)
         folders = [options.out]
     seeds = records(folders)
     found = summary(seeds)
+    lines, texts = [HEADING, "", *sentences(found), "", *table(found)], examples(seeds[0])
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / METRICS, found)
-    lines = [HEADING, "", *sentences(found), "", *table(found)]
-    for name, text in ((TABLE, lines), (TEXTS, examples(seeds[0]))):
+    for name, text in ((TABLE, lines), (TEXTS, texts)):
         write_whole(options.out / name, "\n".join([*text, ""]).encode())
-    return [*lines, "", *(f"wrote {path}" for path in figures.write_all(options.out, found))]
+    drawn = [f"wrote {path}" for path in figures.write_all(options.out, found)]
+    return [*lines, "", *left_out(folders, seeds), *drawn]
+
+
+def left_out(folders: Sequence[Path], seeds: Sequence[Record]) -> list[str]:
+    """Seeds that are not whole, and methods that are not in every seed, one a line."""
+    unfinished = [path for folder in folders for path in sorted(folder.glob("seed-*"))]
+    lines = [f"left out, as it is not finished: {path}" for path in unfinished if not (path / MADE).exists()]
+    for name in METHODS:
+        having = [each.seed for each in seeds if name in each.methods]
+        if 0 < len(having) < len(seeds):
+            lines.append(f"left out, as only seeds {', '.join(map(str, having))} have it: {name}")
+    return lines
 
 
 def table(found: Summary) -> list[str]:

@@ -24,9 +24,8 @@ from llm.experiment.plan import METHODS, Plan, betas_of, plan_of
 from llm.experiment.steps import Lane, Seed
 from llm.files import read_json, write_json
 from llm.inputs import Options
-from llm.model import load_tokenizer
+from llm.model import Diverged, load_tokenizer
 from llm.run_folder import claimed, provenance
-from llm.trainer import Diverged
 
 ORDER = 0  # of the text: all seeds learn from the same, and are asked about the same prompts
 LOOKED = ("frontier", "judged")  # how the frontier is looked for: no policy depends on it
@@ -94,6 +93,8 @@ def _lane(lane: Lane, quiet: bool) -> None:
         try:
             performed(command, quiet=quiet)
         except Diverged as error:
+            if command[0] != "align":
+                raise
             write_json(out / DIVERGED, {"said": str(error)})
 
 
@@ -106,6 +107,11 @@ def _whole(to: Seed, method: str, grid: Sequence[tuple[float, float]]) -> list[P
     """The runs of a grid that did not diverge."""
     runs = [to.run(method, *each) for each in grid]
     return [run for run in runs if not (run / DIVERGED).exists()]
+
+
+def lost(to: Seed, method: str) -> bool:
+    """Whether it diverged at every learning rate, so that none of its policies is left to be measured."""
+    return not _whole(to, method, [(steps.middle(to, method), rate) for rate in to.plan.rates])
 
 
 def best_rate(to: Seed, method: str) -> float:

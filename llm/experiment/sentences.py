@@ -8,6 +8,7 @@ from typing import Any
 
 from llm.experiment.compare import OFF, QUARTER, TARGETS
 from llm.experiment.summary import Summary, mean_rise, reached
+from llm.intervals import Interval
 
 
 def sentences(found: Summary) -> list[str]:
@@ -22,10 +23,11 @@ def sentences(found: Summary) -> list[str]:
         said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
     said += [_compared(found, "pairs_off", seeds)] if found.get("pairs_off") else []
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
-    shares = reached(found, on)
+    shares = reached(found, on) if seeds > 1 else []  # of one seed the intervals are as wide as the range
     if shares:
-        told = f"{min(shares):.0%} to {max(shares):.0%} of the rise that is possible at their KL"
-        said.append(f"Policies that went {TARGETS[0]:g} nats or more have {told}.")
+        told = " to ".join(dict.fromkeys(map(_percent, (shares[0], shares[-1]))))
+        where = f"{TARGETS[0]:g} nats or more have {told} of the rise that is possible at their KL"
+        said.append(f"Policies that went {where} (the least and the most of {len(shares)}).")
     edges = {name: found["methods"][name]["at_edge"] for name in on if found["methods"][name]["at_edge"]}
     if edges and _grids(found, on):
         told = ", ".join(f"{name} in {count} of {seeds}" for name, count in edges.items())
@@ -46,10 +48,14 @@ def _accuracy(each: list[dict[str, Any]]) -> list[str]:
         shares = [seed["accuracy_against"].get(name) for seed in each if "accuracy_against" in seed]
         if len(shares) < len(each) or None in shares:
             continue
-        said = ", ".join(f"{x['mean']:.0%} [{100 * x['low']:.0f}, {100 * x['high']:.0f}]" for x in shares)
+        said = ", ".join(_percent(Interval(x["mean"], x["low"], x["high"])) for x in shares)
         many = " (seed by seed)" if len(each) > 1 else ""
         told.append(f"The learned reward prefers what people wrote to {whose} in {said}{many}.")
     return told
+
+
+def _percent(share: Interval) -> str:
+    return f"{share.mean:.0%} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
 
 
 def _grids(found: Summary, methods: Sequence[str]) -> bool:

@@ -121,7 +121,9 @@ def middle(to: Seed, method: str) -> float:
 
 
 def measured(to: Seed, method: str, runs: Sequence[Path], prompts: str) -> Lane:
-    """These policies of a method on one of the three sets of held-out prompts."""
+    """These policies of a method on one of the three sets of held-out prompts; nothing if none is left."""
+    if not runs:
+        return []
     models = [run / "model" for run in runs]
     revised = {"revisions": REVISIONS} if prompts == "report" and method == REVISER else {}
     return [_measured(to, f"{prompts}/{method}", models, prompts, revised)]

@@ -13,6 +13,7 @@ from llm.experiment import compare
 from llm.experiment.compare import OFF
 from llm.experiment.plan import METHODS, betas_of
 from llm.experiment.record import Record
+from llm.intervals import Interval
 
 Summary = dict[str, Any]
 
@@ -93,15 +94,19 @@ def _curve(record: Record, name: str) -> Summary:
     return {"step": [e["step"] for e in entries], "rise": [e["eval_rise"] for e in entries]}
 
 
-def reached(found: Summary, methods: Sequence[str]) -> list[float]:
-    """What share of the rise that is possible at its KL each policy has, where that is known and some KL."""
-    start, shares = np.mean(found["reference"]), []
+def reached(found: Summary, methods: Sequence[str]) -> list[Interval]:
+    """What share of the rise that is possible at its KL each policy has, where that is known and some KL.
+
+    1 - gap / rise of the frontier, both at the prompts where the frontier was looked for, from the least.
+    """
+    shares = []
     for point in (p for name in methods for p in found["methods"][name]["points"] if p["gap"]):
         if np.mean(point["kl"]) < compare.TARGETS[0]:
             continue  # of next to nothing a share is noise
-        rise = float(np.mean(point["reward"]) - start)
-        shares.append(rise / (rise + point["gap"]["mean"]))
-    return shares
+        each = zip(point["kl"], found["possible"], strict=True)
+        most = float(np.mean([np.interp(kl, *compare.frontier_of(possible)) for kl, possible in each]))
+        shares.append(Interval(*(1 - point["gap"][name] / most for name in ("mean", "high", "low"))))
+    return sorted(shares, key=lambda share: share.mean)
 
 
 def mean_rise(rewards: list[float | None], reference: list[float]) -> float | None:

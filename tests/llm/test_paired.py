@@ -66,14 +66,30 @@ def test_the_reward_at_a_kl_is_that_of_the_chord_and_nothing_is_extended():
     kl, reward = rng.gamma(2.0, size=6), rng.normal(size=(6, 4))
     order = np.argsort(kl)
     for target in [*rng.uniform(kl.min(), kl.max(), size=20), *kl]:
-        expected = [np.interp(target, kl[order], column[order]) for column in reward.T]
+        expected = [np.interp(target**0.5, kl[order] ** 0.5, column[order]) for column in reward.T]
         np.testing.assert_allclose(at_kl(kl, reward, target), expected, rtol=1e-12, atol=1e-15)
     assert np.isnan(at_kl(kl, reward, kl.max() + 1e-9)).all() and np.isnan(at_kl(kl, reward, 0.0)).all()
     assert at_kl([2.0], [[1.0, 5.0]], 2.0).tolist() == [1, 5]
 
 
+def test_on_the_curve_of_normal_rewards_nothing_is_lost_between_two_betas_however_far_apart():
+    """A line in KL would lie below it, by other amounts for other grids: equal methods would differ."""
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        kl, target = np.sort(rng.gamma(1.0, 4.0, size=2)), rng.uniform()
+        goal = target * kl[0] + (1 - target) * kl[1]
+        found = at_kl(kl, np.sqrt(2 * kl)[:, None], goal)
+        np.testing.assert_allclose(found, np.sqrt(2 * goal), rtol=1e-12)
+
+
+def test_where_there_is_no_kl_to_speak_of_the_estimate_may_be_negative():
+    """As a mean of log pi/ref may be, by chance: it counts as none."""
+    h = np.array([[-0.3, 0.1], [0.5, 1.5]])
+    np.testing.assert_allclose(at_kl(h, [[0.0, 0.0], [1.0, 1.0]], 0.25).mean(), 0.5, rtol=1e-12)
+
+
 def test_methods_on_one_curve_do_not_differ_at_equal_kl_whatever_their_betas():
-    """Both have 1 + KL, and what seeds and prompts bring: the interval of the difference covers zero."""
+    """Both have 1 + sqrt(2 KL), and what seeds and prompts bring: the interval of the difference covers 0."""
     rng = np.random.default_rng(4)
     prompt, covered = rng.normal(size=30), []
     for _ in range(200):
@@ -83,7 +99,7 @@ def test_methods_on_one_curve_do_not_differ_at_equal_kl_whatever_their_betas():
             for grid in ([0.2, 0.9, 2.0], [0.4, 1.5, 3.0]):
                 kl = np.array(grid) * rng.uniform(0.8, 1.0)
                 noise = 0.2 * rng.normal() + 0.3 * rng.normal(size=(3, 30))
-                ends.append(at_kl(kl, 1 + kl[:, None] + prompt + noise, 1.0))
+                ends.append(at_kl(kl, 1 + np.sqrt(2 * kl[:, None]) + prompt + noise, 1.0))
             d.append(ends[0] - ends[1])
         found = two_level(d)
         covered.append(found.low <= 0 <= found.high)
@@ -91,14 +107,14 @@ def test_methods_on_one_curve_do_not_differ_at_equal_kl_whatever_their_betas():
 
 
 def test_a_kl_that_is_a_mean_over_prompts_is_part_of_the_chance():
-    """Two methods on one line, whose KL are means of noisy log-ratios: an interval over the prompts of one
+    """Two methods on one curve, whose KL are means of noisy log-ratios: an interval over the prompts of one
     seed covers with each prompt's part; with the means alone, as if they were exact, it does not."""
     rng, KL, covered = np.random.default_rng(5), np.array([0.5, 1.0, 2.0, 4.0]), {"means": [], "each": []}
     for _ in range(300):
         prompt, ends = 0.2 * rng.normal(size=60), {"means": [], "each": []}
         for _ in range(2):
             h = KL[:, None] + np.sqrt(2 * KL[:, None]) * rng.normal(size=(4, 60))
-            y = 2 * KL[:, None] + prompt + 0.2 * rng.normal(size=(4, 60))
+            y = 2 * np.sqrt(2 * KL[:, None]) + prompt + 0.2 * rng.normal(size=(4, 60))
             ends["means"].append(at_kl(h.mean(1), y, 1.5))
             ends["each"].append(at_kl(h, y, 1.5))
         np.testing.assert_allclose(*(np.mean(each, axis=1) for each in ends.values()), rtol=1e-9)
