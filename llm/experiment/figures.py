@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -38,7 +39,10 @@ def write_all(folder: Path, found: Summary) -> list[Path]:
 
 
 def plane(found: Summary, methods: Sequence[str]) -> Figure:
-    """Rises over each seed's reference against KL: policies, the line their mean, and the most there is."""
+    """Rises over each seed's reference against KL: policies, the line their mean, and the most there is.
+
+    Along sqrt(KL), on whose lines methods are compared at equal KL (`llm.paired.at_kl`).
+    """
     figure, panels = _panels(methods)
     start = np.mean(found["reference"])
     for name, axes in panels:
@@ -55,6 +59,7 @@ def plane(found: Summary, methods: Sequence[str]) -> Figure:
         axes.plot(kl, np.array(reward) - start, color=_color(name))
         axes.plot(0, 0, "s", color=style.GREY, markersize=4)
         axes.set(title=name, xlabel=KL.replace(" [", "\n["))
+        _by_root(axes)
     panels[0][1].set_ylabel("held-out reward − reference")
     figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     headed(figure, _finding(found, methods))
@@ -173,7 +178,7 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
 
     def draw() -> Figure:
         pairs, quarter = found[key], QUARTER * found["rise"]
-        figure, axes = plt.subplots(figsize=(6.4, 0.6 + 0.2 * len(pairs) + 0.5))
+        figure, axes = plt.subplots(figsize=(6.4, 1.3 + 0.2 * len(pairs)))
         colors = {"differ": style.RED, "equal": style.BLUE, "not resolved": style.GREY}
         marks = {"differ": "D", "equal": "o", "not resolved": "x"}
         for i, each in enumerate(pairs):
@@ -186,12 +191,13 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
         axes.axvline(0, color=style.BLACK, linewidth=0.8)
         labels = [f"{each['one']} − {each['other']}, {each['kl']:g} nats" for each in pairs]
         axes.set_yticks(-np.arange(len(pairs)), labels, fontsize=7)
-        axes.set(xlabel="difference of rewards at equal KL (band: a quarter of the rise over the reference)")
+        axes.set(xlabel="difference of rewards at equal KL (band: ± a quarter of the rise)")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3)
         differ = sum(each["verdict"] == "differ" for each in pairs)
-        named = f": {exceptions(pairs)}" if 0 < differ < 3 else ""
-        headed(figure, f"At equal KL {differ} of {len(pairs)} differences more than chance (Holm){named}")
+        named = wrap(exceptions(pairs), 75)
+        said = f"At equal KL {differ} of {len(pairs)} differences more than chance (Holm)"
+        headed(figure, "\n".join([said, *named]))
         return figure
 
     return draw
@@ -205,6 +211,16 @@ def _panels(methods: Sequence[str]) -> tuple[Figure, list[tuple[str, Axes]]]:
     for axes in list(grid.flat)[len(methods) :]:
         axes.remove()
     return figure, list(zip(methods, grid.flat, strict=False))
+
+
+def _by_root(axes: Axes) -> None:
+    """KL so drawn that distances are those of its root; an estimate below 0 stands at 0."""
+    most = max(axes.dataLim.xmax, 1e-3)
+    step = next(each for each in (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0) if most**0.5 <= 5 * each or each == 4)
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    ticks = [tick for tick in (step * np.arange(99)) ** 2 if tick <= most]
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_xlim(0, 1.05 * most)
 
 
 def _means(found: Summary, name: str, key: str = "reward") -> tuple[list[float], list[float]]:
@@ -222,7 +238,7 @@ def _possible(axes: Axes, found: Summary, start: float = 0.0) -> None:
         (0.0, min(ends), 2.0, "π* of every β: the most there is"),
         (min(ends), min(kl[-1] for kl, _ in each_most), 0.8, "best of 2, 4, 8 …: nearly as much"),
     ):
-        x = np.linspace(low, high, 60)
+        x = np.linspace(low**0.5, high**0.5, 60) ** 2
         rise = np.mean([np.interp(x, *most) for most in each_most], axis=0)
         axes.plot(x, start + rise, color=style.BLACK, linewidth=width, label=label)
 

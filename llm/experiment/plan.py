@@ -85,6 +85,7 @@ class Method:
     data: str = "samples"  # of the reference; "prompts": its own; "others": of a bad policy
     share: bool = False  # the share of answers that one beats has the place of the reward
     options: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""  # what sets it apart, if at equal KL it is an exception
 
 
 RANKED = {"ranked": True}
@@ -93,7 +94,7 @@ METHODS = {
     "CoPG": Method("CoPG"),
     "DPO": Method("DPO", options=RANKED),
     "IPO": Method("IPO", share=True, options=RANKED),
-    "RLOO": Method("RLOO", "prompts"),
+    "RLOO": Method("RLOO", "prompts", why="samples as it learns"),
     "DRO": Method("DRO"),
     "KTO": Method("KTO", options=RANKED),
     "GRPO": Method("GRPO", "prompts"),
@@ -105,7 +106,9 @@ METHODS = {
     "CoPG-off": Method("CoPG", "others"),
     "DPO-off": Method("DPO", "others", options=RANKED),
     "IPO-off": Method("IPO", "others", share=True, options=RANKED),
-    "PG0-off": Method("PolicyGradient", "others", options={"set": ["baseline=0"]}),
+    "PG0-off": Method(
+        "PolicyGradient", "others", options={"set": ["baseline=0"]}, why="b = 0 has another end, T2.5"
+    ),
     "PGmean-off": Method("PolicyGradient", "others", options=MEAN),
 }
 FIRST = ("CoPG", "DPO", "IPO", "RLOO")

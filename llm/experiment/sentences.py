@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm.experiment.compare import OFF, QUARTER, TARGETS
+from llm.experiment.plan import METHODS
 from llm.experiment.summary import Summary, mean_rise, reached
 from llm.intervals import Interval
 
@@ -88,9 +89,20 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
 
 
 def exceptions(pairs: Sequence[dict[str, Any]]) -> str:
-    """The differences that are more than chance, by name."""
-    found = (each for each in pairs if each["verdict"] == "differ")
-    return ", ".join(f"{each['one']} − {each['other']} at {each['kl']:g} nats" for each in found)
+    """The differences that are more than chance, by name, with the reason where theory has one.
+
+    Example:
+        >>> d = {"one": "CoPG-off", "other": "PG0-off", "verdict": "differ"}
+        >>> exceptions([d | {"kl": 0.5}, d | {"kl": 1.0}])
+        'CoPG-off − PG0-off at 0.5, 1 nats; PG0-off: b = 0 has another end, T2.5'
+    """
+    at: dict[tuple[str, str], list[str]] = {}
+    for each in pairs:
+        if each["verdict"] == "differ":
+            at.setdefault((each["one"], each["other"]), []).append(f"{each['kl']:g}")
+    told = [f"{one} − {other} at {', '.join(kls)} nats" for (one, other), kls in at.items()]
+    names = dict.fromkeys(name for both in at for name in both)
+    return "; ".join([*told, *(f"{name}: {METHODS[name].why}" for name in names if METHODS[name].why)])
 
 
 def _rises(points: list[dict[str, Any]], reference: list[float]) -> list[float]:

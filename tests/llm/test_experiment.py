@@ -149,8 +149,9 @@ def test_what_was_learned_from_a_bad_policy_is_compared_by_itself():
     assert {(x["one"], x["other"]) for x in found["pairs_off"]} == {("CoPG-off", "PG0-off")}
     assert not any("-off" in x["one"] + x["other"] for x in found["pairs"])
     said = next(each for each in sentences(found) if "and from samples of a bad policy, of" in each)
-    kls = [f"CoPG-off − PG0-off at {x['kl']:g} nats" for x in found["pairs_off"]]
-    assert f"{len(kls)} are more than chance ({', '.join(kls)})" in said
+    kls = [f"{x['kl']:g}" for x in found["pairs_off"]]
+    told = f"CoPG-off − PG0-off at {', '.join(kls)} nats; PG0-off: b = 0 has another end, T2.5"
+    assert f"{len(kls)} are more than chance ({told})" in said
     low = [np.mean(p["reward"]) - np.mean(found["reference"]) for p in found["methods"]["PG0-off"]["points"]]
     told = next(each for each in sentences(found) if "The same learned from" in each)
     assert f"PG0-off {min(low):+.2f} to {max(low):+.2f}." in told
