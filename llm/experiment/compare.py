@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -62,16 +62,28 @@ def policies(record: Record, method: str | None = None) -> list[Policy]:
     return [each for name in names for each in record.methods[name] if each is not None]
 
 
-def pairs(records: Sequence[Record], methods: Sequence[str]) -> list[Pair]:
-    """Every two of these methods at every KL that both have in every seed.
+def groups(methods: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Which differences are looked at together: of methods on the same data, and of a method on two.
+
+    Example:
+        >>> groups(["CoPG", "DPO", "CoPG-off"])["pairs"], groups(["CoPG", "DPO", "CoPG-off"])["pairs_data"]
+        ([('CoPG', 'DPO')], [('CoPG', 'CoPG-off')])
+    """
+    on, off = ([name for name in methods if (OFF in name) == side] for side in (False, True))
+    both = [(name.removesuffix(OFF), name) for name in off if name.removesuffix(OFF) in on]
+    return {"pairs": [*combinations(on, 2)], "pairs_off": [*combinations(off, 2)], "pairs_data": both}
+
+
+def pairs(records: Sequence[Record], couples: Sequence[tuple[str, str]]) -> list[Pair]:
+    """These differences of two methods at every KL that both have in every seed.
 
     Raises:
         ValueError: there is one seed only.
     """
     tables = {}
     for kl in TARGETS:
-        at = {name: _at(records, name, kl) for name in methods}
-        for one, other in combinations(methods, 2):
+        at = {name: _at(records, name, kl) for name in dict.fromkeys(chain.from_iterable(couples))}
+        for one, other in couples:
             d = at[one] - at[other]
             if not np.isnan(d).any():
                 tables[kl, one, other] = two_level(d)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from bandits.plots import style
 from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
-from llm.experiment.sentences import exceptions
+from llm.experiment.sentences import OF, exceptions
 from llm.experiment.summary import Summary, reached
 from llm.figures import KL, OTHERS, headed, known, reach, written
 
@@ -34,7 +34,7 @@ def write_all(folder: Path, found: Summary) -> list[Path]:
         drawn["overdone"] = lambda: overdone(found, on)
     drawn["wins"] = lambda: wins(found, [REFERENCE, *on])
     drawn |= {"revisions": lambda: revisions(found)} if any(found["revisions"].values()) else {}
-    drawn |= {key: _pairs(found, key) for key in ("pairs", "pairs_off") if found.get(key)}
+    drawn |= {key: _pairs(found, key) for key in OF if found.get(key)}
     return [written(folder / f"{name}.svg", draw) for name, draw in drawn.items()]
 
 

@@ -10,7 +10,7 @@ from llm.experiment import figures
 from llm.experiment.plan import METHODS
 from llm.experiment.record import Record, records
 from llm.experiment.run import MADE, run_seeds
-from llm.experiment.sentences import sentences
+from llm.experiment.sentences import OF, sentences
 from llm.experiment.summary import Summary, mean_rise, summary
 from llm.experiment.texts import examples
 from llm.files import write_json, write_whole
@@ -56,9 +56,9 @@ def table(found: Summary) -> list[str]:
     head += ["rise, smallest to largest beta", "diverged", "below the reference"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_row(name, each, found["reference"]) for name, each in found["methods"].items()]
-    for key, title in (("pairs", "the same data"), ("pairs_off", "samples of a bad policy")):
+    for key, what in OF.items():
         if found.get(key):
-            lines += ["", f"Difference of rewards at equal KL, learned from {title}:", ""]
+            lines += ["", f"At equal KL, {what}:", ""]
             lines += [
                 "| KL | methods | difference, 95 % | half-width | p, Holm | |",
                 "|---|---|---|---|---|---|",

@@ -22,7 +22,7 @@ def sentences(found: Summary) -> list[str]:
     said.append(f"{what} (rise over the reference, {many}): {_along(found, on)}.")
     if off:
         said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
-    said += [_compared(found, "pairs_off", seeds)] if found.get("pairs_off") else []
+    said += [_compared(found, key, seeds) for key in ("pairs_off", "pairs_data") if found.get(key)]
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
     shares = reached(found, on) if seeds > 1 else []  # of one seed the intervals are as wide as the range
     if shares:
@@ -38,7 +38,11 @@ def sentences(found: Summary) -> list[str]:
     return [f"- {each}" for each in said]
 
 
-FROM = {"pairs": "", "pairs_off": " and from samples of a bad policy"}
+OF = {
+    "pairs": "differences between two methods",
+    "pairs_off": "differences between two methods on samples of a bad policy",
+    "pairs_data": "differences between a method and itself on samples of a bad policy",
+}
 WHOSE = {"reference": "a sample of the reference", "others": "what they wrote for another prompt"}
 
 
@@ -80,7 +84,7 @@ def _compared(found: Summary, key: str, seeds: int) -> str:
     many = f"{count['differ']} {'is' if count['differ'] == 1 else 'are'}" if count["differ"] else "none is"
     differ = f"{many} more than chance" + (f" ({exceptions(pairs)})" if count["differ"] else "")
     return (
-        f"At equal KL{FROM[key]}, of {len(pairs)} differences between two methods (95 % over {seeds} seeds "
+        f"At equal KL, of {len(pairs)} {OF[key]} (95 % over {seeds} seeds "
         f"and {found['prompts']} prompts, Holm's correction) {differ}, {count['equal']} are equal to within "
         f"a quarter of the rise from the reference to the best ({QUARTER * rise:.2f}), and "
         f"{count['not resolved']} are not resolved. The largest is {most['one']} − {most['other']} at "

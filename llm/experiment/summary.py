@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from llm.experiment import compare
-from llm.experiment.compare import OFF
 from llm.experiment.plan import METHODS, betas_of
 from llm.experiment.record import Record
 from llm.intervals import Interval
@@ -22,7 +21,6 @@ def summary(records: Sequence[Record]) -> Summary:
     """Of all seeds; `pairs` only where there are several."""
     first = records[0]
     names = [name for name in METHODS if all(name in record.methods for record in records)]
-    groups = {"pairs": [n for n in names if OFF not in n], "pairs_off": [n for n in names if OFF in n]}
     several = len(records) > 1
     return {
         "truth": first.truth,
@@ -39,8 +37,8 @@ def summary(records: Sequence[Record]) -> Summary:
         "wins": _wins(records, [compare.REFERENCE, *names]),
         "revisions": {name: _revised(records, name) for name in names},
         **{
-            key: [asdict(each) for each in compare.pairs(records, of)]
-            for key, of in groups.items()
+            key: [asdict(each) for each in compare.pairs(records, couples)]
+            for key, couples in compare.groups(names).items()
             if several
         },
     }
