@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from llm.experiment.compare import OFF, QUARTER, TARGETS
 from llm.experiment.plan import METHODS
@@ -22,6 +24,7 @@ def sentences(found: Summary) -> list[str]:
     said.append(f"{what} (rise over the reference, {many}): {_along(found, on)}.")
     if off:
         said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
+    said += [_lengths(found)] if "reference_words" in found else []
     said += [_compared(found, key, seeds) for key in ("pairs_off", "pairs_data") if found.get(key)]
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []
     shares = reached(found, on) if seeds > 1 else []  # of one seed the intervals are as wide as the range
@@ -71,8 +74,28 @@ def _grids(found: Summary, methods: Sequence[str]) -> bool:
 def _along(found: Summary, methods: Sequence[str]) -> str:
     """The least and the largest mean rise along each grid."""
     rises = {name: _rises(found["methods"][name]["points"], found["reference"]) for name in methods}
-    ends = {name: dict.fromkeys((f"{min(x):+.2f}", f"{max(x):+.2f}")) for name, x in rises.items() if x}
+    return _ranges(rises, "+.2f")
+
+
+def _ranges(values: Mapping[str, Sequence[float]], form: str) -> str:
+    """From the least to the most of each that has any.
+
+    Example:
+        >>> _ranges({"CoPG": [0.2, 0.1], "DPO": [], "IPO": [0.3]}, "+.1f")
+        'CoPG +0.1 to +0.2, IPO +0.3'
+    """
+    ends = {
+        name: dict.fromkeys(f"{end:{form}}" for end in (min(x), max(x))) for name, x in values.items() if x
+    }
     return ", ".join(f"{name} {' to '.join(each)}" for name, each in ends.items())
+
+
+def _lengths(found: Summary) -> str:
+    """How long answers are: a reward without its length cannot be read."""
+    start, words = np.mean(found["reference_words"]), {}
+    for name, method in found["methods"].items():
+        words[name] = [float(np.mean(p["words"])) for p in method["points"] if not p["diverged"]]
+    return f"Words of an answer: the reference {start:.1f}, {_ranges(words, '.1f')}."
 
 
 def _compared(found: Summary, key: str, seeds: int) -> str:

@@ -30,6 +30,7 @@ def summary(records: Sequence[Record]) -> Summary:
         "prompts": len(first.reference),
         "reference": [float(record.reference.mean()) for record in records],
         "reference_rule": [_mean(record.reference_rule) for record in records],
+        "reference_words": [_words([each["reference"] for each in record.asked]) for record in records],
         "accuracy": [record.accuracy for record in records],
         "rise": compare.rise(records),
         "methods": {name: _method(records, name) for name in names},
@@ -71,7 +72,7 @@ def _revised(records: Sequence[Record], name: str) -> list[list[float]]:
 
 
 def _point(records: Sequence[Record], name: str, place: int, beta: float) -> Summary:
-    """One beta: KL, reward, and what the rule thinks, seed by seed; None has diverged."""
+    """One beta: KL, reward, what the rule thinks, and length, seed by seed; None has diverged."""
     ends = [record.methods[name][place] for record in records]
     gap = compare.gap(records, name, place)
     return {
@@ -79,6 +80,7 @@ def _point(records: Sequence[Record], name: str, place: int, beta: float) -> Sum
         "kl": [None if end is None else float(end.log_ratio.mean()) for end in ends],
         "reward": [None if end is None else float(end.reward.mean()) for end in ends],
         "rule": [None if end is None else _mean(end.rule) for end in ends],
+        "words": [None if end is None else _words(end.texts) for end in ends],
         "diverged": sum(end is None for end in ends),
         "gap": None if gap is None else asdict(gap),
     }
@@ -111,6 +113,10 @@ def mean_rise(rewards: list[float | None], reference: list[float]) -> float | No
     """The mean over seeds of the rise over the reference; None where one has diverged."""
     each = [x - its for x, its in zip(rewards, reference, strict=True) if x is not None]
     return sum(each) / len(each) if len(each) == len(reference) else None
+
+
+def _words(texts: Sequence[str]) -> float:
+    return float(np.mean([len(text.split()) for text in texts]))
 
 
 def _mean(values: Any) -> float | None:

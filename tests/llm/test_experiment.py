@@ -139,6 +139,7 @@ def test_sentences_say_what_the_numbers_say():
         "wrote to a sample of the reference in 62% [57, 66], 62%" in told and "The learned reward" not in said
     )
     assert "CoPG in 5" in said and "At equal KL" not in " ".join(sentences(summary(SEEDS[:1])))
+    assert "Words of an answer: the reference 1.0, CoPG 2.0, DPO 2.0, IPO 2.0." in said
     assert "none is more than chance" in " ".join(sentences(summary(SEEDS)))
 
 
