@@ -1,8 +1,8 @@
 """Is one method better than another, and how far are both from the best?
 
-At the same KL: along its grid a method's policies are joined by lines, prompt by prompt (`at_kl`),
-and the difference of two methods has an interval for other seeds and other prompts (`two_level`), with
-Holm's correction for all that are looked at. A difference is one of three:
+At the same KL: along its grid a method's policies are joined by lines in sqrt(KL), prompt by prompt
+(`at_kl`), and the difference of two methods has an interval for other seeds and other prompts (`two_level`),
+with Holm's correction for all that are looked at. A difference is one of three:
 
     differ          its p-value, corrected, is below .05
     equal           the interval lies within a quarter of the rise from reference to best, to each side of 0
