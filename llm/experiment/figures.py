@@ -191,6 +191,7 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
         axes.axvline(0, color=style.BLACK, linewidth=0.8)
         labels = [f"{each['one']} − {each['other']}, {each['kl']:g} nats" for each in pairs]
         axes.set_yticks(-np.arange(len(pairs)), labels, fontsize=7)
+        axes.set_ylim(0.6 - len(pairs), 0.6)
         axes.set(xlabel="difference of rewards at equal KL (band: ± a quarter of the rise)")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3)
