@@ -29,7 +29,7 @@ FIGURES = Path(__file__).parents[2] / "figures"
 COMMITTED = {  # seeds at least, methods, figures
     "llm_experiment": (5, FIRST, {"plane", "gap", "training", "overdone", "wins", "pairs"}),
     "llm_experiment_all": (1, (*FIRST, "KTO", "PG0-off"), {"plane", "gap", "off_policy", "wins"}),
-    "llm_experiment_rule": (3, (*FIRST, "CoPG-off", "PG0-off"), {"plane", "pairs", "pairs_off", "pairs_data"}),
+    "llm_experiment_rule": (3, (*FIRST, "CoPG-off"), {"plane", "pairs", "pairs_off", "pairs_data"}),
     "llm_experiment_games": (1, ("SRPO", "OnlineIPO", "NashMD"), {"revisions", "wins"}),
 }
 PROMPTS = 300
