@@ -26,6 +26,7 @@ ACROSS = 5  # panels
 def write_all(folder: Path, found: Summary) -> list[Path]:
     """Every figure that the summary has the numbers for, as SVG; their paths."""
     on, off = ([name for name in found["methods"] if (OFF in name) == side] for side in (False, True))
+    on, off = (on, off) if on else (off, [])
     drawn: dict[str, Callable[[], Figure]] = {"plane": lambda: plane(found, on)}
     drawn |= {"gap": lambda: gap(found, on)} if _gaps(found, on) else {}
     drawn["training"] = lambda: training(found, on)

@@ -20,10 +20,12 @@ def sentences(found: Summary) -> list[str]:
     off = [name for name in found["methods"] if OFF in name]
     said = [_compared(found, "pairs", seeds)] if found.get("pairs") else []
     many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    what = "What a method's grid of β does" if _grids(found, on) else "At one β"
-    said.append(f"{what} (rise over the reference, {many}): {_along(found, on)}.")
+    what = "What a method's grid of β does" if _grids(found, [*on, *off]) else "At one β"
+    what = f"{what} (rise over the reference, {many})"
+    said += [f"{what}: {_along(found, on)}."] if on else []
     if off:
-        said.append(f"The same learned from samples of a bad policy: {_along(found, off)}.")
+        first = "The same" if on else f"{what},"
+        said.append(f"{first} learned from samples of a bad policy: {_along(found, off)}.")
     said += [_lengths(found)] if "reference_words" in found else []
     said += [_compared(found, key, seeds) for key in ("pairs_off", "pairs_data") if found.get(key)]
     said += _accuracy(found["accuracy"]) if all(found["accuracy"]) else []

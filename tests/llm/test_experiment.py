@@ -144,7 +144,7 @@ def test_sentences_say_what_the_numbers_say():
     assert "none is more than chance" in " ".join(sentences(summary(SEEDS)))
 
 
-def test_what_was_learned_from_a_bad_policy_is_compared_by_itself():
+def test_what_was_learned_from_a_bad_policy_is_compared_by_itself(tmp_path, monkeypatch):
     """Never with what was learned from other data; the method that was planted low is named."""
     worse = [planted(seed, {"DPO": 0.6}) for seed in range(5)]
     off = [{"CoPG-off": each.methods["CoPG"], "PG0-off": each.methods["DPO"]} for each in worse]
@@ -161,6 +161,13 @@ def test_what_was_learned_from_a_bad_policy_is_compared_by_itself():
     low = [np.mean(p["reward"]) - np.mean(found["reference"]) for p in found["methods"]["PG0-off"]["points"]]
     told = next(each for each in sentences(found) if "The same learned from" in each)
     assert f"PG0-off {min(low):+.2f} to {max(low):+.2f}." in told
+    alone = summary([replace(each, methods=its) for each, its in zip(worse, off, strict=True)])
+    assert sentences(alone)[0].startswith(
+        "- What a method's grid of β does (rise over the reference, mean of 5"
+    )
+    monkeypatch.setattr(figures, "written", lambda path, draw: (draw(), path)[1])
+    paths = {path.stem for path in figures.write_all(tmp_path, alone)}
+    assert paths == {"plane", "gap", "training", "wins", "pairs_off"}
 
 
 def test_a_method_that_diverged_is_said_to_have_and_the_edge_is_told():
