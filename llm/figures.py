@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -115,8 +116,9 @@ def reach(estimates: Sequence[Interval]) -> list[list[float]]:
 
 
 def headed(figure: Figure, text: str) -> None:
-    """The figure's title, what it found, over all its panels."""
-    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=10)
+    """The figure's title, what it found, over all its panels, in as many lines as it takes."""
+    lines = [part for line in text.splitlines() for part in wrap(line, int(12 * figure.get_figwidth()))]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold", size=10)
 
 
 def with_legend(figure: Figure) -> Figure:

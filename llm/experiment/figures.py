@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -197,9 +196,8 @@ def _pairs(found: Summary, key: str) -> Callable[[], Figure]:
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3)
         differ = sum(each["verdict"] == "differ" for each in pairs)
-        named = wrap(exceptions(pairs), 75)
         said = f"At equal KL {differ} of {len(pairs)} differences more than chance (Holm)"
-        headed(figure, "\n".join([said, *named]))
+        headed(figure, f"{said}\n{exceptions(pairs)}")
         return figure
 
     return draw

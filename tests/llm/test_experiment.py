@@ -30,6 +30,7 @@ COMMITTED = {  # seeds at least, methods, figures
     "llm_experiment": (5, FIRST, {"plane", "gap", "training", "overdone", "wins", "pairs"}),
     "llm_experiment_all": (1, (*FIRST, "KTO", "PG0-off"), {"plane", "gap", "off_policy", "wins"}),
     "llm_experiment_rule": (3, (*FIRST, "CoPG-off"), {"plane", "pairs", "pairs_off", "pairs_data"}),
+    "llm_experiment_off": (5, ("CoPG-off", "PG0-off", "PGmean-off"), {"plane", "pairs_off"}),
     "llm_experiment_games": (1, ("SRPO", "OnlineIPO", "NashMD"), {"revisions", "wins"}),
 }
 PROMPTS = 300
