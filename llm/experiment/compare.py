@@ -16,7 +16,7 @@ more the best of n stands for it, which is a policy too: the gap is then at leas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Any
@@ -62,6 +62,12 @@ def policies(record: Record, method: str | None = None) -> list[Policy]:
     return [each for name in names for each in record.methods[name] if each is not None]
 
 
+def by_data(methods: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those that learn from the reference's samples or their own, and those from a bad policy's."""
+    names = list(methods)
+    return [name for name in names if OFF not in name], [name for name in names if OFF in name]
+
+
 def groups(methods: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """Which differences are looked at together: of methods on the same data, and of a method on two.
 
@@ -69,7 +75,7 @@ def groups(methods: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
         >>> groups(["CoPG", "DPO", "CoPG-off"])["pairs"], groups(["CoPG", "DPO", "CoPG-off"])["pairs_data"]
         ([('CoPG', 'DPO')], [('CoPG', 'CoPG-off')])
     """
-    on, off = ([name for name in methods if (OFF in name) == side] for side in (False, True))
+    on, off = by_data(methods)
     both = [(name.removesuffix(OFF), name) for name in off if name.removesuffix(OFF) in on]
     return {"pairs": [*combinations(on, 2)], "pairs_off": [*combinations(off, 2)], "pairs_data": both}
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bandits.plots import style
-from llm.experiment.compare import OFF, QUARTER, REFERENCE, frontier_of
+from llm.experiment.compare import OFF, QUARTER, REFERENCE, by_data, frontier_of
 from llm.experiment.sentences import OF, exceptions
 from llm.experiment.summary import Summary, reached
 from llm.figures import KL, OTHERS, headed, known, reach, written
@@ -24,7 +24,7 @@ ACROSS = 5  # panels
 
 def write_all(folder: Path, found: Summary) -> list[Path]:
     """Every figure that the summary has the numbers for, as SVG; their paths."""
-    on, off = ([name for name in found["methods"] if (OFF in name) == side] for side in (False, True))
+    on, off = by_data(found["methods"])
     on, off = (on, off) if on else (off, [])
     drawn: dict[str, Callable[[], Figure]] = {"plane": lambda: plane(found, on)}
     drawn |= {"gap": lambda: gap(found, on)} if _gaps(found, on) else {}

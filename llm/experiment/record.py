@@ -115,7 +115,9 @@ def _record(folder: Path) -> Record:
     measured = [name for name in METHODS if (folder / "report" / name / PROMPTS).exists()]
     if not measured:
         raise ValueError(f"{folder} must have a policy that did not diverge; lower the rates of its plan")
-    names = [name for name in METHODS if name in measured or lost(to, name)]
+    nothing: dict[str, list[Policy | None]] = {
+        name: [None] * len(betas_of(plan, name)) for name in METHODS if lost(to, name)
+    }
     reference = each_of(folder / "report" / measured[0])["reference"]
     rows = [json.loads(line) for line in (folder / "data" / "report.jsonl").read_text().splitlines()]
     answered = zip(rows, reference["completion"], strict=True)
@@ -129,7 +131,7 @@ def _record(folder: Path) -> Record:
         reference_rule=_by_rule(asked, reference["completion"]),
         judged=judged,
         possible=possible,
-        methods={name: _policies(to, name, asked) for name in names},
+        methods={name: _policies(to, name, asked) for name in measured} | nothing,
         made=read_json(folder / MADE) | {"command_minutes": _minutes(folder)},
         accuracy=read_json(told) if (told := folder / "reward" / "metrics.json").exists() else None,
         asked=[row | {"reference": str(text)} for row, text in answered],
@@ -149,8 +151,6 @@ def _by_rule(asked: list[str] | None, texts: Sequence[str]) -> Floats | None:
 def _policies(to: Seed, method: str, asked: list[str] | None) -> list[Policy | None]:
     """Along the grid; its runs are those that were measured for the report."""
     grid = betas_of(to.plan, method)
-    if lost(to, method):
-        return [None] * len(grid)
     report, chosen = (each_of(to.folder / name / method) for name in ("report", "beta"))
     again = _revisions(to.folder / "report" / method)
     found: dict[float, Policy] = {}

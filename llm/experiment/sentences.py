@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.experiment.compare import OFF, QUARTER, TARGETS
+from llm.experiment.compare import QUARTER, TARGETS, by_data
 from llm.experiment.plan import METHODS
 from llm.experiment.summary import Summary, mean_rise, reached
 from llm.intervals import Interval
@@ -16,11 +16,11 @@ from llm.intervals import Interval
 
 def sentences(found: Summary) -> list[str]:
     """What can be said of the methods, each with the numbers that say it, as a Markdown list."""
-    seeds, on = len(found["seeds"]), [name for name in found["methods"] if OFF not in name]
-    off = [name for name in found["methods"] if OFF in name]
+    seeds, (on, off) = len(found["seeds"]), by_data(found["methods"])
+    grids = any(len(method["points"]) > 1 for method in found["methods"].values())
     said = [_compared(found, "pairs", seeds)] if found.get("pairs") else []
     many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    what = "What a method's grid of β does" if _grids(found, [*on, *off]) else "At one β"
+    what = "What a method's grid of β does" if grids else "At one β"
     what = f"{what} (rise over the reference, {many})"
     said += [f"{what}: {_along(found, on)}."] if on else []
     if off:
@@ -35,7 +35,7 @@ def sentences(found: Summary) -> list[str]:
         where = f"{TARGETS[0]:g} nats or more have {told} of the rise that is possible at their KL"
         said.append(f"Policies that went {where} (the least and the most of {len(shares)}).")
     edges = {name: found["methods"][name]["at_edge"] for name in on if found["methods"][name]["at_edge"]}
-    if edges and _grids(found, on):
+    if edges and grids:
         told = ", ".join(f"{name} in {count} of {seeds}" for name, count in edges.items())
         said.append(
             f"The chosen β lies at the edge of the grid, so that a better one may lie beyond it: {told}."
@@ -66,11 +66,6 @@ def _accuracy(each: list[dict[str, Any]]) -> list[str]:
 
 def _percent(share: Interval) -> str:
     return f"{share.mean:.0%} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
-
-
-def _grids(found: Summary, methods: Sequence[str]) -> bool:
-    """Whether there was more than one beta to choose from."""
-    return any(len(found["methods"][name]["points"]) > 1 for name in methods)
 
 
 def _along(found: Summary, methods: Sequence[str]) -> str:

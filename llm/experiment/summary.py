@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
+from bandits.checks import Floats
 from llm.experiment import compare
 from llm.experiment.plan import METHODS, betas_of
-from llm.experiment.record import Record
+from llm.experiment.record import Policy, Record
 from llm.intervals import Interval
+from llm.rewards import length
 
 Summary = dict[str, Any]
 
@@ -30,7 +32,7 @@ def summary(records: Sequence[Record]) -> Summary:
         "prompts": len(first.reference),
         "reference": [float(record.reference.mean()) for record in records],
         "reference_rule": [_mean(record.reference_rule) for record in records],
-        "reference_words": [_words([each["reference"] for each in record.asked]) for record in records],
+        "reference_words": [_mean(_words([row["reference"] for row in record.asked])) for record in records],
         "accuracy": [record.accuracy for record in records],
         "rise": compare.rise(records),
         "methods": {name: _method(records, name) for name in names},
@@ -75,12 +77,16 @@ def _point(records: Sequence[Record], name: str, place: int, beta: float) -> Sum
     """One beta: KL, reward, what the rule thinks, and length, seed by seed; None has diverged."""
     ends = [record.methods[name][place] for record in records]
     gap = compare.gap(records, name, place)
+
+    def each(of: Callable[[Policy], Any]) -> list[float | None]:
+        return [None if end is None else _mean(of(end)) for end in ends]
+
     return {
         "beta": beta,
-        "kl": [None if end is None else float(end.log_ratio.mean()) for end in ends],
-        "reward": [None if end is None else float(end.reward.mean()) for end in ends],
-        "rule": [None if end is None else _mean(end.rule) for end in ends],
-        "words": [None if end is None else _words(end.texts) for end in ends],
+        "kl": each(lambda end: end.log_ratio),
+        "reward": each(lambda end: end.reward),
+        "rule": each(lambda end: end.rule),
+        "words": each(lambda end: _words(end.texts)),
         "diverged": sum(end is None for end in ends),
         "gap": None if gap is None else asdict(gap),
     }
@@ -115,8 +121,8 @@ def mean_rise(rewards: list[float | None], reference: list[float]) -> float | No
     return sum(each) / len(each) if len(each) == len(reference) else None
 
 
-def _words(texts: Sequence[str]) -> float:
-    return float(np.mean([len(text.split()) for text in texts]))
+def _words(texts: Sequence[str]) -> Floats:
+    return length(texts, texts, None)
 
 
 def _mean(values: Any) -> float | None:
